@@ -1,0 +1,117 @@
+"""Every kind of image that a client may send decodes to the right pixels or is refused with a reason."""
+
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from qtriton.runtime.image import ImageError, decode
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@pytest.fixture
+def scene() -> Pixels:
+    """A smooth uint8 [48, 64, 3] picture, which JPEG keeps to within a few levels."""
+    y, x = np.mgrid[0:48, 0:64]
+    return np.stack([x * 3, y * 4, 255 - x * 2], axis=-1).astype(np.uint8)
+
+
+def encode(suffix: str, pixels: npt.NDArray[np.generic], *options: int) -> bytes:
+    ok, data = cv2.imencode(suffix, pixels, list(options))
+    assert ok
+    return bytes(data.tobytes())
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG whose header claims a size and whose data is one empty block."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    body = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
+def with_orientation(jpeg: bytes, orientation: int) -> bytes:
+    """The JPEG with an EXIF segment that states how it is rotated."""
+    tiff = b"II*\x00" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+    exif = b"Exif\x00\x00" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+
+
+def test_png_is_exact(scene: Pixels) -> None:
+    np.testing.assert_array_equal(decode(encode(".png", scene)), scene)
+
+
+JPEG_CODINGS = [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), (cv2.IMWRITE_JPEG_RST_INTERVAL, 2)]
+
+
+@pytest.mark.parametrize("options", JPEG_CODINGS)
+def test_jpeg_in_every_coding(scene: Pixels, options: tuple[int, ...]) -> None:
+    pixels = decode(encode(".jpg", scene, *options))
+    assert pixels.shape == scene.shape
+    assert np.abs(pixels.astype(int) - scene).mean() < 4
+
+
+def test_grey_becomes_three_equal_channels(scene: Pixels) -> None:
+    pixels = decode(encode(".png", scene[..., 0]))
+    np.testing.assert_array_equal(pixels, np.repeat(scene[..., :1], 3, axis=-1))
+
+
+def test_sixteen_bits_become_eight(scene: Pixels) -> None:
+    np.testing.assert_array_equal(decode(encode(".png", scene.astype(np.uint16) * 256)), scene)
+
+
+def test_alpha_is_dropped(scene: Pixels) -> None:
+    with_alpha = np.dstack([scene, np.full(scene.shape[:2], 7, np.uint8)])
+    np.testing.assert_array_equal(decode(encode(".png", with_alpha)), scene)
+
+
+def test_exif_rotation_is_applied(scene: Pixels) -> None:
+    jpeg = encode(".jpg", scene)
+    turned = np.rot90(decode(jpeg), -1)
+    np.testing.assert_array_equal(decode(with_orientation(jpeg, 6)), turned)
+
+
+def test_one_pixel() -> None:
+    assert decode(encode(".png", np.full((1, 1, 3), 9, np.uint8))).tolist() == [[[9, 9, 9]]]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_every_truncation_is_refused(scene: Pixels, suffix: str) -> None:
+    whole = encode(suffix, scene)
+    # A PNG may lose its last four bytes, the checksum of an empty chunk, and no pixel with them.
+    for length in range(len(whole) - 4):
+        with pytest.raises(ImageError):
+            decode(whole[:length])
+
+
+def test_a_thumbnail_inside_does_not_hide_truncation(scene: Pixels) -> None:
+    whole = encode(".jpg", scene)
+    thumbnail = encode(".jpg", scene[:8, :8])
+    nested = whole[:2] + b"\xff\xe2" + struct.pack(">H", len(thumbnail) + 2) + thumbnail + whole[2:]
+    np.testing.assert_array_equal(decode(nested), decode(whole))
+    with pytest.raises(ImageError, match="truncated JPEG"):
+        decode(nested[:-40])
+
+
+def test_a_header_bomb_is_refused_before_decoding() -> None:
+    with pytest.raises(ImageError, match="20000 x 20000 pixels are more than"):
+        decode(png_header(20000, 20000))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "0 bytes"),
+        (b"hello, this is text", "neither a JPEG nor a PNG"),
+        (b"GIF89a" + bytes(20), "neither a JPEG nor a PNG"),
+        (b"\xff\xd8\xff\xd9", "before it states its size"),
+        (png_header(0, 5), "no pixels"),
+    ],
+)
+def test_what_is_no_image_is_refused_with_the_reason(data: bytes, reason: str) -> None:
+    with pytest.raises(ImageError, match=reason):
+        decode(data)
