@@ -1,14 +1,32 @@
-# `make test` sets up .venv in this checkout and runs the linters and the tests.
+# make demo and make test set up .venv in this checkout first; make PYTHON=python3.11 chooses the interpreter.
 PYTHON ?= python3
+BIN := .venv/bin
+DEMO_REQUESTS ?= 300
 
-.PHONY: test
-test: .venv/.ready
-	.venv/bin/ruff check generator tests
-	.venv/bin/mypy
-	.venv/bin/python -m pytest
+.PHONY: demo test lint unit clean
+.DELETE_ON_ERROR:
+
+# The main job: compress the demo detector, publish it, serve it, measure it.
+demo: .venv/.ready
+	$(BIN)/qtriton build demo_digits --precision int8
+	$(BIN)/qtriton bench model_repository --model demo_digits --requests $(DEMO_REQUESTS)
+
+test: .venv/.ready lint
+	$(BIN)/python -m pytest
+
+lint: .venv/.ready
+	$(BIN)/ruff check generator clients tests
+	$(BIN)/mypy
+
+unit: .venv/.ready
+	$(BIN)/python -m pytest tests/unit tests/golden
 
 .venv/.ready: pyproject.toml
-	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v < (3, 13) else "Python 3.10 to 3.12 is needed, this is %d.%d: make PYTHON=python3.11" % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v < (3, 13) else "qtriton needs Python 3.10 to 3.12, $(PYTHON) is %d.%d. Name another: make demo PYTHON=python3.11" % v)'
+	@echo "Setting up .venv (once, one to three minutes)"
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet -e '.[dev]'
-	touch $@
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv results

@@ -1,0 +1,27 @@
+"""Measures qtriton's ensembles over gRPC; needs tritonclient[grpc] and numpy, not the generator."""
+
+from qtriton_client.errors import ClientError
+from qtriton_client.images import read_images
+from qtriton_client.load import Progress
+from qtriton_client.measure import bench
+from qtriton_client.plausibility import Violation, implausible
+from qtriton_client.results import BenchResults, LoadOptions, Series, Variant, VariantRun
+from qtriton_client.stats import Summary, remarks, server_runtime_ms, summarize
+
+__all__ = [
+    "BenchResults",
+    "ClientError",
+    "LoadOptions",
+    "Progress",
+    "Series",
+    "Summary",
+    "Variant",
+    "VariantRun",
+    "Violation",
+    "bench",
+    "implausible",
+    "read_images",
+    "remarks",
+    "server_runtime_ms",
+    "summarize",
+]

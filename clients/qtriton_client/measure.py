@@ -1,0 +1,231 @@
+"""The benchmark: which requests in which order, and what is read from the server around them."""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+
+from qtriton_client.catalog import Pipeline, find
+from qtriton_client.errors import EXIT_BENCH, EXIT_INPUT, ClientError, RequestRefused
+from qtriton_client.load import Progress, Sender, Sent, Ticker, send_block
+from qtriton_client.results import BenchResults, Block, LoadOptions, Series, StepTotals, VariantRun
+from qtriton_client.session import Prepared, Session, Tensor
+
+Kind = Literal["end2end", "runtime"]
+
+#: Distinct inputs of the runtime step alone: at 5 MB each, more would only cost memory, as no network's speed
+#: depends on what the picture shows.
+_RUNTIME_INPUTS: Final = 8
+#: Triton adds a request to its statistics after it has answered, so the last ones may come a little late.
+_SETTLE_S: Final = 0.5
+_MESSAGES: Final = 5
+
+
+def _silent(done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+def bench(
+    url: str,
+    models: Sequence[str] | None,
+    images: Sequence[bytes],
+    options: LoadOptions | None = None,
+    progress: Progress = _silent,
+) -> BenchResults:
+    """Measure every variant of the models (by name of model or ensemble; None: all that the server has).
+
+    Two kinds of requests are sent, each with the batch size 1:
+
+    - End2End: the ensemble is called with an encoded image; the latency is what the client waited, from the
+      call to the parsed answer.
+    - The runtime step alone is called with what the preprocess step made of a real image (asked for over
+      gRPC, before anything is timed); the latency is what the client waited, the way over gRPC included.
+
+    The figure that tables print as Runtime is neither: it is compute_input + compute_infer + compute_output
+    of the runtime step by Triton's statistics *of the very End2End requests* (difference before and after
+    each block, over the requests in it). So each Runtime lies within one End2End, and Runtime <= End2End is
+    a check on the same requests. Triton keeps totals, hence a mean and no percentiles; those come from the
+    runtime step alone, whose statistics are kept as well.
+
+    All variants of a model are warmed up, then take turns block by block, in an order that is reversed every
+    other round, so that a machine that slows down or speeds up meets all of them alike.
+
+    Raises:
+        ClientError: no server, no such model, every request of a block failed, or the server went away.
+    """
+    if not images:
+        raise ClientError("No images to send: give at least one JPEG or PNG.", EXIT_INPUT)
+    options = options or LoadOptions()
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    with ExitStack() as stack:
+        sessions = [stack.enter_context(Session(url, options.timeout_s)) for _ in range(options.concurrency)]
+        server, version = sessions[0].server()
+        found = find(sessions[0], models)
+        total = len(found) * (options.requests + options.runtime_calls + _warmups(options))
+        ticker = Ticker(progress, total)
+        runs: list[VariantRun] = []
+        for _, group in groupby(sorted(found, key=_model), key=_model):
+            runs += _measure_model(sessions, tuple(group), images, options, ticker)
+    return BenchResults(
+        created=created,
+        client_cpu=cpu_model(),
+        client_cores=os.cpu_count() or 1,
+        url=url,
+        server=server,
+        server_version=version,
+        images=len(images),
+        options=options,
+        runs=tuple(runs),
+    )
+
+
+def split(count: int, blocks: int) -> tuple[int, ...]:
+    """Sizes of at most `blocks` blocks, none empty, that differ by one at most."""
+    blocks = min(blocks, count)
+    return tuple(count // blocks + (place < count % blocks) for place in range(blocks)) if count else ()
+
+
+def turns(variants: int, blocks: int) -> tuple[tuple[int, ...], ...]:
+    """Whose turn it is in each round: 0 1 2, then 2 1 0, and so on."""
+    order = tuple(range(variants))
+    return tuple(order if block % 2 == 0 else order[::-1] for block in range(blocks))
+
+
+def settled(read: Callable[[], StepTotals], at_least: int, wait_s: float = _SETTLE_S) -> StepTotals:
+    """Read statistics until they count as many requests as were answered, or the wait is over."""
+    end = time.monotonic() + wait_s
+    while (totals := read()).requests < at_least and time.monotonic() < end:
+        time.sleep(0.01)
+    return totals
+
+
+def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The CPU of this machine, by /proc/cpuinfo where it says so."""
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def _model(pipeline: Pipeline) -> str:
+    return pipeline.variant.model
+
+
+def _warmups(options: LoadOptions) -> int:
+    return options.warmup * (2 if options.runtime_calls else 1)
+
+
+def _measure_model(
+    sessions: Sequence[Session],
+    group: Sequence[Pipeline],
+    images: Sequence[bytes],
+    options: LoadOptions,
+    ticker: Ticker,
+) -> list[VariantRun]:
+    counts: dict[Kind, int] = {"end2end": options.requests, "runtime": options.runtime_calls}
+    kinds = [kind for kind, count in counts.items() if count]
+    lanes = [{kind: _Lane(sessions, each, kind, images, ticker) for kind in kinds} for each in group]
+    for lane in (lane for pair in lanes for lane in pair.values()):
+        lane.warm_up(options.warmup)
+    sizes = {kind: split(count, options.blocks) for kind, count in counts.items()}
+    for block, order in enumerate(turns(len(group), options.blocks)):
+        for kind in kinds:
+            for place in order if block < len(sizes[kind]) else ():
+                lanes[place][kind].run(sizes[kind][block])
+    return [
+        VariantRun(each.variant, *(pair[kind].series() if kind in pair else Series(()) for kind in counts))
+        for each, pair in zip(group, lanes, strict=True)
+    ]
+
+
+class _Lane:
+    """One kind of request to one variant: sends its blocks and keeps what came of them."""
+
+    def __init__(
+        self,
+        sessions: Sequence[Session],
+        pipeline: Pipeline,
+        kind: Kind,
+        images: Sequence[bytes],
+        ticker: Ticker,
+    ) -> None:
+        variant = pipeline.variant
+        self._target = variant.ensemble if kind == "end2end" else variant.runtime
+        make = _image_inputs if kind == "end2end" else _runtime_inputs
+        inputs = make(sessions[0], pipeline, images)
+        self._senders: list[Sender] = [partial(_send, each, self._target, inputs) for each in sessions]
+        self._totals = partial(sessions[0].totals, variant.runtime)
+        self._ticker = ticker
+        self._sent = 0
+        self._blocks: list[Block] = []
+        self._messages: dict[str, None] = {}
+
+    def warm_up(self, count: int) -> None:
+        self._send(count)
+
+    def run(self, count: int) -> None:
+        sent, grown = self._send(count)
+        self._messages.update(dict.fromkeys(sent.failures[place] for place in sorted(sent.failures)))
+        self._blocks.append(Block(sent.start_ns, sent.end_ns, tuple(sorted(sent.failures)), grown))
+
+    def series(self) -> Series:
+        return Series(tuple(self._blocks), tuple(self._messages)[:_MESSAGES])
+
+    def _send(self, count: int) -> tuple[Sent, StepTotals]:
+        before = self._totals()
+        sent = send_block(self._senders, count, self._sent, self._ticker)
+        self._sent += count
+        if count and len(sent.failures) == count:
+            raise ClientError(
+                f"{self._target}: all {count} requests of a block failed, the first with: {sent.failures[0]} "
+                "The server's log may say more.",
+                EXIT_BENCH,
+            )
+        after = settled(self._totals, before.requests + count - len(sent.failures))
+        return sent, after - before
+
+
+def _send(session: Session, model: str, inputs: Sequence[Prepared], number: int) -> None:
+    session.infer(model, inputs[number % len(inputs)])
+
+
+def _image_inputs(session: Session, pipeline: Pipeline, images: Sequence[bytes]) -> list[Prepared]:
+    return [session.prepare([_image(pipeline.image, data, pipeline)]) for data in images]
+
+
+def _runtime_inputs(session: Session, pipeline: Pipeline, images: Sequence[bytes]) -> list[Prepared]:
+    """What the preprocess step makes of the first images that it accepts."""
+    inputs: list[Prepared] = []
+    refused = ""
+    for data in images:
+        try:
+            given = session.prepare([_image(pipeline.preprocess_image, data, pipeline)])
+            answer = session.infer(pipeline.variant.preprocess, given)
+        except RequestRefused as error:
+            refused = refused or str(error)
+            continue
+        made = session.tensors(answer)
+        tensors = [made[feed.preprocess_output] for feed in pipeline.feeds]
+        named = zip(pipeline.feeds, tensors, strict=True)
+        inputs.append(session.prepare([Tensor(feed.runtime_input, t.datatype, t.data) for feed, t in named]))
+        if len(inputs) == _RUNTIME_INPUTS:
+            break
+    if not inputs:
+        step = pipeline.variant.preprocess
+        raise ClientError(f"{step}: refused every image, the first with: {refused}", EXIT_BENCH)
+    return inputs
+
+
+def _image(name: str, data: bytes, pipeline: Pipeline) -> Tensor:
+    box = np.empty(pipeline.image_shape, dtype=np.object_)
+    box.flat[0] = data
+    return Tensor(name, "BYTES", box)

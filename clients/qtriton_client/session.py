@@ -1,0 +1,170 @@
+"""One gRPC connection to a Triton server, with its errors sorted into fatal ones and refused requests."""
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType, TracebackType
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from qtriton_client.errors import EXIT_ENVIRONMENT, EXIT_INPUT, ClientError, RequestRefused
+from qtriton_client.results import StepTotals
+
+#: Input tensors as tritonclient wants them; sending does not change them, so threads share them.
+Prepared: TypeAlias = "list[Any]"
+
+#: A float32 tensor of 640 x 640 x 3 is 4.9 MB, gRPC's default limit is 4 MiB, Triton's is this one.
+_MAX_MESSAGE: Final = 2**31 - 1
+_CHANNEL: Final = (
+    ("grpc.max_send_message_length", _MAX_MESSAGE),
+    ("grpc.max_receive_message_length", _MAX_MESSAGE),
+    # Else a new connection inherits the back-off of one that was refused before the server was there.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+#: Questions about the server itself are answered at once or not at all.
+_ASK_S: Final = 10.0
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A named tensor with Triton's name of its type, e.g. FP32; the batch is the first dimension."""
+
+    name: str
+    datatype: str
+    data: npt.NDArray[Any]
+
+
+class Session:
+    """A connection; one for each thread, so that none waits for another's."""
+
+    def __init__(self, url: str, timeout_s: float = 60.0) -> None:
+        if "://" in url or ":" not in url:
+            raise ClientError(
+                f"{url!r} is no address: give HOST:PORT of Triton's gRPC port, e.g. localhost:8001.",
+                EXIT_INPUT,
+            )
+        self.url = url
+        self._timeout_s = timeout_s
+        self._grpc = _grpc()
+        self._client = self._grpc.InferenceServerClient(url, channel_args=list(_CHANNEL))
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def server(self) -> tuple[str, str]:
+        """Name and version of the server.
+
+        Raises:
+            ClientError: nothing answers at the address.
+        """
+        answer = self._ask("get_server_metadata", f"{self.url}: no Triton server answers on gRPC there")
+        return str(answer.name), str(answer.version)
+
+    def models(self) -> dict[str, str]:
+        """The models of the repository, each with "" or the reason why it is not ready."""
+        what = f"{self.url}: the server does not list its models"
+        answer = self._ask("get_model_repository_index", what)
+        # Versions of one model are rows of their own: one that is ready is enough.
+        found: dict[str, str] = {}
+        for model in answer.models:
+            reason = "" if model.state == "READY" else (model.reason or f"state {model.state or 'unknown'}")
+            found[model.name] = reason if found.get(model.name, reason) else ""
+        return found
+
+    def config(self, model: str) -> Any:
+        """The ModelConfig that the server runs the model with."""
+        return self._ask("get_model_config", f"{model}: no config from {self.url}", model_name=model).config
+
+    def totals(self, model: str) -> StepTotals:
+        """The statistics of a model since the server started, over all its versions."""
+        what = f"{model}: no statistics from {self.url}"
+        answer = self._ask("get_inference_statistics", what, model_name=model)
+        total = StepTotals(0, 0, 0, 0, 0)
+        for version in answer.model_stats:
+            stats = version.inference_stats
+            total += StepTotals(
+                requests=stats.compute_infer.count,
+                queue_ns=stats.queue.ns,
+                compute_input_ns=stats.compute_input.ns,
+                compute_infer_ns=stats.compute_infer.ns,
+                compute_output_ns=stats.compute_output.ns,
+            )
+        return total
+
+    def prepare(self, tensors: Sequence[Tensor]) -> Prepared:
+        """Serialise tensors once, before anything is timed."""
+        inputs = []
+        for tensor in tensors:
+            given = self._grpc.InferInput(tensor.name, list(tensor.data.shape), tensor.datatype)
+            given.set_data_from_numpy(np.ascontiguousarray(tensor.data))
+            inputs.append(given)
+        return inputs
+
+    def infer(self, model: str, inputs: Prepared) -> Any:
+        """Send one request and wait for its answer.
+
+        Raises:
+            RequestRefused: this request failed, and the server is still there.
+            ClientError: the server is gone.
+        """
+        try:
+            return self._client.infer(model, inputs, client_timeout=self._timeout_s)
+        except _failure() as error:
+            status, message = _parts(error)
+            # A full queue answers UNAVAILABLE too, so only the server itself tells whether it is gone.
+            if status in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED") and not self._live():
+                raise ClientError(
+                    f"{model}: the server at {self.url} went away during the measurement ({message}). "
+                    "Its log says why; start it again and measure again."
+                ) from error
+            raise RequestRefused(f"[{status}] {message}") from error
+
+    def tensors(self, answer: Any) -> dict[str, Tensor]:
+        """The output tensors of an answer by name."""
+        found = {}
+        for output in answer.get_response().outputs:
+            found[output.name] = Tensor(output.name, output.datatype, answer.as_numpy(output.name))
+        return found
+
+    def _live(self) -> bool:
+        try:
+            return bool(self._client.is_server_live(client_timeout=_ASK_S))
+        except _failure():
+            return False
+
+    def _ask(self, method: str, what: str, **arguments: object) -> Any:
+        try:
+            return getattr(self._client, method)(client_timeout=_ASK_S, **arguments)
+        except _failure() as error:
+            status, message = _parts(error)
+            cure = {
+                "UNAVAILABLE": "Check that it runs and that this is its gRPC port (8001), not HTTP (8000).",
+                "DEADLINE_EXCEEDED": "Check that it runs and is not overloaded.",
+            }.get(status, "The server's log may say more.")
+            raise ClientError(f"{what} ({message.rstrip('.')}). {cure}") from error
+
+
+def _grpc() -> ModuleType:
+    try:
+        return importlib.import_module("tritonclient.grpc")
+    except ImportError as error:
+        raise ClientError(
+            f"tritonclient is not usable ({error}): pip install 'tritonclient[grpc]'.", EXIT_ENVIRONMENT
+        ) from error
+
+
+def _failure() -> type[Exception]:
+    kind: type[Exception] = importlib.import_module("tritonclient.utils").InferenceServerException
+    return kind
+
+
+def _parts(error: Any) -> tuple[str, str]:
+    status = str(error.status() or "").removeprefix("StatusCode.")
+    return status, " ".join(str(error.message() or error).split())

@@ -1,0 +1,95 @@
+"""Latencies and throughput from raw results: pure functions, milliseconds out."""
+
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+
+import numpy as np
+import numpy.typing as npt
+
+from qtriton_client.results import BenchResults, Series, StepTotals, VariantRun
+
+_NONE = StepTotals(0, 0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Latencies over the requests that succeeded, in ms, all blocks together; None where none did."""
+
+    requests: int
+    failures: int
+    mean_ms: float | None
+    p50_ms: float | None
+    p90_ms: float | None
+    p99_ms: float | None
+    #: Successes per second of the time that the measured blocks took.
+    throughput_rps: float | None
+
+
+def latencies_ns(series: Series) -> npt.NDArray[np.int64]:
+    """Latency of each request that succeeded, int64 [n], in the order they were sent."""
+    parts = [np.zeros(0, np.int64)]
+    for block in series.blocks:
+        spent = np.asarray(block.end_ns, np.int64) - np.asarray(block.start_ns, np.int64)
+        parts.append(np.delete(spent, np.asarray(block.failed, np.int64)))
+    return np.concatenate(parts)
+
+
+def summarize(series: Series) -> Summary:
+    """Mean, percentiles (linear between neighbours), throughput and failures of a series."""
+    sent = sum(len(block.start_ns) for block in series.blocks)
+    failures = sum(len(block.failed) for block in series.blocks)
+    values = latencies_ns(series)
+    if not len(values):
+        return Summary(sent, failures, None, None, None, None, None)
+    p50, p90, p99 = (float(value) / 1e6 for value in np.percentile(values, [50, 90, 99]))
+    throughput = len(values) * 1e9 / max(wall_ns(series), 1)
+    return Summary(sent, failures, float(values.mean()) / 1e6, p50, p90, p99, throughput)
+
+
+def wall_ns(series: Series) -> int:
+    """How long the blocks took, first start to last end of each, without what lay between them."""
+    return sum(max(block.end_ns) - min(block.start_ns) for block in series.blocks if block.start_ns)
+
+
+def server_totals(series: Series) -> StepTotals:
+    """What the statistics of the runtime step grew by during the blocks of a series."""
+    return reduce(add, (block.server for block in series.blocks), _NONE)
+
+
+def server_runtime_ms(series: Series) -> float | None:
+    """Mean compute_input + compute_infer + compute_output of the runtime step per request, if any ran."""
+    totals = server_totals(series)
+    return totals.compute_ns / totals.requests / 1e6 if totals.requests > 0 else None
+
+
+def server_queue_ms(series: Series) -> float | None:
+    """Mean time that a request waited before the runtime step took it."""
+    totals = server_totals(series)
+    return totals.queue_ns / totals.requests / 1e6 if totals.requests > 0 else None
+
+
+def remarks(results: BenchResults) -> tuple[str, ...]:
+    """What a reader must know before trusting the figures of any of the variants."""
+    return tuple(line for run in results.runs for line in run_remarks(run))
+
+
+def run_remarks(run: VariantRun) -> tuple[str, ...]:
+    """Failures of a variant, and statistics that something else moved."""
+    name, lines = run.variant.ensemble, []
+    for kind, series in (("End2End", run.end2end), ("runtime step alone", run.runtime)):
+        summary = summarize(series)
+        if summary.failures:
+            lines.append(_failures(f"{name}, {kind}", summary, series))
+    counted, summary = server_totals(run.end2end).requests, summarize(run.end2end)
+    if counted != summary.requests and not summary.failures:
+        lines.append(
+            f"{name}: the server counts {counted} runs of the runtime step for {summary.requests} requests, "
+            "so something else used it, or answers came from a cache: measure again, alone."
+        )
+    return tuple(lines)
+
+
+def _failures(what: str, summary: Summary, series: Series) -> str:
+    said = "; ".join(series.failure_messages)
+    return f"{what}: {summary.failures} of {summary.requests} requests FAILED: {said}"

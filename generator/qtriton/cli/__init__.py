@@ -1,0 +1,83 @@
+"""The command line: one thin file a command; main() is the one error boundary."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Final
+
+import typer
+
+from qtriton.cli import bench, build, check, doctor, models, plan, report, serve
+
+app = typer.Typer(
+    name="qtriton",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Take an FP32 vision model to a measured INT8 deployment on Triton Inference Server.",
+    epilog="First time? Run: qtriton doctor, then qtriton build demo_digits --precision int8",
+)
+
+_COMMANDS: Final[dict[str, Callable[..., None]]] = {
+    "models": models.models,
+    "plan": plan.plan,
+    "build": build.build,
+    "check": check.check,
+    "serve": serve.serve,
+    "bench": bench.bench,
+    "report": report.report,
+    "doctor": doctor.doctor,
+}
+for _name, _function in _COMMANDS.items():
+    app.command(_name)(_function)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"qtriton {version('qtriton')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results, warnings and errors only.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    if debug:
+        os.environ["QTRITON_DEBUG"] = "1"
+    if quiet:
+        from qtriton import console
+
+        console.quiet()
+
+
+def main() -> None:
+    """Run the command line; every error ends here as one sentence and an exit code."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _end("interrupted; nothing was published.", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:  # the error boundary of the program
+        if os.environ.get("QTRITON_DEBUG"):
+            raise
+        from qtriton.errors import QtritonError
+
+        if isinstance(error, QtritonError) or hasattr(error, "exit_code"):
+            _end(str(error), int(getattr(error, "exit_code", 1)))
+        _end(f"{type(error).__name__}: {error}. This is a bug of qtriton; --debug shows where.", 70)
+
+
+def _end(message: str, code: int) -> None:
+    from qtriton import console
+
+    console.fail(message)
+    sys.exit(code)

@@ -1,0 +1,51 @@
+"""qtriton bench: measure what is served."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qtriton.cli import options as o
+
+
+def bench(
+    repository: Annotated[
+        Path, typer.Argument(help="The repository to serve and measure; not read with --url.", metavar="REPOSITORY")
+    ] = o.DEFAULT_REPOSITORY,
+    url: Annotated[str | None, typer.Option(help="Measure a server that runs already.", metavar="HOST:PORT")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="A model or one of its ensembles; may be repeated. Default: all.")
+    ] = None,
+    requests: Annotated[int, typer.Option(help="End-to-end requests of each ensemble.")] = 1000,
+    concurrency: Annotated[int, typer.Option(help="Requests in flight at a time.")] = 1,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of JPEG or PNG images. Default: those of the last build.", metavar="DIR")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Raw results. Default: results/TIME.json.", metavar="FILE")
+    ] = None,
+    json: o.Json = False,
+) -> None:
+    """Measure runtime and end-to-end latency over gRPC, FP32 and INT8 interleaved in one run.
+
+    Starts the embedded server and ends it, unless --url names one that runs.
+    """
+    from qtriton import console
+    from qtriton.cli.report import show
+    from qtriton.errors import InputError
+    from qtriton.stages.bench import bench_repository, bench_server
+    from qtriton.workspace import Workspace
+    from qtriton_client import LoadOptions
+
+    options, models = LoadOptions(requests=requests, concurrency=concurrency), model or []
+    if url is None:
+        results = bench_repository(repository, models, images, options, Workspace.default())
+    elif images is None:
+        raise InputError(f"--url {url}: pass --images DIR too; what to send to a foreign server is not known.")
+    else:
+        results = bench_server(url, models, images, options)
+    target = output or Path("results") / f"{datetime.now():%Y%m%dT%H%M%S}.json"
+    results.save(target)
+    console.say(f"Raw results: {target}")
+    show([target], json, markdown=False)

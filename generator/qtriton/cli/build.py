@@ -1,0 +1,39 @@
+"""qtriton build: from FP32 weights to a published, measured ensemble."""
+
+from qtriton.cli import options as o
+
+
+def build(
+    model: o.Model,
+    precision: o.Precision = "int8",
+    backend: o.Backend = "onnxruntime",
+    method: o.Method = "ptq",
+    weights: o.Weights = None,
+    calibration: o.Calibration = None,
+    validation: o.Validation = None,
+    labels: o.Labels = None,
+    repository: o.RepositoryOption = o.DEFAULT_REPOSITORY,
+    threads: o.Threads = 1,
+    force: o.Force = False,
+    json: o.Json = False,
+) -> None:
+    """Compress a model, measure its accuracy, and publish it as an ensemble into a Triton model repository.
+
+    FP32 is published beside INT8. A second run with nothing changed does nothing.
+    """
+    from qtriton import console
+    from qtriton.plan import make_plan
+    from qtriton.spec import load_spec
+    from qtriton.stages.build import build as run
+    from qtriton.stages.fetch import weights_at_hand
+    from qtriton.workspace import Workspace
+
+    request = o.to_request(
+        precision, backend, method, repository, weights, calibration, validation, labels, threads, force
+    )
+    spec, workspace = load_spec(model), Workspace.default()
+    built = run(make_plan(spec, request, weights_at_hand(spec, workspace)), workspace)
+    if json:
+        console.as_json(built.as_json())
+        return
+    console.say(built.summary())

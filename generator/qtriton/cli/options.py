@@ -1,0 +1,92 @@
+"""Options that several commands share."""
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from qtriton.plan import Request
+
+Choice = TypeVar("Choice", bound=Enum)
+
+DEFAULT_REPOSITORY: Final = Path("model_repository")
+
+Model: TypeAlias = Annotated[
+    str, typer.Argument(metavar="MODEL|SPEC.yaml", help="A name that `qtriton models` lists, or your own YAML file.")
+]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Precision: TypeAlias = Annotated[str, typer.Option(help="fp32, fp16, int8 or int8-fp16; fp32 is published beside it.")]
+Backend: TypeAlias = Annotated[str, typer.Option(help="The runtime that serves the model: onnxruntime.")]
+Method: TypeAlias = Annotated[str, typer.Option(help="How INT8 is reached: ptq or qat.")]
+Weights: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(help="FP32 weights: an ONNX file or a Paddle inference folder. Default: the zoo's.", metavar="FILE"),
+]
+Calibration: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(help="Typical images without labels, at least 32; INT8 learns its ranges from them.", metavar="DIR"),
+]
+Validation: TypeAlias = Annotated[
+    Path | None, typer.Option(help="Images to measure the accuracy on; needs --labels.", metavar="DIR")
+]
+Labels: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(help="COCO JSON (detection), or lines of `file class-index` (classification).", metavar="FILE"),
+]
+RepositoryOption: TypeAlias = Annotated[
+    Path, typer.Option("--repository", help="The Triton model repository to publish into.", metavar="DIR")
+]
+RepositoryArgument: TypeAlias = Annotated[
+    Path, typer.Argument(help="The Triton model repository.", metavar="REPOSITORY")
+]
+Threads: TypeAlias = Annotated[int, typer.Option(help="CPU threads of each instance of the runtime step.")]
+Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Publish again even if nothing has changed.")]
+
+
+def to_request(
+    precision: str,
+    backend: str,
+    method: str,
+    repository: Path,
+    weights: Path | None,
+    calibration: Path | None,
+    validation: Path | None,
+    labels: Path | None,
+    threads: int,
+    force: bool = False,
+) -> "Request":
+    """Turn the words of the command line into a request.
+
+    Raises:
+        InputError: a word is none of those that exist.
+    """
+    from qtriton.cpu import has_vnni
+    from qtriton.plan import Request
+    from qtriton.target import BackendName, Method, Precision
+
+    cpuinfo = Path("/proc/cpuinfo")
+    return Request(
+        precision=_member(Precision, precision, "--precision"),
+        backend=_member(BackendName, backend, "--backend"),
+        method=_member(Method, method, "--method"),
+        repository=repository,
+        weights=weights,
+        calibration=calibration,
+        validation=validation,
+        labels=labels,
+        threads=threads,
+        vnni=has_vnni(cpuinfo.read_text()) if cpuinfo.is_file() else False,
+        force=force,
+    )
+
+
+def _member(kind: type[Choice], word: str, option: str) -> Choice:
+    from qtriton.errors import InputError
+
+    try:
+        return kind(word)
+    except ValueError:
+        known = ", ".join(member.value for member in kind)
+        raise InputError(f"{option} {word}: unknown. Choose one of {known}.") from None

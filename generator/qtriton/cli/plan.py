@@ -1,0 +1,36 @@
+"""qtriton plan: what build would do."""
+
+from qtriton.cli import options as o
+
+
+def plan(
+    model: o.Model,
+    precision: o.Precision = "int8",
+    backend: o.Backend = "onnxruntime",
+    method: o.Method = "ptq",
+    weights: o.Weights = None,
+    calibration: o.Calibration = None,
+    validation: o.Validation = None,
+    labels: o.Labels = None,
+    repository: o.RepositoryOption = o.DEFAULT_REPOSITORY,
+    threads: o.Threads = 1,
+    json: o.Json = False,
+) -> None:
+    """Show the steps that build would take, without taking them."""
+    from qtriton import console
+    from qtriton.plan import make_plan
+    from qtriton.spec import load_spec
+    from qtriton.stages.fetch import weights_at_hand
+    from qtriton.workspace import Workspace
+
+    request = o.to_request(
+        precision, backend, method, repository, weights, calibration, validation, labels, threads
+    )
+    spec = load_spec(model)
+    made = make_plan(spec, request, weights_at_hand(spec, Workspace.default()))
+    if json:
+        console.as_json(made.as_json())
+        return
+    rows = [(str(number), step.name, step.what) for number, step in enumerate(made.steps, 1)]
+    console.table(f"{spec.name}: {precision} on {backend}", ("", "Step", "What it does"), rows)
+    console.say("Nothing was done. `qtriton build` with the same arguments takes these steps.")

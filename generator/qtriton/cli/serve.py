@@ -1,0 +1,30 @@
+"""qtriton serve: the embedded server in the foreground."""
+
+from typing import Annotated
+
+import typer
+
+from qtriton.cli import options as o
+
+
+def serve(
+    repository: o.RepositoryArgument = o.DEFAULT_REPOSITORY,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")] = "127.0.0.1",
+    grpc_port: Annotated[int, typer.Option(help="gRPC port; 0 chooses a free one.")] = 8001,
+    http_port: Annotated[int, typer.Option(help="HTTP port; 0 chooses a free one.")] = 8000,
+    metrics_port: Annotated[int, typer.Option(help="Prometheus metrics port; 0 chooses a free one.")] = 8002,
+) -> None:
+    """Serve a model repository with the embedded tritonserver until Ctrl-C."""
+    from qtriton import console
+    from qtriton.triton.server import ServerOptions
+    from qtriton.triton.server import serve as start
+
+    options = ServerOptions(host=host, grpc_port=grpc_port, http_port=http_port, metrics_port=metrics_port)
+    with start(repository, options) as server:
+        names = ", ".join(sorted(model.name for model in server.models))
+        console.say(f"Ready: {names}")
+        console.say(f"gRPC {server.grpc_url}, HTTP {server.http_url}. Ctrl-C ends it.")
+        try:
+            server.wait()
+        except KeyboardInterrupt:
+            console.say("Stopping.")

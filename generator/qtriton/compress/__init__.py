@@ -1,0 +1,1 @@
+"""Compression with PaddleSlim ACT, in a worker process of its own."""

@@ -1,0 +1,104 @@
+"""PaddleSlim ACT from the side of the caller: start the worker, follow its progress, read what it learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE
+from qtriton.compress.process import run_worker
+from qtriton.compress.scales import SCALES_FILE, PtqOptions, Scales
+from qtriton.errors import CompressionError, InputError, NotBuiltYet
+from qtriton.target import Method
+
+Progress = Callable[[int, int], None]
+
+
+def _silent(done: int, total: int) -> None:
+    del done, total
+
+
+def compress(
+    model: Path,
+    *,
+    calibration: Path,
+    work: Path,
+    method: Method = Method.PTQ,
+    options: PtqOptions | None = None,
+    progress: Progress = _silent,
+) -> Scales:
+    """Run ACT on an FP32 ONNX file, or on a folder with inference.pdmodel and inference.pdiparams.
+
+    `calibration` is an .npy file, float32 [K, C, H, W], as the model takes it. The log is work/worker.log,
+    the result stays in work/scales.npz.
+
+    Raises:
+        InputError: the calibration array or the model folder is not as described.
+        CompressionError: the worker failed; the message names its log.
+    """
+    if method is not Method.PTQ:
+        raise NotBuiltYet(f"--method {method.value} is not built yet. Use --method ptq.")
+    _check_model(model)
+    _check_calibration(calibration)
+    chosen = options or PtqOptions()
+    work.mkdir(parents=True, exist_ok=True)
+    request = {
+        "task": method.value,
+        "model": str(model.absolute()),
+        "calibration": str(calibration.absolute()),
+        "work": str(work.absolute()),
+        "algorithm": chosen.algorithm.value,
+        "hist_percent": chosen.hist_percent,
+    }
+    result = work / SCALES_FILE
+    result.unlink(missing_ok=True)
+    run_worker(request, work, threads=chosen.threads, progress=progress)
+    if not result.is_file():
+        raise CompressionError(f"The compression worker ended without a result. Its log is {work / 'worker.log'}.")
+    return Scales.load(result)
+
+
+def export_fp32(folder: Path, out: Path, work: Path | None = None) -> None:
+    """Write the FP32 ONNX (opset 13) of a Paddle inference model; the log lies in `work`, by default beside `out`.
+
+    Raises:
+        InputError: `folder` holds no Paddle inference model.
+        CompressionError: paddle2onnx failed; the message names the log.
+    """
+    _check_model(folder)
+    place = work or out.absolute().parent / f"{out.name}.export"
+    place.mkdir(parents=True, exist_ok=True)
+    request = {
+        "task": "export",
+        "model": str(folder.absolute()),
+        "out": str(out.absolute()),
+        "work": str(place.absolute()),
+    }
+    run_worker(request, place)
+    if not out.is_file():
+        raise CompressionError(f"paddle2onnx wrote no model. Its log is {place / 'worker.log'}.")
+
+
+def _check_model(model: Path) -> None:
+    if model.is_dir():
+        missing = [name for name in (MODEL_FILE, PARAMS_FILE) if not (model / name).is_file()]
+        if missing:
+            raise InputError(
+                f"{model}: no {' and no '.join(missing)} in it. Give a folder with a Paddle inference model, "
+                "saved by paddle.jit.save as 'inference', or an ONNX file."
+            )
+    elif not model.is_file():
+        raise InputError(f"{model}: there is no such file. Give an ONNX file or a Paddle inference folder.")
+
+
+def _check_calibration(calibration: Path) -> None:
+    import numpy as np
+
+    try:
+        images = np.load(calibration, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{calibration}: not a readable .npy file ({error}). Prepare the images again.") from error
+    if images.ndim != 4 or images.dtype != np.float32 or len(images) == 0:
+        raise InputError(
+            f"{calibration}: {images.dtype} {list(images.shape)}, calibration needs float32 [K, C, H, W], K >= 1."
+        )

@@ -1,0 +1,86 @@
+"""An FP32 ONNX file becomes a Paddle inference model (runs in the compression worker)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+MODEL_FILE: Final = "inference.pdmodel"
+PARAMS_FILE: Final = "inference.pdiparams"
+
+
+def import_onnx(source: Path, shape: tuple[int, ...], folder: Path) -> Path:
+    """Write `source`, with its one input fixed to `shape`, as a Paddle inference model; return its folder."""
+    import onnx
+
+    fixed = folder / "fixed.onnx"
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save(_fixed_shape(onnx.load(str(source)), shape), str(fixed))
+    _convert(fixed, folder / "x2paddle")
+    model = folder / "x2paddle" / "inference_model"
+    if not (model / "model.pdmodel").is_file():
+        # x2paddle reports many failures on stdout only and returns as if all were well.
+        raise RuntimeError(f"x2paddle wrote no Paddle model for {source}")
+    paddle_folder = folder / "paddle"
+    paddle_folder.mkdir(exist_ok=True)
+    (model / "model.pdmodel").replace(paddle_folder / MODEL_FILE)
+    (model / "model.pdiparams").replace(paddle_folder / PARAMS_FILE)
+    return paddle_folder
+
+
+def _fixed_shape(model: ModelProto, shape: tuple[int, ...]) -> ModelProto:
+    import onnx
+    import onnxsim
+
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    if len(inputs) != 1:
+        raise RuntimeError(f"the model has {len(inputs)} inputs, compression needs exactly one")
+    simplified, _ = onnxsim.simplify(model, overwrite_input_shapes={inputs[0].name: list(shape)})
+    inferred = onnx.shape_inference.infer_shapes(simplified)
+    weights = {tensor.name: tensor.dims for tensor in inferred.graph.initializer}
+    for node in inferred.graph.node:
+        if node.op_type in ("Conv", "ConvTranspose") and not any(a.name == "kernel_shape" for a in node.attribute):
+            # ONNX lets it be left out, x2paddle does not.
+            node.attribute.append(onnx.helper.make_attribute("kernel_shape", weights[node.input[1]][2:]))
+        if node.op_type == "Resize" and len(node.input) == 4:
+            _sizes_to_scales(inferred, node)
+    return inferred
+
+
+def _sizes_to_scales(model: ModelProto, node: NodeProto) -> None:
+    """x2paddle reads a Resize's scales only: replace the sizes."""
+    import numpy as np
+    from onnx import numpy_helper
+
+    before, after = (_dims(model, name) for name in (node.input[0], node.output[0]))
+    scales = np.array([b / a for a, b in zip(before, after, strict=True)], dtype=np.float32)
+    name = f"{node.output[0]}_scales"
+    model.graph.initializer.append(numpy_helper.from_array(scales, name))
+    roi = node.input[1]
+    kept = [node.input[0], roi, name]
+    del node.input[:]
+    node.input.extend(kept)
+
+
+def _dims(model: ModelProto, name: str) -> list[int]:
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
+        if value.name == name:
+            return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    raise RuntimeError(f"the shape of tensor {name} is unknown")
+
+
+def _convert(source: Path, folder: Path) -> None:
+    from x2paddle.convert import onnx2paddle
+    from x2paddle.decoder import onnx_decoder
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise NotImplementedError("x2paddle falls back to ONNX's own shape inference")
+
+    # x2paddle's symbolic shape inference gives wrong shapes for YOLO heads; where it raises, x2paddle falls
+    # back to ONNX's, which is right at a fixed input shape.
+    onnx_decoder.SymbolicShapeInference.infer_shapes = refuse
+    onnx2paddle(str(source), str(folder), disable_feedback=True)

@@ -1,0 +1,84 @@
+"""What ACT learnt: for each layer with weights, the range of its input and of its output."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qtriton.target import Method
+
+SCALES_FILE: Final = "scales.npz"
+
+
+class Algorithm(str, Enum):
+    """How ACT's post-training quantization turns observed activations into one threshold."""
+
+    AVG = "avg"
+    HIST = "hist"
+    KL = "KL"
+    MSE = "mse"
+    ABS_MAX = "abs_max"
+
+    @property
+    def passes(self) -> int:
+        """How often ACT runs the whole calibration set."""
+        return 2 if self in (Algorithm.HIST, Algorithm.KL) else 1
+
+
+@dataclass(frozen=True)
+class PtqOptions:
+    """Knobs of ACT's post-training quantization."""
+
+    #: Measured against avg, hist, KL and mse: the least loss on yolov5n and mobilenet_v1, and the fastest.
+    algorithm: Algorithm = Algorithm.ABS_MAX
+    hist_percent: float = 0.9999
+    #: CPU threads of the worker; 0 is every core it may use.
+    threads: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class LearntLayer:
+    """A layer of Paddle's program, in program order, with the thresholds (largest absolute values) ACT chose."""
+
+    name: str
+    op: str
+    weight: NDArray[np.float32]
+    input_threshold: float
+    output_threshold: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Scales:
+    """The thresholds of every layer that ACT quantized."""
+
+    method: Method
+    algorithm: str
+    layers: tuple[LearntLayer, ...]
+
+    def save(self, path: Path) -> None:
+        """Write whole or not at all."""
+        rows = [
+            {"name": x.name, "op": x.op, "input": x.input_threshold, "output": x.output_threshold} for x in self.layers
+        ]
+        meta = json.dumps({"method": self.method.value, "algorithm": self.algorithm, "layers": rows})
+        weights = {f"w{i}": layer.weight for i, layer in enumerate(self.layers)}
+        staged = path.with_name(f".{path.name}.{os.getpid()}.npz")
+        np.savez(staged, meta=np.array(meta), **weights)
+        staged.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Scales:
+        with np.load(path, allow_pickle=False) as archive:
+            meta = json.loads(str(archive["meta"]))
+            layers = tuple(
+                LearntLayer(row["name"], row["op"], archive[f"w{i}"], row["input"], row["output"])
+                for i, row in enumerate(meta["layers"])
+            )
+        return cls(Method(meta["method"]), meta["algorithm"], layers)

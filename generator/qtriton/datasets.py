@@ -1,0 +1,86 @@
+"""Folders of images and their labels, read and checked."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from qtriton.errors import InputError
+
+SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png"})
+#: Fewer images than this do not show a model the range of its activations.
+CALIBRATION_LEAST: Final = 32
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images in the order of the labels, and the labels: COCO ground truth or a class index an image."""
+
+    images: tuple[Path, ...]
+    coco: dict[str, Any] | None = None
+    classes: tuple[int, ...] = ()
+
+
+def list_images(folder: Path, option: str) -> tuple[Path, ...]:
+    """The JPEG and PNG files of a folder, sorted by name; `option` is named in errors."""
+    if not folder.is_dir():
+        raise InputError(f"{option} {folder}: no such folder. Give a folder of JPEG or PNG images.")
+    images = tuple(sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()))
+    if not images:
+        raise InputError(f"{option} {folder}: no JPEG or PNG image in it. Give a folder of images.")
+    return images
+
+
+def calibration_images(folder: Path) -> tuple[Path, ...]:
+    """The images of a calibration folder, at least CALIBRATION_LEAST."""
+    images = list_images(folder, "--calibration")
+    if len(images) < CALIBRATION_LEAST:
+        raise InputError(
+            f"--calibration {folder}: {len(images)} images, INT8 calibration needs {CALIBRATION_LEAST}. "
+            "Add images or pass --precision fp32."
+        )
+    return images
+
+
+def load_labelled(task: str, folder: Path, labels: Path) -> Labelled:
+    """Images and labels for measuring accuracy: COCO JSON for detection, `file class-index` lines else."""
+    present = {path.name: path for path in list_images(folder, "--validation")}
+    try:
+        text = labels.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--labels {labels}: cannot be read ({error}).") from error
+    return _coco(text, labels, present) if task == "detection" else _lines(text, labels, present)
+
+
+def _coco(text: str, labels: Path, present: dict[str, Path]) -> Labelled:
+    try:
+        coco = json.loads(text)
+        names = [image["file_name"] for image in coco["images"]]
+        assert isinstance(coco["annotations"], list) and isinstance(coco["categories"], list)
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise InputError(
+            f"--labels {labels}: not a COCO file with images, annotations and categories ({error!r})."
+        ) from error
+    return Labelled(_all_present(names, labels, present), coco=coco)
+
+
+def _lines(text: str, labels: Path, present: dict[str, Path]) -> Labelled:
+    rows = [line.rsplit(maxsplit=1) for line in text.splitlines() if line.strip()]
+    for number, row in enumerate(rows, 1):
+        if len(row) != 2 or not row[1].isdigit():
+            raise InputError(f"--labels {labels}: entry {number} is not `file class-index`: {' '.join(row)!r}.")
+    if not rows:
+        raise InputError(f"--labels {labels}: no labels in it; each line is `file class-index`.")
+    names = [row[0] for row in rows]
+    return Labelled(_all_present(names, labels, present), classes=tuple(int(row[1]) for row in rows))
+
+
+def _all_present(names: Sequence[str], labels: Path, present: dict[str, Path]) -> tuple[Path, ...]:
+    missing = [name for name in names if Path(name).name not in present]
+    if missing:
+        raise InputError(
+            f"--labels {labels}: {len(missing)} of its {len(names)} images are not in the --validation folder, "
+            f"first {missing[0]}."
+        )
+    return tuple(present[Path(name).name] for name in names)

@@ -1,0 +1,202 @@
+"""Says what of qtriton works on this machine, what is missing, and how to get it."""
+
+import ctypes
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Final, Literal
+
+from qtriton import cpu
+from qtriton.errors import EnvironmentProblem
+from qtriton.triton.server import wheel
+
+State = Literal["ok", "missing", "warning"]
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """missing: a part of the main job does not work; warning: it works, but slower or without an option."""
+
+    name: str
+    state: State
+    found: str
+    cure: str = ""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package with the version this project was measured with; `pinned` where others are known to fail."""
+
+    name: str
+    version: str
+    pinned: bool = False
+
+
+PACKAGES: Final = (
+    Package("paddlepaddle", "2.6.2", pinned=True),
+    Package("paddleslim", "2.6.0", pinned=True),
+    Package("paddle2onnx", "1.3.1", pinned=True),
+    Package("x2paddle", "1.6.0", pinned=True),
+    Package("onnx", "1.17.0", pinned=True),
+    Package("onnxruntime", "1.32.0"),
+    Package("tritonclient", "2.73.0"),
+    Package("nvidia-pytriton", "0.7.0", pinned=True),
+    Package("opencv-python", "4.6.0.66"),
+)
+
+# opencv-python links to them without carrying them, and paddleslim pins it instead of the headless one.
+OPENCV_LIBRARIES: Final = ("libGL.so.1", "libgthread-2.0.so.0")
+
+
+def examine() -> list[Finding]:
+    """Every check, on this machine; takes well under a second and starts only `docker` and `nvidia-smi`."""
+    shm = os.statvfs("/dev/shm") if Path("/dev/shm").is_dir() else None
+    return [
+        *python(sys.version_info[:2], sys.executable),
+        *glibc(platform.libc_ver()),
+        *tritonserver(),
+        *processor(_text(Path("/proc/cpuinfo")), os.cpu_count() or 1),
+        *shared_memory(shm.f_bavail * shm.f_frsize if shm else None),
+        *docker(shutil.which("docker"), _answer("docker", "version", "--format", "{{.Server.Version}}")),
+        *gpu(_answer("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")),
+        *packages({package.name: _version(package.name) for package in PACKAGES}),
+        *opencv_libraries(
+            _version("opencv-python") is not None, [name for name in OPENCV_LIBRARIES if not _loads(name)]
+        ),
+    ]
+
+
+def python(version: tuple[int, int], executable: str) -> list[Finding]:
+    found = f"{version[0]}.{version[1]} ({executable})"
+    if (3, 10) <= version < (3, 13):
+        return [Finding("Python", "ok", found)]
+    return [Finding("Python", "missing", found, "use Python 3.10, 3.11 or 3.12: make PYTHON=python3.11")]
+
+
+def glibc(found: tuple[str, str]) -> list[Finding]:
+    name, text = found
+    numbers = tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
+    if name == "glibc" and numbers >= (2, 35):
+        return [Finding("glibc", "ok", text)]
+    cure = "tritonserver's wheel needs glibc 2.35: use Debian 12, Ubuntu 22.04 or newer, or docker"
+    return [Finding("glibc", "missing", f"{name or 'no glibc'} {text}".strip(), cure)]
+
+
+def tritonserver() -> list[Finding]:
+    """The embedded server: its binary, the python backend's stub, and the libpython that the stub needs."""
+    findings = []
+    for name, find in (("tritonserver", _binary), ("shared libpython", wheel.find_libpython)):
+        try:
+            findings.append(Finding(name, "ok", str(find())))
+        except EnvironmentProblem as problem:
+            # The message is "what: cure".
+            what, _, cure = str(problem).partition(": ")
+            findings.append(Finding(name, "missing", what, cure))
+    return findings
+
+
+def processor(cpuinfo: str, cores: int) -> list[Finding]:
+    known = cpu.flags(cpuinfo)
+    names = {"avx2": "AVX2", "avx512f": "AVX512F", "avx512_vnni": "AVX512-VNNI", "avx_vnni": "AVX-VNNI"}
+    offered = [name for flag, name in names.items() if flag in known] + ["AMX"] * ("amx_int8" in known)
+    where = f"{cpu.model_name(cpuinfo)}, {cores} cores"
+    findings = [Finding("CPU", "ok", f"{where}: {', '.join(offered) or 'none of the features looked for'}")]
+    if not cpu.has_vnni(cpuinfo):
+        cure = "INT8 works but gains much less; for its full speed use a CPU with AVX512-VNNI or AVX-VNNI"
+        findings.append(Finding("INT8 instructions", "warning", "no VNNI", cure))
+    else:
+        findings.append(Finding("INT8 instructions", "ok", "VNNI"))
+    return findings
+
+
+def shared_memory(free: int | None) -> list[Finding]:
+    """free: bytes in /dev/shm, None where there is none."""
+    if free is None:
+        return [Finding("/dev/shm", "missing", "no such folder", "mount a tmpfs on /dev/shm")]
+    found = f"{free / MIB:.0f} MiB free"
+    if free >= 256 * MIB:
+        return [Finding("/dev/shm", "ok", found)]
+    cure = "large batches will not fit: docker run --shm-size=1g, or mount -o remount,size=1g /dev/shm"
+    return [Finding("/dev/shm", "warning", found, cure)]
+
+
+def docker(command: str | None, engine: str | None) -> list[Finding]:
+    """engine: the version that the engine answered, None where it did not."""
+    if command is None:
+        cure = "only for Triton's official image: install docker; the embedded server works without it"
+        return [Finding("docker", "warning", "not installed", cure)]
+    if not engine:
+        cure = "start the engine (systemctl start docker), or join the group docker"
+        return [Finding("docker", "warning", f"{command}, but its engine does not answer", cure)]
+    return [Finding("docker", "ok", f"engine {engine}")]
+
+
+def gpu(listed: str | None) -> list[Finding]:
+    """listed: what nvidia-smi answered, None where it is missing or failed."""
+    if listed:
+        return [Finding("NVIDIA GPU", "ok", "; ".join(listed.splitlines()))]
+    cure = "only for the TensorRT backends: install NVIDIA's driver on a machine with a GPU"
+    return [Finding("NVIDIA GPU", "warning", "none", cure)]
+
+
+def packages(installed: dict[str, str | None]) -> list[Finding]:
+    return [_package(package, installed.get(package.name)) for package in PACKAGES]
+
+
+def _package(package: Package, found: str | None) -> Finding:
+    cure = f"pip install {package.name}=={package.version}"
+    if found is None:
+        return Finding(package.name, "missing", "not installed", cure)
+    if package.pinned and found != package.version:
+        return Finding(package.name, "warning", found, f"tested with {package.version} only: {cure}")
+    return Finding(package.name, "ok", found)
+
+
+def opencv_libraries(installed: bool, absent: list[str]) -> list[Finding]:
+    """absent: those of OPENCV_LIBRARIES that cannot be loaded; a server without a screen often lacks them."""
+    name = "libraries of opencv-python"
+    if not installed or not absent:
+        return [Finding(name, "ok", ", ".join(OPENCV_LIBRARIES) if installed else "not needed")]
+    cure = "apt-get install libgl1 libglib2.0-0"
+    return [Finding(name, "missing", f"{', '.join(absent)} cannot be loaded", cure)]
+
+
+def _binary() -> Path:
+    return wheel.find_wheel().binary
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _answer(*command: str) -> str | None:
+    """Its first words, None where it is not installed, fails, or does not answer in time."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -1,0 +1,1 @@
+"""Accuracy, by the metric of each task, in points of 100."""

@@ -1,0 +1,59 @@
+"""A view of an ONNX graph: who makes a tensor, who reads it, what is constant."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+
+class GraphView:
+    """An index over a model's main graph; it does not follow later changes of the graph."""
+
+    def __init__(self, model: ModelProto) -> None:
+        from onnx import numpy_helper
+
+        graph = model.graph
+        self.nodes: list[NodeProto] = list(graph.node)
+        self.constants: dict[str, NDArray[np.generic]] = {
+            tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer
+        }
+        for node in self.nodes:
+            if node.op_type == "Constant" and node.attribute[0].name == "value":
+                self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        self.producer: dict[str, NodeProto] = {name: node for node in self.nodes for name in node.output}
+        self.inputs = [value.name for value in graph.input if value.name not in self.constants]
+        self.outputs = {value.name for value in graph.output}
+        readers: dict[str, list[NodeProto]] = defaultdict(list)
+        for node in self.nodes:
+            for name in node.input:
+                readers[name].append(node)
+        self._readers = dict(readers)
+
+    def readers(self, tensor: str) -> list[NodeProto]:
+        return self._readers.get(tensor, [])
+
+    def activations(self, node: NodeProto) -> list[str]:
+        """The inputs of `node` that are neither constant nor left out."""
+        return [name for name in node.input if name and name not in self.constants]
+
+    def only_reader(self, tensor: str, *op_types: str) -> NodeProto | None:
+        """The one node that reads `tensor`, if it is of one of these types and nobody else needs the tensor."""
+        readers = self.readers(tensor)
+        if len(readers) == 1 and tensor not in self.outputs and readers[0].op_type in op_types:
+            return readers[0]
+        return None
+
+
+def attribute(node: NodeProto, name: str, default: object) -> object:
+    from onnx import helper
+
+    for item in node.attribute:
+        if item.name == name:
+            return helper.get_attribute_value(item)
+    return default

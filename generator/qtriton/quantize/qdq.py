@@ -1,0 +1,184 @@
+"""Write ACT's learnt ranges into an FP32 ONNX graph as Q/DQ that ONNX Runtime on x86 fuses to integer kernels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qtriton.compress.scales import Scales
+from qtriton.errors import CompressionError, ModelError
+from qtriton.quantize.graph import GraphView
+from qtriton.quantize.integers import Affine, IntegerLayer, to_integers
+from qtriton.quantize.match import Layer, match_layers
+from qtriton.quantize.placement import Placement, Policy, place
+from qtriton.quantize.ranges import Ranges
+from qtriton.target import Target
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+#: Per-channel DequantizeLinear came with opset 13.
+_MIN_OPSET = 13
+
+
+@dataclass(frozen=True)
+class EmitReport:
+    """What runs in integers now, and which layers with weights stay float and why."""
+
+    layers: int
+    integer_layers: int
+    integer_ops: int
+    left: Mapping[str, str]
+
+
+def emit(fp32: Path, scales: Scales, target: Target, out: Path, policy: Policy | None = None) -> EmitReport:
+    """Write the INT8 model of `fp32` to `out`: u8 activations, s8 weights per channel, int32 bias.
+
+    The batch stays free where it is free in `fp32`. The same inputs give the same bytes.
+
+    Raises:
+        ModelError: the FP32 ONNX cannot be read.
+        CompressionError: a layer has no counterpart in `scales`, or nothing can be quantized.
+    """
+    import onnx
+
+    model = prepared(fp32)
+    view = GraphView(model)
+    layers = match_layers(view, scales.layers)
+    ranges = Ranges(view, layers)
+    placement = place(view, layers, ranges, policy or Policy())
+    chosen = [name for name in layers if name in placement.nodes]
+    if not chosen:
+        raise CompressionError(
+            f"{fp32}: none of its {len(layers)} layers with weights can run in integers. Use --precision fp32."
+        )
+    _Writer(model, view, layers, ranges, placement, target.vnni).write()
+    onnx.checker.check_model(model)
+    staged = out.with_name(f".{out.name}.{os.getpid()}")
+    staged.write_bytes(model.SerializeToString(deterministic=True))
+    staged.replace(out)
+    return EmitReport(len(layers), len(chosen), len(placement.nodes), dict(placement.left))
+
+
+def prepared(fp32: Path) -> ModelProto:
+    """The graph to write into: batch normalisation folded into the convolutions, constants folded, opset 13+."""
+    import onnx
+    import onnxsim
+
+    try:
+        model: ModelProto = onnx.load(str(fp32))
+        if max((item.version for item in model.opset_import if not item.domain), default=0) < _MIN_OPSET:
+            model = onnx.version_converter.convert_version(model, _MIN_OPSET)
+        model, _ = onnxsim.simplify(model)
+    except Exception as error:  # protobuf, the converter and onnxsim raise kinds of their own
+        raise ModelError(f"{fp32}: not an ONNX model that can be read ({error}). Export it again.") from error
+    return model
+
+
+class _Writer:
+    """Rebuilds the node list once, in order, with a Q/DQ pair behind every quantized activation."""
+
+    def __init__(
+        self,
+        model: ModelProto,
+        view: GraphView,
+        layers: Mapping[str, Layer],
+        ranges: Ranges,
+        placement: Placement,
+        vnni: bool,
+    ) -> None:
+        self._model, self._view, self._layers = model, view, layers
+        self._ranges, self._placement, self._vnni = ranges, placement, vnni
+        self._nodes: list[NodeProto] = []
+        self._renamed: dict[str, str] = {}
+
+    def write(self) -> None:
+        for name in self._view.inputs:
+            self._quantize(name, name)
+        for node in self._view.nodes:
+            self._add(node)
+        graph = self._model.graph
+        del graph.node[:]
+        graph.node.extend(self._nodes)
+        del graph.value_info[:]  # the intermediate tensors have other names and types now
+        used = {name for node in self._nodes for name in node.input}
+        kept = [tensor for tensor in graph.initializer if tensor.name in used]
+        del graph.initializer[:]
+        graph.initializer.extend(kept)
+
+    def _add(self, old: NodeProto) -> None:
+        import onnx
+
+        node = onnx.NodeProto()
+        node.CopyFrom(old)
+        for index, name in enumerate(node.input):
+            node.input[index] = self._renamed.get(name, name)
+        if old.output[0] in self._placement.nodes and old.output[0] in self._layers:
+            self._fold_weights(node, self._layers[old.output[0]])
+        self._nodes.append(node)
+        for index, name in enumerate(old.output):
+            source = name
+            if name in self._placement.tensors and name in self._view.outputs:
+                source = node.output[index] = f"{name}_float"
+            self._quantize(name, source)
+
+    def _quantize(self, tensor: str, source: str) -> None:
+        """A Q/DQ pair on what is called `tensor` in the FP32 graph and `source` in this one."""
+        if tensor not in self._placement.tensors:
+            return
+        wanted = self._ranges.of(tensor)
+        assert wanted is not None, tensor
+        affine = Affine.of(wanted)
+        scale = self._constant(f"{tensor}_scale", np.asarray(affine.scale))
+        zero = self._constant(f"{tensor}_zero", np.asarray(affine.zero, dtype=np.uint8))
+        back = tensor if source != tensor else f"{tensor}_dq"
+        self._node("QuantizeLinear", [source, scale, zero], f"{tensor}_q")
+        self._node("DequantizeLinear", [f"{tensor}_q", scale, zero], back)
+        self._renamed[tensor] = back
+
+    def _fold_weights(self, node: NodeProto, layer: Layer) -> None:
+        bias = self._view.constants.get(node.input[2]) if len(node.input) > 2 else None
+        wanted = self._ranges.of(layer.node.input[0])
+        assert wanted is not None, layer.node.input[0]
+        float_bias = None if bias is None else bias.astype(np.float32).reshape(-1)
+        whole = to_integers(layer.weight, float_bias, layer.channel, Affine.of(wanted), self._is_saturating(layer))
+        self._layer_constants(node, layer, whole)
+
+    def _is_saturating(self, layer: Layer) -> bool:
+        # ONNX Runtime's depthwise kernel widens to int16 before it multiplies: nothing saturates on any CPU.
+        depthwise = layer.node.op_type == "Conv" and layer.weight.shape[1] == 1
+        return not (self._vnni or depthwise)
+
+    def _layer_constants(self, node: NodeProto, layer: Layer, whole: IntegerLayer) -> None:
+        base = layer.node.output[0]
+        scale = self._constant(f"{base}_weight_scale", whole.scales)
+        zero = self._constant(f"{base}_weight_zero", np.zeros(len(whole.scales), np.int8))
+        weight = self._constant(f"{base}_weight_q", whole.weight)
+        self._node("DequantizeLinear", [weight, scale, zero], f"{base}_weight", axis=layer.channel)
+        node.input[1] = f"{base}_weight"
+        if whole.bias is not None:
+            bias = self._constant(f"{base}_bias_q", whole.bias)
+            scale = self._constant(f"{base}_bias_scale", whole.bias_scales)
+            zero = self._constant(f"{base}_bias_zero", np.zeros(len(whole.bias), np.int32))
+            self._node("DequantizeLinear", [bias, scale, zero], f"{base}_bias", axis=0)
+            node.input[2] = f"{base}_bias"
+
+    def _constant(self, name: str, value: NDArray[np.generic]) -> str:
+        from onnx import numpy_helper
+
+        self._model.graph.initializer.append(numpy_helper.from_array(value, name))
+        return name
+
+    def _node(self, op_type: str, inputs: list[str], output: str, axis: int | None = None) -> None:
+        from onnx import helper
+
+        node = helper.make_node(op_type, inputs, [output], name=output)
+        if axis is not None:
+            node.attribute.append(helper.make_attribute("axis", axis))
+        self._nodes.append(node)

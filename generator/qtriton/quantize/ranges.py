@@ -1,0 +1,216 @@
+"""The range of every activation that an integer kernel reads or writes, from what ACT learnt and from structure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from qtriton.quantize.graph import GraphView, attribute
+from qtriton.quantize.match import Layer
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
+#: Ops that only move or pick values: input and output share one scale, or ONNX Runtime requantizes (or fails).
+PASS_THROUGH: Final = frozenset(
+    {"MaxPool", "Resize", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice"}
+)
+SILU_MIN: Final = -0.2784645
+HARD_SWISH_MIN: Final = -0.375
+#: Below this SiLU is within 0.02 of zero: the resolution is better spent above.
+SILU_TAIL: Final = -6.0
+
+
+@dataclass(frozen=True)
+class Range:
+    """The closed interval of an activation; zero is always inside."""
+
+    low: float
+    high: float
+
+    def clip(self, bounds: Range) -> Range:
+        return Range(max(self.low, bounds.low), min(self.high, bounds.high))
+
+
+ANYTHING: Final = Range(-math.inf, math.inf)
+
+
+class Ranges:
+    """Answers for the range of a tensor; None where nothing is known (its producer then stays float)."""
+
+    def __init__(self, view: GraphView, layers: Mapping[str, Layer]) -> None:
+        self._view = view
+        self._layers = layers
+        self._bounds: dict[str, Range] = {}
+        self._known: dict[str, Range | None] = {}
+        self._class: dict[str, str] = {}
+        for node in view.nodes:
+            if node.op_type in PASS_THROUGH:
+                self._class[self._root(node.output[0])] = self._root(node.input[0])
+        self._members: dict[str, list[str]] = {}
+        for name in {*view.producer, *view.inputs}:
+            self._members.setdefault(self._root(name), []).append(name)
+
+    def of(self, tensor: str) -> Range | None:
+        root = self._root(tensor)
+        if root not in self._known:
+            self._known[root] = None  # a cycle of questions ends here
+            self._known[root] = self._answer(sorted(self._members[root]))
+        return self._known[root]
+
+    def _root(self, tensor: str) -> str:
+        while tensor in self._class:
+            tensor = self._class[tensor]
+        return tensor
+
+    def _answer(self, members: list[str]) -> Range | None:
+        learnt = [t for name in members if (t := self._read_threshold(name)) is not None]
+        if learnt:
+            high = max(learnt)
+            return Range(-high, high).clip(self.bounds(members[0] if len(members) == 1 else self._source(members)))
+        for name in members:
+            for reader in self._view.readers(name):
+                if reader.op_type == "Concat" and (shared := self.of(reader.output[0])) is not None:
+                    return shared  # one scale for all that a Concat joins: it then only copies
+        source = self._source(members)
+        return self._from_producer(source, self._view.producer.get(source))
+
+    def _source(self, members: list[str]) -> str:
+        """The member that the others are moved from."""
+        inside = set(members)
+        for name in members:
+            node = self._view.producer.get(name)
+            if node is None or not node.input or node.input[0] not in inside:
+                return name
+        return members[0]
+
+    def _read_threshold(self, tensor: str) -> float | None:
+        read = [
+            self._layers[node.output[0]].learnt.input_threshold
+            for node in self._view.readers(tensor)
+            if node.output[0] in self._layers and node.input[0] == tensor
+        ]
+        return max(read, default=None)
+
+    def _from_producer(self, tensor: str, node: NodeProto | None) -> Range | None:
+        if node is None or not self._view.activations(node):
+            return None
+        bounds = self.bounds(tensor)
+        if node.output[0] in self._layers:
+            return self._layer_output(tensor, self._layers[node.output[0]])
+        after = self._view.only_reader(tensor, "Relu", "Clip")
+        if node.op_type == "Add" and after is not None and (read := self.of(after.output[0])) is not None:
+            return read
+        before = self.of(self._view.activations(node)[0])
+        match node.op_type:
+            case "Sigmoid":
+                return Range(0.0, 1.0)
+            case "Relu" | "Clip" | "LeakyRelu" if before is not None:
+                return before.clip(bounds)
+            case "Mul" if (inner := silu_input(self._view, node)) is not None:
+                return self._silu(inner)
+            case "Add":
+                parts = [self.of(name) for name in self._view.activations(node)]
+                if len(parts) == 2 and parts[0] is not None and parts[1] is not None:
+                    return Range(parts[0].low + parts[1].low, parts[0].high + parts[1].high)
+        return None
+
+    def _layer_output(self, tensor: str, layer: Layer) -> Range | None:
+        top = layer.learnt.output_threshold
+        after = self._view.only_reader(tensor, "Relu", "Clip")
+        if after is not None and (read := self.of(after.output[0])) is not None:
+            return read
+        if top is None:
+            return None
+        silu = self._silu_output(tensor)
+        if silu is None:
+            return Range(-top, top)
+        activated = self.of(silu)
+        # silu(x) <= h means x <= h + 0.2785: the threshold that ACT chose behind the activation holds before it too.
+        high = top if activated is None else min(top, activated.high - SILU_MIN)
+        return Range(max(-top, SILU_TAIL), high)
+
+    def _silu(self, inner: str) -> Range | None:
+        maker = self._view.producer.get(inner)
+        if maker is not None and maker.output[0] in self._layers:
+            # Not of(inner): that asks for the range behind the activation, which is the question here.
+            top = self._layers[maker.output[0]].learnt.output_threshold
+            return None if top is None else Range(SILU_MIN, top)
+        before = self.of(inner)
+        return None if before is None else Range(SILU_MIN, before.high)
+
+    def _silu_output(self, tensor: str) -> str | None:
+        for node in self._view.readers(tensor):
+            if node.op_type == "Mul" and silu_input(self._view, node) == tensor:
+                return str(node.output[0])
+        return None
+
+    def bounds(self, tensor: str) -> Range:
+        """What `tensor` can be at all, by the op that makes it."""
+        if tensor not in self._bounds:
+            self._bounds[tensor] = ANYTHING
+            node = self._view.producer.get(tensor)
+            self._bounds[tensor] = ANYTHING if node is None else self._op_bounds(node)
+        return self._bounds[tensor]
+
+    def _op_bounds(self, node: NodeProto) -> Range:
+        inputs = [self.bounds(name) for name in self._view.activations(node)]
+        match node.op_type:
+            case "Sigmoid" | "HardSigmoid" | "Softmax":
+                return Range(0.0, 1.0)
+            case "Relu":
+                return Range(0.0, max(inputs[0].high, 0.0))
+            case "Clip":
+                return inputs[0].clip(self._clip_limits(node))
+            case "HardSwish":
+                return Range(HARD_SWISH_MIN, math.inf)
+            case "Mul" if silu_input(self._view, node) is not None:
+                return Range(SILU_MIN, math.inf)
+            case "Mul" if _is_hard_swish(self._view, node):
+                return Range(HARD_SWISH_MIN, math.inf)
+            case "Mul" if len(inputs) == 2 and all(item.low >= 0 for item in inputs):
+                return Range(0.0, inputs[0].high * inputs[1].high)
+            case "Add" if len(inputs) == 2:
+                return Range(inputs[0].low + inputs[1].low, inputs[0].high + inputs[1].high)
+            case "Concat" if inputs:
+                return Range(min(item.low for item in inputs), max(item.high for item in inputs))
+            case "GlobalAveragePool" | "AveragePool":
+                return inputs[0]
+            case op if op in PASS_THROUGH and inputs:
+                return inputs[0]
+        return ANYTHING
+
+    def _clip_limits(self, node: NodeProto) -> Range:
+        limits = []
+        for index, (name, default) in enumerate((("min", -math.inf), ("max", math.inf)), start=1):
+            constant = self._view.constants.get(node.input[index]) if len(node.input) > index else None
+            value = attribute(node, name, default) if constant is None else float(constant)
+            limits.append(float(value))  # type: ignore[arg-type]
+        return Range(*limits)
+
+
+def silu_input(view: GraphView, node: NodeProto) -> str | None:
+    """x, where `node` multiplies x by Sigmoid(x)."""
+    return _gated(view, node, "Sigmoid")
+
+
+def _is_hard_swish(view: GraphView, node: NodeProto) -> bool:
+    value = _gated(view, node, "HardSigmoid")
+    if value is None:
+        return False
+    gate = view.producer[next(name for name in node.input if name != value)]
+    alpha, beta = attribute(gate, "alpha", 0.2), attribute(gate, "beta", 0.5)
+    return isinstance(alpha, float) and isinstance(beta, float) and abs(alpha - 1 / 6) < 1e-4 and abs(beta - 0.5) < 1e-4
+
+
+def _gated(view: GraphView, node: NodeProto, gate_type: str) -> str | None:
+    """x, where `node` multiplies x by gate_type(x)."""
+    if node.op_type != "Mul":
+        return None
+    for gate, value in (tuple(node.input), tuple(reversed(node.input))):
+        maker = view.producer.get(gate)
+        if maker is not None and maker.op_type == gate_type and maker.input[0] == value:
+            return str(value)
+    return None

@@ -1,0 +1,1 @@
+"""From measured results to the tables that a reader compares."""

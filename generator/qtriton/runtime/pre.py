@@ -1,0 +1,211 @@
+"""The operations between an encoded image and the tensor that a model takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeAlias
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from .image import MAX_PIXELS, decode
+
+Array: TypeAlias = npt.NDArray[Any]
+Interpolation: TypeAlias = Literal["nearest", "linear", "cubic", "area"]
+
+_INTERPOLATION: Final[dict[str, int]] = {
+    "nearest": cv2.INTER_NEAREST,
+    "linear": cv2.INTER_LINEAR,
+    "cubic": cv2.INTER_CUBIC,
+    "area": cv2.INTER_AREA,
+}
+
+
+class Geometry(NamedTuple):
+    """How pixels of the original image map to the model's: x_model = x_original * scale_x + pad_x.
+
+    It travels from the preprocess to the postprocess step as a float32 [6] tensor in this order.
+    """
+
+    height: float
+    width: float
+    scale_x: float = 1.0
+    scale_y: float = 1.0
+    pad_x: float = 0.0
+    pad_y: float = 0.0
+
+
+class Frame(NamedTuple):
+    """An image on its way to the model: pixels [height, width, 3] (later [3, height, width])."""
+
+    pixels: Array
+    geometry: Geometry
+
+
+def _resized(frame: Frame, height: int, width: int, interpolation: Interpolation) -> Frame:
+    before_height, before_width = frame.pixels.shape[:2]
+    if (height, width) == (before_height, before_width):
+        return frame
+    pixels = cv2.resize(frame.pixels, (width, height), interpolation=_INTERPOLATION[interpolation])
+    ratio_x, ratio_y, was = width / before_width, height / before_height, frame.geometry
+    return Frame(
+        pixels,
+        was._replace(
+            scale_x=was.scale_x * ratio_x,
+            scale_y=was.scale_y * ratio_y,
+            pad_x=was.pad_x * ratio_x,
+            pad_y=was.pad_y * ratio_y,
+        ),
+    )
+
+
+def _shifted(frame: Frame, pixels: Array, left: int, top: int) -> Frame:
+    was = frame.geometry
+    return Frame(pixels, was._replace(pad_x=was.pad_x + left, pad_y=was.pad_y + top))
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """Scale to fit into size (height, width), centre, and fill the rest.
+
+    The rounding of the borders is that of letterbox() in ultralytics/yolov5, utils/augmentations.py.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    size: tuple[int, int]
+    op: Literal["letterbox"] = "letterbox"
+    fill: int = 114
+    interpolation: Interpolation = "linear"
+
+    def __call__(self, frame: Frame) -> Frame:
+        height, width = frame.pixels.shape[:2]
+        ratio = min(self.size[0] / height, self.size[1] / width)
+        inner_height = min(max(round(height * ratio), 1), self.size[0])
+        inner_width = min(max(round(width * ratio), 1), self.size[1])
+        frame = _resized(frame, inner_height, inner_width, self.interpolation)
+        spare_y, spare_x = self.size[0] - inner_height, self.size[1] - inner_width
+        top, left = round(spare_y / 2 - 0.1), round(spare_x / 2 - 0.1)
+        pixels = np.full((*self.size, 3), self.fill, frame.pixels.dtype)
+        pixels[top : top + inner_height, left : left + inner_width] = frame.pixels
+        return _shifted(frame, pixels, left, top)
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Stretch to size (height, width), whatever the aspect ratio was."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    size: tuple[int, int]
+    op: Literal["resize"] = "resize"
+    interpolation: Interpolation = "linear"
+
+    def __call__(self, frame: Frame) -> Frame:
+        return _resized(frame, *self.size, self.interpolation)
+
+
+@dataclass(frozen=True)
+class ResizeShort:
+    """Scale so that the shorter side has the given number of pixels."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    pixels: int
+    op: Literal["resize_short"] = "resize_short"
+    interpolation: Interpolation = "linear"
+    #: The longer side is never scaled beyond this, so that a 1 x 60000 image cannot exhaust memory.
+    longest: int = 8192
+
+    def __call__(self, frame: Frame) -> Frame:
+        height, width = frame.pixels.shape[:2]
+        ratio = self.pixels / min(height, width)
+        new_height, new_width = (min(max(round(side * ratio), self.pixels), self.longest) for side in (height, width))
+        return _resized(frame, new_height, new_width, self.interpolation)
+
+
+@dataclass(frozen=True)
+class CenterCrop:
+    """Cut size (height, width) out of the middle; the image must be at least that large."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    size: tuple[int, int]
+    op: Literal["center_crop"] = "center_crop"
+
+    def __call__(self, frame: Frame) -> Frame:
+        height, width = frame.pixels.shape[:2]
+        top, left = (height - self.size[0]) // 2, (width - self.size[1]) // 2
+        if top < 0 or left < 0:
+            raise ValueError(f"center_crop of {self.size} from an image of only {(height, width)}")
+        pixels = frame.pixels[top : top + self.size[0], left : left + self.size[1]]
+        return _shifted(frame, pixels, -left, -top)
+
+
+@dataclass(frozen=True)
+class Rgb:
+    """Reverse OpenCV's channel order, BGR, to RGB."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    op: Literal["rgb"] = "rgb"
+
+    def __call__(self, frame: Frame) -> Frame:
+        return frame._replace(pixels=cv2.cvtColor(frame.pixels, cv2.COLOR_BGR2RGB))
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """Compute (pixel * scale - mean) / std per channel in float32; the channel order is the image's."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    op: Literal["normalize"] = "normalize"
+    scale: float = 1 / 255
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    _factor: Array = field(init=False, repr=False, compare=False)
+    _offset: Array = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        std = np.asarray(self.std, np.float64)
+        object.__setattr__(self, "_factor", (self.scale / std).astype(np.float32))
+        object.__setattr__(self, "_offset", (np.asarray(self.mean) / std).astype(np.float32))
+
+    def __call__(self, frame: Frame) -> Frame:
+        return frame._replace(pixels=frame.pixels.astype(np.float32) * self._factor - self._offset)
+
+
+@dataclass(frozen=True)
+class Chw:
+    """Move the channels first, [height, width, 3] to [3, height, width]."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    op: Literal["chw"] = "chw"
+
+    def __call__(self, frame: Frame) -> Frame:
+        return frame._replace(pixels=np.ascontiguousarray(frame.pixels.transpose(2, 0, 1)))
+
+
+PreOp: TypeAlias = Letterbox | Resize | ResizeShort | CenterCrop | Rgb | Normalize | Chw
+
+PRE_OPS: Final[dict[str, type[PreOp]]] = {
+    "letterbox": Letterbox,
+    "resize": Resize,
+    "resize_short": ResizeShort,
+    "center_crop": CenterCrop,
+    "rgb": Rgb,
+    "normalize": Normalize,
+    "chw": Chw,
+}
+
+
+def preprocess(data: bytes, ops: Sequence[PreOp], max_pixels: int = MAX_PIXELS) -> Frame:
+    """Decode one encoded image and apply the operations in order.
+
+    Returns:
+        pixels: the model's input without the batch, as the last operation leaves it.
+        geometry: where those pixels came from.
+
+    Raises:
+        qtriton.runtime.image.ImageError: the image cannot be decoded.
+    """
+    pixels = decode(data, max_pixels)
+    frame = Frame(pixels, Geometry(*map(float, pixels.shape[:2])))
+    for op in ops:
+        frame = op(frame)
+    return frame

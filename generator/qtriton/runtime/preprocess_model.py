@@ -1,0 +1,34 @@
+"""Triton's python backend runs this as model.py of the preprocess step: encoded images to the model's input."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from .pre import preprocess
+from .settings import read_preprocess
+
+
+class TritonPythonModel:
+    """`image` BYTES [batch, 1] becomes the model's input and `geometry` float32 [batch, 6]."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read spec.json beside this file."""
+        self.settings = read_preprocess(Path(__file__).parent)
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer each request on its own: a bad image fails the request that holds it and no other."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Any) -> Any:
+        try:
+            images = pb_utils.get_input_tensor_by_name(request, "image").as_numpy().reshape(-1)
+            frames = [preprocess(image, self.settings.ops, self.settings.max_pixels) for image in images]
+            tensor = np.stack([frame.pixels for frame in frames])
+            geometry = np.asarray([frame.geometry for frame in frames], np.float32)
+        except Exception as error:  # whatever an image does, the server must answer and go on
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"preprocess: {error}"))
+        return pb_utils.InferenceResponse(
+            [pb_utils.Tensor(self.settings.output, tensor), pb_utils.Tensor("geometry", geometry)]
+        )

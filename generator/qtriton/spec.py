@@ -1,0 +1,165 @@
+"""What is known of a model, as data: the YAML files of the zoo and of the user, validated."""
+
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from qtriton import resources
+from qtriton.errors import InputError, ModelError
+from qtriton.runtime.post import Nms, Output, Softmax, TopK, YoloHead
+from qtriton.runtime.pre import CenterCrop, Chw, Letterbox, Normalize, Resize, ResizeShort, Rgb
+
+Task = Literal["detection", "classification"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
+PreOp = Annotated[
+    Letterbox | Resize | ResizeShort | CenterCrop | Rgb | Normalize | Chw, Field(discriminator="op")
+]
+PostOp = Annotated[YoloHead | Nms | Softmax | TopK, Field(discriminator="op")]
+
+#: The metric of each task, by the name that the tables print.
+METRIC: Final[dict[Task, str]] = {"detection": "mAP50-95", "classification": "Top1"}
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(_Frozen):
+    """Where the FP32 weights come from, and under which terms."""
+
+    format: Literal["onnx", "paddle"] = "onnx"
+    #: Official download; none means that only --weights works.
+    url: str | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    #: Weights that are shipped with qtriton, relative to the zoo folder.
+    shipped: str | None = None
+    licence: str = "unknown"
+
+
+class GeneratedData(_Frozen):
+    """Images and labels that qtriton generates from a seed where the user names no folders."""
+
+    scenes: Literal["digits"]
+    seed: int
+    calibration: Annotated[int, Field(ge=32)]
+    validation: Annotated[int, Field(ge=1)]
+
+
+class ModelInput(_Frozen):
+    """The model's single input: float32 [batch, *dims]."""
+
+    name: str
+    dims: tuple[int, int, int]
+
+    @field_validator("dims")
+    @classmethod
+    def _positive(cls, dims: tuple[int, int, int]) -> tuple[int, int, int]:
+        if min(dims) < 1:
+            raise ValueError(f"{list(dims)} must be positive, without the batch")
+        return dims
+
+
+class ModelSpec(_Frozen):
+    """One model: its source, its input, and the operations before and behind it."""
+
+    name: Name
+    task: Task
+    title: str = ""
+    source: Source = Source()
+    input: ModelInput
+    preprocess: tuple[PreOp, ...]
+    postprocess: tuple[PostOp, ...]
+    #: Fields of the last postprocess operation that differ when accuracy is measured, e.g. the score threshold.
+    evaluation: dict[str, Any] = {}
+    #: Class names in the order of the model's scores, or the name of a shared list in the zoo.
+    classes: tuple[str, ...] | str = ()
+    data: GeneratedData | None = None
+    max_batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
+    max_pixels: Annotated[int, Field(ge=1)] = 89_478_485
+
+    @model_validator(mode="after")
+    def _operations_fit(self) -> "ModelSpec":
+        if not self.preprocess or self.preprocess[-1].op != "chw":
+            raise ValueError("preprocess must end with {op: chw}: the model's input is [channels, height, width]")
+        chains = {"detection": ("candidates", Nms), "classification": ("scores", TopK)}
+        if not self.postprocess or not isinstance(self.postprocess[-1], chains[self.task][1]):
+            last = {"detection": "nms", "classification": "top_k"}[self.task]
+            raise ValueError(f"postprocess of a {self.task} model must end with {{op: {last}}}")
+        if self.task == "detection" and not isinstance(self.postprocess[0], YoloHead):
+            raise ValueError("postprocess of a detection model must begin with a head, e.g. {op: yolo_head}")
+        unknown = set(self.evaluation) - set(vars(self.postprocess[-1])) | ({"op"} & set(self.evaluation))
+        if unknown:
+            raise ValueError(f"evaluation: {sorted(unknown)} are no fields of {self.postprocess[-1].op}")
+        return self
+
+    @property
+    def results(self) -> tuple[Output, ...]:
+        """The result tensors that the postprocess step returns, without the batch."""
+        last = self.postprocess[-1]
+        assert isinstance(last, Nms | TopK)  # the validator saw to it
+        return last.outputs()
+
+
+def load_spec(model: str) -> ModelSpec:
+    """Load a spec by its zoo name or from the path of a YAML file.
+
+    Raises:
+        InputError: there is no such model or file.
+        ModelError: the YAML does not describe a model; the message names each wrong field.
+    """
+    is_path = model.endswith((".yaml", ".yml")) or "/" in model
+    path = Path(model) if is_path else resources.zoo() / f"{model}.yaml"
+    if not path.is_file():
+        raise InputError(_no_such_model(model, is_path))
+    return parse_spec(path.read_text(encoding="utf-8"), str(path))
+
+
+def zoo_names() -> list[str]:
+    """The names of all models in the zoo, sorted."""
+    return sorted(path.stem for path in resources.zoo().glob("*.yaml"))
+
+
+def parse_spec(text: str, where: str) -> ModelSpec:
+    """Validate YAML text; `where` is named in the error."""
+    import yaml
+
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ModelError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise ModelError(f"{where}: a model spec is a mapping of fields, this is {type(raw).__name__}.")
+    try:
+        return ModelSpec.model_validate(raw)
+    except ValidationError as error:
+        raise ModelError(f"{where}: {_sentences(error)}") from error
+
+
+def _sentences(error: ValidationError) -> str:
+    parts = []
+    for problem in error.errors(include_url=False):
+        field = ".".join(str(part) for part in problem["loc"]) or "spec"
+        typo = " (a typo?)" if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument") else ""
+        parts.append(f"{field}: {problem['msg'].removeprefix('Value error, ')}{typo}")
+    return "; ".join(parts) + "."
+
+
+def _no_such_model(model: str, is_path: bool) -> str:
+    if is_path:
+        return f"{model}: no such file. Give a spec's path, or a name that `qtriton models` lists."
+    import difflib
+
+    near = difflib.get_close_matches(model, zoo_names(), 1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return f"{model}: not in the zoo.{hint} `qtriton models` lists it; a spec of your own is a path to a YAML file."
+
+
+def classes(spec: ModelSpec) -> tuple[str, ...]:
+    """The class names of a model; a string in the spec names a list that is shared in the zoo."""
+    if not isinstance(spec.classes, str):
+        return spec.classes
+    path = resources.zoo() / "classes" / f"{spec.classes}.txt"
+    if not path.is_file():
+        raise ModelError(f"{spec.name}: classes: {spec.classes} is no shared list. Write the names as a YAML list.")
+    return tuple(path.read_text(encoding="utf-8").splitlines())

@@ -1,0 +1,102 @@
+"""Settle which images a build calibrates with and measures on, generating them where a spec says so."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from qtriton.atomic import write_atomically
+from qtriton.console import Report, warn
+from qtriton.datasets import CALIBRATION_LEAST, Labelled, list_images, load_labelled
+from qtriton.errors import InputError
+from qtriton.plan import Request
+from qtriton.spec import GeneratedData, ModelSpec
+from qtriton.stages.evaluate import read_frame
+from qtriton.target import Precision
+from qtriton.workspace import Workspace, sha256_json
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where the images are; none where the build needs none."""
+
+    calibration: Path | None
+    validation: Path | None
+    labels: Path | None
+
+
+def settle(spec: ModelSpec, request: Request, workspace: Workspace) -> Folders:
+    """The user's folders, or scenes from the spec's seed where the user named none."""
+    folders = Folders(request.calibration, request.validation, request.labels)
+    if spec.data is not None and (folders.calibration is None or folders.validation is None):
+        made = generated(spec.data, workspace)
+        folders = Folders(
+            folders.calibration or made / "calibration",
+            folders.validation or made / "validation",
+            folders.labels or made / "validation" / "instances.json",
+        )
+    if request.precision is Precision.FP32:
+        return Folders(None, folders.validation, folders.labels)
+    return folders
+
+
+def generated(data: GeneratedData, workspace: Workspace) -> Path:
+    """The folder of generated scenes, made when it is missing."""
+
+    def produce(folder: Path) -> None:
+        from qtriton.demo.scenes import write_dataset
+
+        write_dataset(folder / "calibration", data.calibration, data.seed, "calibration", labels=False)
+        write_dataset(folder / "validation", data.validation, data.seed, "validation", labels=True)
+
+    return workspace.stage(f"scenes-{data.scenes}", sha256_json(data.model_dump()), produce)
+
+
+def labelled(spec: ModelSpec, folders: Folders) -> Labelled | None:
+    """The labelled validation images, if there are any."""
+    if folders.validation is None or folders.labels is None:
+        return None
+    return load_labelled(spec.task, folders.validation, folders.labels)
+
+
+def write_calibration(folder: Path, spec: ModelSpec, out: Path, progress: Report) -> None:
+    """Write the calibration images as the deployed preprocessing gives them: float32 [images, *input.dims].
+
+    An image that cannot be decoded is named and skipped.
+
+    Raises:
+        InputError: fewer than CALIBRATION_LEAST images are left.
+    """
+    images = list_images(folder, "--calibration")
+    good: list[Path] = []
+    for done, path in enumerate(images, 1):
+        try:
+            read_frame(path, spec)
+            good.append(path)
+        except InputError as error:
+            warn(f"{error} Calibration goes on without it.")
+        progress(done, 2 * len(images))
+    if len(good) < CALIBRATION_LEAST:
+        raise InputError(
+            f"--calibration {folder}: {len(good)} images that can be decoded, INT8 calibration needs "
+            f"{CALIBRATION_LEAST}. Add images or pass --precision fp32."
+        )
+    # Read twice rather than held at once: a thousand frames of a detector are five gigabytes.
+    shape = (len(good), *spec.input.dims)
+    frames = np.lib.format.open_memmap(out, "w+", np.float32, shape)  # type: ignore[no-untyped-call]
+    for index, path in enumerate(good):
+        frames[index] = read_frame(path, spec).pixels
+        progress(len(images) + index + 1, 2 * len(images))
+    frames.flush()
+
+
+def remember_images(workspace: Workspace, model: str, folder: Path) -> None:
+    """Keep which folder a model was last measured on, so that bench needs no --images."""
+    write_atomically(workspace.folder("images") / model, str(folder.resolve()).encode())
+
+
+def remembered_images(workspace: Workspace, model: str) -> Path | None:
+    """The folder that a model was last measured on, if it is still there."""
+    note = workspace.root / "images" / model
+    folder = Path(note.read_text(encoding="utf-8")) if note.is_file() else None
+    return folder if folder is not None and folder.is_dir() else None

@@ -1,0 +1,62 @@
+"""Hash everything that a build depends on, so that the same build is recognised without running it."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from qtriton import resources
+from qtriton.datasets import list_images
+from qtriton.spec import ModelSpec
+from qtriton.stages.data import Folders
+from qtriton.target import Method, Precision, Target
+from qtriton.workspace import sha256_file, sha256_json
+
+#: The packages whose versions change what a build produces.
+PACKAGES: Final = ("qtriton", "paddlepaddle", "paddleslim", "paddle2onnx", "x2paddle", "onnx", "onnxruntime", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """The installed versions of PACKAGES."""
+    return {name: version(name) for name in PACKAGES}
+
+
+def weights_sha256(weights: Path) -> str:
+    """The hash of an ONNX file, or of the two files of a Paddle inference folder together."""
+    if weights.is_file():
+        return sha256_file(weights)
+    return sha256_json([sha256_file(path) for path in sorted(weights.glob("inference.pd*"))])
+
+
+def spec_key(spec: ModelSpec, weights: Path) -> str:
+    """What all variants of a model share: the spec, the weights, and the code that is shipped with them."""
+    shipped = {path.name: sha256_file(path) for path in sorted(resources.runtime().glob("*.py"))}
+    return sha256_json([spec.model_dump(mode="json"), weights_sha256(weights), shipped])
+
+
+def compress_key(method: Method, spec_hash: str, calibration: Path) -> str:
+    """What the learnt scales depend on."""
+    return sha256_json([spec_hash, method.value, images_sha256(calibration), versions(), code("compress")])
+
+
+def build_key(target: Target, method: Method, spec_hash: str, folders: Folders) -> str:
+    """What one published variant depends on; FP32 does not depend on how INT8 is made."""
+    data = [images_sha256(folders.validation)] if folders.validation else []
+    how: list[object] = []
+    if target.precision is not Precision.FP32 and folders.calibration is not None:
+        how = [method.value, target.vnni, images_sha256(folders.calibration), code("compress"), code("quantize")]
+    labels = sha256_file(folders.labels) if folders.labels and folders.labels.is_file() else None
+    common = [code(name) for name in ("backends", "metrics", "stages", "triton")]
+    templates = [sha256_file(path) for path in sorted(resources.templates().glob("*.j2"))]
+    what = [target.backend, target.precision, target.threads]
+    return sha256_json([spec_hash, what, how, data, labels, versions(), common, templates])
+
+
+def images_sha256(folder: Path) -> str:
+    """The hash of the names and contents of a folder's images."""
+    return sha256_json([(path.name, sha256_file(path)) for path in list_images(folder, "folder")])
+
+
+def code(package: str) -> list[str]:
+    """The hashes of a sub-package: while qtriton is developed its version stays and its code changes."""
+    folder = Path(__file__).parent.parent / package
+    return [sha256_file(path) for path in sorted(folder.rglob("*.py"))]

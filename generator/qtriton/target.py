@@ -1,0 +1,71 @@
+"""What a model is built for: backend, precision, processor."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Precision(str, Enum):
+    """The precisions of the tables, by the name of the command line."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+    INT8_FP16 = "int8-fp16"
+
+    @property
+    def slug(self) -> str:
+        """The precision as part of a Triton model name."""
+        return self.value.replace("-", "_")
+
+
+class BackendName(str, Enum):
+    """The runtimes that Triton serves a model with."""
+
+    ONNXRUNTIME = "onnxruntime"
+    PADDLE = "paddle"
+    OPENVINO = "openvino"
+    TENSORRT = "tensorrt"
+
+
+class Method(str, Enum):
+    """How INT8 is reached."""
+
+    PTQ = "ptq"
+    QAT = "qat"
+
+    @property
+    def label(self) -> str:
+        """The name that FastDeploy's tables use."""
+        return {"ptq": "Post Training Quantization", "qat": "Quantaware Distillation Training"}[self.value]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One variant of a model: what runs it, how precisely, with how many threads, on which kind of CPU."""
+
+    backend: BackendName
+    precision: Precision
+    threads: int = 1
+    #: Whether the CPU multiplies u8 by s8 without saturating (AVX512-VNNI, AVX-VNNI).
+    vnni: bool = False
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a variant is called in the model repository."""
+
+    preprocess: str
+    runtime: str
+    postprocess: str
+    ensemble: str
+
+    @classmethod
+    def of(cls, model: str, target: Target) -> "Names":
+        """Pre- and postprocessing are shared by all variants of a model."""
+        ensemble = f"{model}_{target.backend.value}_{target.precision.slug}"
+        return cls(f"{model}_preprocess", f"{ensemble}_runtime", f"{model}_postprocess", ensemble)
+
+    @property
+    def all(self) -> tuple[str, str, str, str]:
+        """Every model folder of the variant."""
+        return self.preprocess, self.runtime, self.postprocess, self.ensemble

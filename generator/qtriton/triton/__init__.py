@@ -1,0 +1,1 @@
+"""Everything that speaks to Triton: configuration, model repository, embedded server."""

@@ -1,0 +1,86 @@
+"""Check a model repository as Triton would on loading it, without a server: every problem, not the first only."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from qtriton.errors import InputError, RepositoryError
+from qtriton.triton.check_config import CONFIG_CHECKS
+from qtriton.triton.check_ensemble import ENSEMBLE_CHECKS, circles
+from qtriton.triton.check_files import FILE_CHECKS
+from qtriton.triton.check_onnx import onnx_problems
+from qtriton.triton.checked import CONFIG, Finding, Model
+from qtriton.triton.render import parse_config
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One reason why Triton would refuse a model, or fail its requests."""
+
+    model: str
+    #: A path inside the model's folder.
+    where: str
+    #: What is wrong and what to do about it.
+    sentence: str
+
+    def __str__(self) -> str:
+        place = "/".join(part for part in (self.model, self.where) if part)
+        return f"{place}: {self.sentence}"
+
+
+#: Each looks at one model; the repository is there for what a model refers to.
+_CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterable[Finding]], ...]] = (
+    *CONFIG_CHECKS,
+    *FILE_CHECKS,
+    onnx_problems,
+    *ENSEMBLE_CHECKS,
+)
+
+
+def check(repository: Path) -> list[Problem]:
+    """Every problem of a repository by model; empty where Triton would load all of it.
+
+    Raises:
+        InputError: there is no such folder, or it cannot be read.
+    """
+    folders = _folders(repository)
+    if not folders:
+        cure = "Publish one with `qtriton build`, or name another folder."
+        return [Problem("", str(repository), f"holds no model. {cure}")]
+    problems, models = _load(folders)
+    for model in models.values():
+        findings = (finding for run in _CHECKS for finding in run(model, models))
+        problems += [Problem(model.name, where, sentence) for where, sentence in findings]
+    problems += [Problem(name, CONFIG, sentence) for name, sentence in circles(models)]
+    return sorted(problems, key=lambda problem: problem.model)
+
+
+def _folders(repository: Path) -> tuple[Path, ...]:
+    try:
+        entries = sorted(repository.iterdir())
+    except FileNotFoundError:
+        raise InputError(f"{repository}: no such folder. Name the model repository.") from None
+    except OSError as error:
+        raise InputError(f"{repository}: cannot be read ({error.strerror}). Name the model repository.") from error
+    return tuple(path for path in entries if path.is_dir() and not path.name.startswith("."))
+
+
+def _load(folders: Iterable[Path]) -> tuple[list[Problem], dict[str, Model]]:
+    problems, models = [], {}
+    for folder in folders:
+        try:
+            text = (folder / CONFIG).read_text(encoding="utf-8")
+            models[folder.name] = Model(folder.name, folder, parse_config(text, folder.name))
+        except FileNotFoundError:
+            cure = "Publish the model again, or take the folder out."
+            problems.append(Problem(folder.name, CONFIG, f"is missing. {cure}"))
+        except UnicodeDecodeError:
+            problems.append(Problem(folder.name, CONFIG, "is not UTF-8 text. Publish the model again."))
+        except OSError as error:
+            cure = "Give yourself the right to read it."
+            problems.append(Problem(folder.name, CONFIG, f"cannot be read ({error.strerror}). {cure}"))
+        except RepositoryError as error:
+            reason = str(error).removeprefix(f"{folder.name}: {CONFIG} ")
+            problems.append(Problem(folder.name, CONFIG, f"{' '.join(reason.split()).rstrip('.')}. Correct it."))
+    return problems, models

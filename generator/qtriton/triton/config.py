@@ -1,0 +1,74 @@
+"""The parts of Triton's model configuration that qtriton renders, as typed values."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal, TypeAlias
+
+
+class DataType(str, Enum):
+    """Triton's data types, by the names of model_config.proto without TYPE_."""
+
+    FP32 = "FP32"
+    UINT8 = "UINT8"
+    INT32 = "INT32"
+    STRING = "STRING"
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output: its shape without the batch, -1 where a size is free."""
+
+    name: str
+    dtype: DataType
+    dims: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PythonStep:
+    """A step that the python backend runs from 1/model.py."""
+
+    name: str
+    max_batch_size: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    template: Literal["python.pbtxt.j2"] = "python.pbtxt.j2"
+
+
+@dataclass(frozen=True)
+class RuntimeStep:
+    """The step that runs the model."""
+
+    name: str
+    platform: str
+    max_batch_size: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    threads: int
+    #: How long a request waits for others to share its batch; 0 takes what is in the queue and waits for none.
+    max_queue_delay_us: int = 0
+    template: Literal["runtime.pbtxt.j2"] = "runtime.pbtxt.j2"
+
+
+@dataclass(frozen=True)
+class EnsembleStep:
+    """One step of an ensemble: the step's own tensor names beside the ensemble's."""
+
+    model: str
+    inputs: tuple[tuple[str, str], ...]
+    outputs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Steps joined by tensors; parameters are texts that a client can read over gRPC."""
+
+    name: str
+    max_batch_size: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    steps: tuple[EnsembleStep, ...]
+    parameters: tuple[tuple[str, str], ...] = field(default=())
+    template: Literal["ensemble.pbtxt.j2"] = "ensemble.pbtxt.j2"
+
+
+Config: TypeAlias = PythonStep | RuntimeStep | Ensemble

@@ -1,0 +1,73 @@
+"""Prepares the folder that one running server works from; site-packages is never written to."""
+
+import os
+import shutil
+import site
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+from qtriton.triton.server.wheel import Wheel, version
+
+BACKENDS = Path(__file__).parent / "backends"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The parts of a server's folder: Triton's backends, the stub's python3, an empty current folder."""
+
+    root: Path
+
+    @property
+    def backends(self) -> Path:
+        return self.root / "backends"
+
+    @property
+    def bin(self) -> Path:
+        return self.root / "python" / "bin"
+
+    @property
+    def cwd(self) -> Path:
+        # The stub puts its current folder first on sys.path: a numpy.py in the user's would win.
+        return self.root / "cwd"
+
+
+def prepare(root: Path, wheel: Wheel) -> Layout:
+    layout = Layout(root)
+    layout.cwd.mkdir(parents=True)
+    shutil.copytree(BACKENDS, layout.backends, ignore=shutil.ignore_patterns("__pycache__"))
+    python = layout.backends / "python"
+    # Copies: Triton refuses a backend library that is a link out of the backend's folder.
+    shutil.copytree(wheel.python_backend, python, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy2(wheel.stub, python)
+    (python / wheel.stub.name).chmod(0o755)
+    _environment(layout)
+    return layout
+
+
+def _environment(layout: Layout) -> None:
+    """A virtual environment for the stub that sees what this Python sees.
+
+    The stub starts Python in isolation: it ignores PYTHONPATH and PYTHONHOME and takes its prefix from the
+    first `python3` on PATH, which may be any Python. So PATH begins with a python3 of ours.
+    """
+    base = Path(os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable))
+    packages = layout.bin.parent / "lib" / f"python{version()}" / "site-packages"
+    packages.mkdir(parents=True)
+    layout.bin.mkdir()
+    (layout.bin / "python3").symlink_to(base)
+    config = f"home = {base.parent}\ninclude-system-site-packages = false\n"
+    (layout.bin.parent / "pyvenv.cfg").write_text(config)
+    # No bytecode: Python would leave __pycache__ in the user's model repository.
+    lines = ["import sys; sys.dont_write_bytecode = True"]
+    lines += [f"import site; site.addsitedir({folder!r})" for folder in site_folders()]
+    (packages / "qtriton.pth").write_text("\n".join(lines) + "\n")
+
+
+def site_folders() -> list[str]:
+    """Where this Python finds installed packages."""
+    folders = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()]
+    if site.ENABLE_USER_SITE:
+        folders.insert(0, site.getusersitepackages())
+    return [folder for folder in dict.fromkeys(folders) if os.path.isdir(folder)]

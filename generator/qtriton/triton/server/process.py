@@ -1,0 +1,212 @@
+"""Starts the embedded Triton server, waits until it is ready, and ends it and all that it started."""
+
+import contextlib
+import http.client
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from qtriton.errors import RepositoryError, ServerError
+from qtriton.triton.server import command, folder, log, ports, shm, wheel
+from qtriton.triton.server.options import ModelState, ServerOptions
+from qtriton.triton.server.ports import Ports
+from qtriton.triton.server.signals import terminated_as_exit
+
+Progress = Callable[[int, int], None]
+ATTEMPTS = 5
+POLL_S = 0.05
+
+
+def _silent(_done: int, _total: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running tritonserver; only `serve` makes one."""
+
+    pid: int
+    ports: Ports
+    log_path: Path
+    _supervisor: "subprocess.Popen[str]"
+    _log: IO[bytes]
+
+    @property
+    def grpc_url(self) -> str:
+        """host:port, as tritonclient.grpc wants it."""
+        return f"{ports.reachable(self.ports.host)}:{self.ports.grpc}"
+
+    @property
+    def http_url(self) -> str:
+        """host:port, as tritonclient.http wants it."""
+        return f"{ports.reachable(self.ports.host)}:{self.ports.http}"
+
+    @property
+    def metrics_url(self) -> str | None:
+        if self.ports.metrics is None:
+            return None
+        return f"http://{ports.reachable(self.ports.host)}:{self.ports.metrics}/metrics"
+
+    @property
+    def models(self) -> tuple[ModelState, ...]:
+        """What the server says of each of its models now."""
+        status, body = _request(self, "POST", "/v2/repository/index")
+        if status != 200:
+            raise ServerError(f"{self.http_url} does not list its models: HTTP {status}")
+        keys = ("name", "version", "state", "reason")
+        return tuple(ModelState(*(str(row.get(key, "")) for key in keys)) for row in json.loads(body))
+
+    def alive(self) -> bool:
+        return self._supervisor.poll() is None
+
+    def wait(self) -> int:
+        """Returns tritonserver's exit status (128 + N after signal N) when it and all of its processes have ended."""
+        return self._supervisor.wait()
+
+    def log_text(self) -> str:
+        """The log so far, also after its file is gone."""
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
+
+
+@contextlib.contextmanager
+def serve(repository: Path, options: ServerOptions | None = None, progress: Progress = _silent) -> Iterator[Server]:
+    """A server that is ready; it has ended, with all its processes, when the block is left.
+
+    progress gets (models loaded, models in all). Raises ServerError for a taken port, and with Triton's
+    own reason for each model that does not load; EnvironmentProblem where this machine lacks a part.
+    """
+    options = options or ServerOptions()
+    with terminated_as_exit():
+        server = _start_ready(_models_in(repository), repository.resolve(), options, progress)
+        try:
+            yield server
+        finally:
+            _stop(server, options)
+
+
+def _models_in(repository: Path) -> int:
+    try:
+        count = sum(entry.is_dir() and not entry.name.startswith(".") for entry in repository.iterdir())
+    except OSError as error:
+        raise RepositoryError(f"{repository}: {error.strerror}; name a model repository") from error
+    if not count:
+        raise RepositoryError(f"{repository}: there is no model in it; qtriton build puts one there")
+    return count
+
+
+def _start_ready(total: int, repository: Path, options: ServerOptions, progress: Progress) -> Server:
+    for _ in range(ATTEMPTS):
+        server = _start(repository, ports.choose(options), options)
+        try:
+            problem = _wait_ready(server, total, options, progress)
+            if problem is None:
+                return server
+        except BaseException:
+            _stop(server, options)
+            raise
+        # The reasons are complete when the server has ended.
+        _stop(server, options)
+        summary = log.summarize(server.log_text())
+        if not (summary.port_taken and ports.any_free(options)):
+            break
+    raise ServerError(log.explain(summary, problem, server.log_text(), options.log_path))
+
+
+def _start(repository: Path, chosen: Ports, options: ServerOptions) -> Server:
+    parts, libpython = wheel.find_wheel(), wheel.find_libpython()
+    memory = shm.plan(repository, shm.free_bytes())
+    prefix = f"qtriton-{os.getpid()}-{secrets.token_hex(4)}-"
+    root = Path(tempfile.mkdtemp(prefix="qtriton-"))
+    try:
+        layout = folder.prepare(root, parts)
+        job = {
+            "parent": os.getpid(),
+            "command": command.command_line(parts, layout, repository, chosen, memory, prefix, options),
+            "cwd": str(layout.cwd),
+            "env": command.environment(layout, [parts.libraries, libpython.parent]),
+            "grace_s": options.stop_timeout_s,
+            "shm_prefix": prefix,
+            "folder": str(root),
+        }
+        return _launch(json.dumps(job), chosen, options.log_path or root / "triton.log")
+    except BaseException:
+        shutil.rmtree(root, ignore_errors=True)
+        raise
+
+
+def _launch(job: str, chosen: Ports, log_path: Path) -> Server:
+    try:
+        log_file = log_path.open("w+b")
+    except OSError as error:
+        raise ServerError(f"{log_path}: {error.strerror}; choose another place for the log") from error
+    supervisor = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-B", str(Path(__file__).parent / "supervisor.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log_file,
+        text=True,
+        # A session of its own: Ctrl-C in the terminal goes to us, and we end the server in order.
+        start_new_session=True,
+    )
+    assert supervisor.stdin and supervisor.stdout
+    told = ""
+    with supervisor.stdin as stdin, supervisor.stdout as stdout, contextlib.suppress(BrokenPipeError):
+        stdin.write(job + "\n")
+        stdin.flush()
+        told = stdout.readline()
+    if not told.strip().isdigit():
+        text = log_path.read_text(errors="replace").strip().splitlines()
+        raise ServerError(f"tritonserver could not be started: {text[-1] if text else 'no reason given'}")
+    return Server(int(told), chosen, log_path, supervisor, log_file)
+
+
+def _wait_ready(server: Server, total: int, options: ServerOptions, progress: Progress) -> str | None:
+    """None when ready, else what happened."""
+    deadline = time.monotonic() + options.startup_timeout_s
+    loaded = -1
+    while time.monotonic() < deadline:
+        if not server.alive():
+            return f"tritonserver ended with status {server.wait()} before it was ready"
+        summary = log.summarize(server.log_text())
+        if len(summary.loaded) != loaded:
+            loaded = len(summary.loaded)
+            progress(min(loaded, total), total)
+        # Asked only once the log says so: before that, the port may be another server's.
+        if "Started HTTPService at" in server.log_text():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                if _request(server, "GET", "/v2/health/ready")[0] == 200:
+                    return None
+        time.sleep(POLL_S)
+    waited = f"{options.startup_timeout_s:g} s"
+    return f"tritonserver was not ready after {waited}; allow more with --startup-timeout"
+
+
+def _request(server: Server, method: str, path: str) -> tuple[int, bytes]:
+    host = ports.reachable(server.ports.host).strip("[]")
+    connection = http.client.HTTPConnection(host, server.ports.http, timeout=5)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def _stop(server: Server, options: ServerOptions) -> None:
+    """Ends the server; the supervisor ends what is left of it, by process id."""
+    with contextlib.suppress(ProcessLookupError):
+        server._supervisor.terminate()
+    try:
+        server._supervisor.wait(options.stop_timeout_s + 10)
+    except subprocess.TimeoutExpired:
+        server._supervisor.kill()
+        server._supervisor.wait()

@@ -1,0 +1,82 @@
+"""Every mistake on the command line: one sentence with the cure, its exit code, no traceback, nothing half written."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from .conftest import qtriton
+
+SPEC = """
+name: mine
+task: classification
+input: {name: image, dims: [3, 32, 32]}
+preprocess: [{op: resize, size: [32, 32]}, {op: rgb}, {op: normalize}, {op: chw}]
+postprocess: [{op: top_k, k: 5}]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A working folder with every kind of wrong thing in it."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "corrupt.onnx").write_bytes(b"this is no protobuf" * 100)
+    (tmp_path / "mine.yaml").write_text(SPEC)
+    (tmp_path / "typo.yaml").write_text(SPEC.replace("top_k", "topk"))
+    (tmp_path / "paddle3").mkdir()
+    (tmp_path / "paddle3" / "inference.json").write_text("{}")
+    (tmp_path / "file").write_text("x")
+    return tmp_path
+
+
+CASES: list[tuple[str, int, str]] = [
+    ("build yolo5n", 2, "Did you mean yolov5n"),
+    ("build nowhere.yaml", 2, "no such file"),
+    ("build typo.yaml", 3, "topk"),
+    ("build mine.yaml --precision fp32", 2, "Pass --weights FILE"),
+    ("build mine.yaml --precision fp32 --weights none.onnx", 2, "no such file"),
+    ("build mine.yaml --precision fp32 --weights corrupt.onnx", 3, "no valid ONNX model"),
+    ("build mine.yaml --precision fp32 --weights paddle3", 2, "FLAGS_enable_pir_api=0"),
+    ("build mine.yaml --weights corrupt.onnx", 2, "INT8 needs --calibration"),
+    ("build mine.yaml --weights corrupt.onnx --calibration nowhere", 2, "no such folder"),
+    ("build mine.yaml --weights corrupt.onnx --calibration empty", 2, "no JPEG or PNG"),
+    ("build mine.yaml --precision fp32 --weights corrupt.onnx --validation empty", 2, "belong together"),
+    ("build demo_digits --precision int9", 2, "Choose one of fp32, fp16, int8, int8-fp16"),
+    ("build demo_digits --precision int8-fp16", 4, "Use --precision fp32 or --precision int8"),
+    ("build demo_digits --precision fp16", 4, "Use --precision fp32 or --precision int8"),
+    ("build demo_digits --backend tensorrt", 4, "Use --backend onnxruntime"),
+    ("build demo_digits --method qat", 4, "Use --method ptq"),
+    ("build demo_digits --threads 0", 2, "at least 1"),
+    ("build demo_digits --precision fp32 --repository file", 7, "a file, not a folder"),
+    ("check nowhere", 2, "nowhere"),
+    ("serve nowhere", 7, "nowhere"),
+    ("bench nowhere", 7, "qtriton build"),
+    ("bench --url 127.0.0.1:9 --images empty", 2, "empty"),
+    ("bench --url 127.0.0.1:9", 2, "pass --images"),
+    ("report", 2, "qtriton bench"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "part"), CASES, ids=[case[0] for case in CASES])
+def test_one_sentence_and_nothing_written(words: str, code: int, part: str, folder: Path) -> None:
+    before = sorted(folder.rglob("*"))
+    done = qtriton(*words.split(), cwd=folder)
+    assert done.returncode == code, done.stderr
+    assert part in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    locks = {path for path in folder.rglob(".*.lock")}
+    assert sorted(set(folder.rglob("*")) - locks) == before
+
+
+def test_debug_shows_the_traceback(folder: Path) -> None:
+    done = qtriton("--debug", "build", "typo.yaml", cwd=folder)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr and "ModelError" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere; the unit tests simulate it")
+def test_a_repository_without_rights(folder: Path) -> None:
+    (folder / "locked").mkdir(mode=0o500)
+    done = qtriton("build", "demo_digits", "--precision", "fp32", "--repository", folder / "locked" / "repository")
+    assert done.returncode == 7
+    assert "write rights" in done.stderr

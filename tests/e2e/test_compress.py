@@ -1,0 +1,169 @@
+"""The real compression worker, from ONNX and from Paddle, down to an INT8 model that ONNX Runtime runs."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+import psutil
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from qtriton.compress.act import compress, export_fp32
+from qtriton.errors import CompressionError, InputError
+from qtriton.quantize.qdq import emit
+from qtriton.target import BackendName, Precision, Target
+
+Floats = npt.NDArray[np.float32]
+TARGET = Target(BackendName.ONNXRUNTIME, Precision.INT8)
+
+# Batch normalisation stays an op of its own in Paddle and is folded into the weights by the ONNX export.
+PADDLE_NET = """
+import scipy, sklearn, sys
+import paddle
+from paddle import nn
+paddle.seed(1)
+net = nn.Sequential(
+    nn.Conv2D(3, 16, 3, padding=1, bias_attr=False), nn.BatchNorm2D(16), nn.Silu(),
+    nn.Conv2D(16, 16, 3, padding=1, groups=16), nn.ReLU(),
+    nn.Conv2D(16, 32, 1, bias_attr=False), nn.BatchNorm2D(32), nn.ReLU(),
+    nn.Conv2D(32, 32, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Linear(32, 10))
+for _ in range(3):
+    net(paddle.randn([4, 3, 24, 24]) * 2 + 1)
+net.eval()
+spec = paddle.static.InputSpec([None, 3, 24, 24], name="x")
+paddle.jit.save(net, sys.argv[1] + "/inference", input_spec=[spec])
+"""
+
+
+def onnx_net(path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    shapes = ((12, 3, 3, 3), (16, 12, 3, 3), (8, 16, 1, 1))
+    held = [
+        numpy_helper.from_array((rng.normal(size=s) / np.sqrt(np.prod(s[1:]))).astype(np.float32), f"w{i}")
+        for i, s in enumerate(shapes)
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["c0"], pads=[1, 1, 1, 1]),
+        helper.make_node("Sigmoid", ["c0"], ["g0"]),
+        helper.make_node("Mul", ["c0", "g0"], ["s0"]),
+        helper.make_node("Conv", ["s0", "w1"], ["c1"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("Conv", ["r1", "w2"], ["y"]),
+    ]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3, 16, 16])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 8, 16, 16])
+    graph = helper.make_graph(nodes, "net", [x], [y], held)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
+    return path
+
+
+def images(path: Path, side: int, count: int = 6) -> Path:
+    np.save(path, np.random.default_rng(2).normal(size=(count, 3, side, side)).astype(np.float32))
+    return path
+
+
+def run(path: Path, batch: Floats) -> Floats:
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    result: Floats = session.run(None, {session.get_inputs()[0].name: batch})[0]
+    return result
+
+
+def relative_error(int8: Path, fp32: Path, batch: Floats) -> float:
+    want, got = run(fp32, batch), run(int8, batch)
+    assert got.shape == want.shape
+    return float(np.linalg.norm(got - want) / np.linalg.norm(want))
+
+
+def test_onnx_to_int8(tmp_path: Path) -> None:
+    fp32, calibration = onnx_net(tmp_path / "fp32.onnx"), images(tmp_path / "images.npy", 16)
+    seen: list[tuple[int, int]] = []
+    scales = compress(
+        fp32, calibration=calibration, work=tmp_path / "work", progress=lambda done, total: seen.append((done, total))
+    )
+    batch = np.load(calibration)
+    assert [layer.weight.shape[0] for layer in scales.layers] == [12, 16, 8]
+    # abs_max: the largest absolute value that the calibration images cause, exactly.
+    assert scales.layers[0].input_threshold == pytest.approx(float(np.abs(batch).max()), rel=1e-5)
+    assert scales.layers[2].output_threshold == pytest.approx(float(np.abs(run(fp32, batch)).max()), rel=1e-3)
+    assert seen[-1] == (6, 6)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+    report = emit(fp32, scales, TARGET, tmp_path / "int8.onnx")
+    assert report.integer_layers == 1, "the first reads the image, the last feeds the output"
+    assert 0 < relative_error(tmp_path / "int8.onnx", fp32, batch[:2]) < 0.03
+
+
+def test_paddle_with_batch_normalisation_to_int8(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", PADDLE_NET, str(tmp_path)], check=True, capture_output=True, timeout=120)
+    fp32, calibration = tmp_path / "fp32.onnx", images(tmp_path / "images.npy", 24)
+    export_fp32(tmp_path, fp32)
+    scales = compress(tmp_path, calibration=calibration, work=tmp_path / "work")
+    assert len(scales.layers) == 5
+    report = emit(fp32, scales, TARGET, tmp_path / "int8.onnx")
+    assert (report.layers, report.integer_layers) == (5, 3)
+    assert 0 < relative_error(tmp_path / "int8.onnx", fp32, np.load(calibration)) < 0.03
+
+
+def test_a_broken_model_is_one_sentence_that_names_the_log(tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"\x08\x07garbage")
+    calibration, work = images(tmp_path / "images.npy", 16), tmp_path / "work"
+    with pytest.raises(CompressionError) as caught:
+        compress(tmp_path / "bad.onnx", calibration=calibration, work=work)
+    message = str(caught.value)
+    assert str(work / "worker.log") in message
+    assert "\n" not in message
+    assert "Traceback" not in message
+    assert "Traceback" in (work / "worker.log").read_text()
+
+
+def test_a_broken_paddle_model_is_an_error_too(tmp_path: Path) -> None:
+    for name in ("inference.pdmodel", "inference.pdiparams"):
+        (tmp_path / name).write_bytes(b"garbage")
+    with pytest.raises(CompressionError, match=r"worker\.log"):
+        compress(tmp_path, calibration=images(tmp_path / "images.npy", 16), work=tmp_path / "work")
+    with pytest.raises(CompressionError, match=r"worker\.log"):
+        export_fp32(tmp_path, tmp_path / "out.onnx")
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_wrong_arguments_start_no_worker(tmp_path: Path) -> None:
+    calibration = images(tmp_path / "images.npy", 16)
+    with pytest.raises(InputError, match=r"absent\.onnx"):
+        compress(tmp_path / "absent.onnx", calibration=calibration, work=tmp_path / "work")
+    with pytest.raises(InputError, match=r"inference\.pdmodel"):
+        compress(tmp_path, calibration=calibration, work=tmp_path / "work")
+    np.save(tmp_path / "flat.npy", np.zeros(4))
+    with pytest.raises(InputError, match="float32"):
+        compress(onnx_net(tmp_path / "n.onnx"), calibration=tmp_path / "flat.npy", work=tmp_path / "work")
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_the_worker_ends_with_its_parent(tmp_path: Path, number: signal.Signals) -> None:
+    model, calibration = onnx_net(tmp_path / "n.onnx"), images(tmp_path / "images.npy", 16, 4000)
+    program = (
+        "import sys; from pathlib import Path; from qtriton.compress.act import compress\n"
+        "compress(Path(sys.argv[1]), calibration=Path(sys.argv[2]), work=Path(sys.argv[3]))"
+    )
+    arguments = [sys.executable, "-c", program, str(model), str(calibration), str(tmp_path / "work")]
+    parent = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 30
+        while not (workers := psutil.Process(parent.pid).children(recursive=True)):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(1)
+        os.kill(parent.pid, number)
+        assert parent.wait(timeout=20) != 0
+        _, alive = psutil.wait_procs(workers, timeout=10)
+        assert not alive
+    finally:
+        parent.kill()
+        parent.wait()

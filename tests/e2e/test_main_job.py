@@ -1,0 +1,132 @@
+"""The main job on the demo model, through the command line and a real server."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qtriton.backends import BACKENDS
+from qtriton.manifest import read_manifest
+from qtriton.spec import load_spec
+from qtriton.stages.evaluate import predict
+from qtriton.target import BackendName
+from qtriton.triton.server import Server
+
+from .conftest import qtriton
+from .remote import ask
+
+
+def test_build_says_where_everything_is(demo_build: dict[str, Any]) -> None:
+    repository = Path(demo_build["repository"])
+    for name in (demo_build["ensemble"], *demo_build["steps"].values()):
+        assert (repository / name / "config.pbtxt").is_file()
+    assert Path(demo_build["artifact"]).is_file()
+    manifest = read_manifest(Path(demo_build["manifest"]).parent)
+    assert manifest is not None and manifest.metric is not None and manifest.fp32_metric is not None
+    assert demo_build["metrics"]["int8"]["value"] == manifest.metric.value
+
+
+def test_the_demo_is_a_detector_and_stays_one(demo_build: dict[str, Any]) -> None:
+    """mAP50-95 in points; the training note states mAP50, which is far above it."""
+    fp32, int8 = (demo_build["metrics"][precision]["value"] for precision in ("fp32", "int8"))
+    assert fp32 > 50
+    assert fp32 - int8 < 2
+
+
+def test_int8_is_integer_arithmetic(demo_build: dict[str, Any]) -> None:
+    import onnx
+
+    graph = onnx.load(demo_build["artifact"]).graph
+    made_by = {name: node.op_type for node in graph.node for name in node.output}
+    convs = [node for node in graph.node if node.op_type == "Conv"]
+    quantized = [n for n in convs if all(made_by.get(name) == "DequantizeLinear" for name in n.input[:2])]
+    assert len(quantized) >= 0.8 * len(convs) > 0
+
+
+def test_a_second_build_does_nothing(demo_build: dict[str, Any]) -> None:
+    repository = Path(demo_build["repository"])
+    before = {path: path.stat().st_mtime_ns for path in repository.rglob("*")}
+    done = qtriton("build", "demo_digits", "--precision", "int8", "--repository", repository, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {**demo_build, "changed": False}
+    assert {path: path.stat().st_mtime_ns for path in repository.rglob("*")} == before
+
+
+def test_a_touched_file_is_published_again(demo_build: dict[str, Any], tmp_path: Path) -> None:
+    import shutil
+
+    repository = shutil.copytree(demo_build["repository"], tmp_path / "repository")
+    config = repository / demo_build["ensemble"] / "config.pbtxt"
+    whole = config.read_text()
+    config.write_text(whole.replace("max_batch_size: 8", "max_batch_size: 9"))
+    checked = qtriton("check", repository)
+    assert checked.returncode == 7
+    assert demo_build["ensemble"] in checked.stdout
+    done = qtriton("build", "demo_digits", "--repository", repository, "--json")
+    assert json.loads(done.stdout)["changed"] is True
+    assert config.read_text() == whole
+
+
+def test_check_accepts_what_build_published(demo_repository: Path) -> None:
+    done = qtriton("check", demo_repository, "--json")
+    assert done.returncode == 0, done.stdout
+    assert json.loads(done.stdout)["problems"] == []
+
+
+def test_server_equals_in_process(server: Server, demo_repository: Path, demo_images: list[Path]) -> None:
+    spec = load_spec("demo_digits")
+    for precision in ("fp32", "int8"):
+        ensemble = f"demo_digits_onnxruntime_{precision}"
+        artifact = demo_repository / f"{ensemble}_runtime" / "1" / "model.onnx"
+        run = BACKENDS[BackendName.ONNXRUNTIME].runner(artifact, threads=1)
+        for path in demo_images[:8]:
+            expected = predict(run, path, spec, spec.postprocess)
+            found = ask(server.grpc_url, ensemble, [path.read_bytes()], list(expected))
+            assert expected["num_detections"][0] > 0
+            for name, array in expected.items():
+                np.testing.assert_allclose(found[name][0], array, rtol=1e-4, atol=1e-3, err_msg=f"{precision} {name}")
+
+
+def test_a_batch_equals_its_images(server: Server, demo_images: list[Path]) -> None:
+    images = [path.read_bytes() for path in demo_images[:3]]
+    names = [output.name for output in load_spec("demo_digits").results]
+    batch = ask(server.grpc_url, "demo_digits_onnxruntime_fp32", images, names)
+    for index, image in enumerate(images):
+        single = ask(server.grpc_url, "demo_digits_onnxruntime_fp32", [image], names)
+        for name in names:
+            np.testing.assert_allclose(batch[name][index], single[name][0], rtol=1e-4, atol=1e-3)
+
+
+def test_bench_and_report(demo_repository: Path, demo_build: dict[str, Any], tmp_path: Path) -> None:
+    done = qtriton(
+        "bench", demo_repository, "--requests", 40, "--output", tmp_path / "results" / "a.json", "--json", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert {row["kind"] for row in rows} == {"Runtime", "End2End"}
+    by_kind = {row["kind"]: row for row in rows}
+    for column in ("fp32_ms", "int8_ms"):
+        assert 0 < by_kind["Runtime"][column] <= by_kind["End2End"][column]
+    raw = json.loads((tmp_path / "results" / "a.json").read_text())
+    sent = [len(block["start_ns"]) for run in raw["runs"] for block in run["end2end"]["blocks"]]
+    assert sum(sent) == 80
+    report = qtriton("report", cwd=tmp_path)
+    assert "| Model " in report.stdout and "Demo digits" in report.stdout and "| -" in report.stdout
+
+
+def test_help_is_quick_because_it_imports_nothing_heavy() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; sys.argv = ['qtriton', '--help']\n"
+        "from qtriton.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = {'numpy', 'cv2', 'onnx', 'onnxruntime', 'paddle', 'tritonclient', 'grpc', 'sklearn', 'pydantic'}\n"
+        "sys.stderr.write(repr(heavy & set(sys.modules)))"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == "set()", f"{done.stderr} after {time.monotonic() - started:.1f} s"

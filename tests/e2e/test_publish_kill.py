@@ -1,0 +1,90 @@
+"""A publisher that is killed at any moment leaves a repository that is wholly the old one or wholly the new one."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import qtriton
+from qtriton.triton.publish import staged
+
+KILLS = 30
+
+#: Publishes version after version of several models as fast as it can; prints once it has published the first.
+PUBLISHER = """
+import itertools, sys
+from pathlib import Path
+from qtriton.triton.publish import staged
+
+repository = Path(sys.argv[1])
+for turn in itertools.count():
+    version = "ab"[turn % 2]
+    with staged(repository) as staging:
+        for number in range(4):
+            folder = staging.model(f"m{number}") / "1"
+            folder.mkdir()
+            for part in range(3):
+                (folder / f"{version}{part}").write_text(version * 2000)
+        staging.commit()
+    if turn == 1:
+        print("ready", flush=True)
+"""
+
+WHOLE = {
+    version: {f"m{number}/1/{version}{part}": version * 2000 for number in range(4) for part in range(3)}
+    for version in "ab"
+}
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def leftovers(repository: Path) -> list[str]:
+    return [path.name for path in repository.parent.iterdir() if path.name not in (repository.name, ".repository.lock")]
+
+
+def publish_and_kill(repository: Path, after_s: float) -> None:
+    roots = (str(Path(qtriton.__file__).parent.parent), os.environ.get("PYTHONPATH", ""))
+    child = subprocess.Popen(
+        [sys.executable, "-c", PUBLISHER, str(repository)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, roots))},
+    )
+    try:
+        assert child.stdout is not None
+        said = child.stdout.readline()
+        assert said == "ready\n", child.communicate()[1]
+        time.sleep(after_s)
+        assert child.poll() is None, child.communicate()[1]
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+    assert child.returncode == -signal.SIGKILL
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="renameat2 is Linux's; elsewhere there is a moment without a repository"
+)
+def test_after_every_kill_the_repository_is_whole_and_the_next_publish_clears_up(tmp_path: Path) -> None:
+    repository, moments, left = tmp_path / "repository", random.Random(20), 0
+
+    for _ in range(KILLS):
+        publish_and_kill(repository, moments.uniform(0, 0.05))
+
+        before = files(repository)
+        assert before in WHOLE.values()
+        left += bool(leftovers(repository))
+        with staged(repository):  # the lock of the dead is free, and what they left goes
+            pass
+        assert files(repository) == before
+        assert leftovers(repository) == []
+
+    assert left > 0, "no kill hit a publish in its middle: the test proves nothing"

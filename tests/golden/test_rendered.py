@@ -1,0 +1,105 @@
+"""A whole rendered repository, file by file, against the one that is kept here.
+
+`python -m pytest tests/golden --update-golden` writes the files anew; read the diff before committing it.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from qtriton import resources
+from qtriton.manifest import File, Manifest, Metric
+from qtriton.plan import Plan, Request
+from qtriton.spec import load_spec
+from qtriton.stages.build import Variant
+from qtriton.stages.publish import publish
+from qtriton.stages.record import Record
+from qtriton.target import BackendName, Method, Precision, Target
+from qtriton.workspace import sha256_file
+
+EXPECTED = Path(__file__).parent / "expected"
+#: The files that a golden compares; the rest is copied or binary, and hashed elsewhere.
+TEXTS = ("config.pbtxt", "spec.json")
+OUTPUTS = {"yolov5n": ("output", [25200, 85]), "mobilenet_v1": ("prob", [1000])}
+
+
+def tiny_onnx(path: Path, name: str) -> None:
+    """A valid ONNX model with the signature of the real one and no weights to speak of."""
+    from onnx import TensorProto, helper, save
+
+    spec = load_spec(name)
+    output, dims = OUTPUTS[name]
+    nodes = [
+        helper.make_node("ReduceMean", [spec.input.name], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Unsqueeze", ["mean", "axes"], ["column"]),
+        helper.make_node("Expand", ["column", "shape"], [output]),
+    ]
+    constants = [
+        helper.make_tensor("axes", TensorProto.INT64, [len(dims)], list(range(1, len(dims) + 1))),
+        helper.make_tensor("shape", TensorProto.INT64, [len(dims) + 1], [1, *dims]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        name,
+        [helper.make_tensor_value_info(spec.input.name, TensorProto.FLOAT, ["batch", *spec.input.dims])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", *dims])],
+        constants,
+    )
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
+
+
+def variant(target: Target, artifact: Path, name: str) -> Variant:
+    metric = Metric(name="metric", value=50.0, images=10)
+    manifest = Manifest(
+        model=name,
+        title=load_spec(name).title,
+        backend=target.backend,
+        precision=target.precision,
+        threads=target.threads,
+        key="key",
+        artifact=File(name="model.onnx", sha256=sha256_file(artifact)),
+        source=File(name="weights.onnx", sha256="0" * 64),
+        licence="none",
+        method=None if target.precision is Precision.FP32 else Method.PTQ,
+        metric=metric,
+        fp32_metric=metric,
+    )
+    return Variant(target, artifact, manifest, Record(name, "spec", "key"))
+
+
+@pytest.fixture
+def rendered(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The repository of an INT8 build of the model that the test names."""
+    name: str = request.param
+    artifact = tmp_path / "model.onnx"
+    tiny_onnx(artifact, name)
+    targets = tuple(Target(BackendName.ONNXRUNTIME, precision) for precision in (Precision.FP32, Precision.INT8))
+    wanted = Request(Precision.INT8, BackendName.ONNXRUNTIME, Method.PTQ, tmp_path / name)
+    publish(Plan(load_spec(name), wanted, targets, ()), [variant(target, artifact, name) for target in targets])
+    return tmp_path / name
+
+
+@pytest.mark.parametrize("rendered", OUTPUTS, indirect=True)
+def test_rendered_repository(rendered: Path, pytestconfig: pytest.Config) -> None:
+    expected = EXPECTED / rendered.name
+    found = {
+        str(path.relative_to(rendered)): path.read_text() for path in rendered.rglob("*") if path.name in TEXTS
+    }
+    if pytestconfig.getoption("--update-golden"):
+        for name, text in found.items():
+            (expected / name).parent.mkdir(parents=True, exist_ok=True)
+            (expected / name).write_text(text)
+    kept = {str(path.relative_to(expected)): path.read_text() for path in expected.rglob("*") if path.is_file()}
+    assert sorted(found) == sorted(kept)
+    for name in kept:
+        assert found[name] == kept[name], name
+
+
+@pytest.mark.parametrize("rendered", ["yolov5n"], indirect=True)
+def test_the_shipped_code_is_a_copy(rendered: Path) -> None:
+    for step, model in (("preprocess", "preprocess_model.py"), ("postprocess", "postprocess_model.py")):
+        version = rendered / f"yolov5n_{step}" / "1"
+        assert (version / "model.py").read_bytes() == (resources.runtime() / model).read_bytes()
+        for path in version.glob("*.py"):
+            if path.name != "model.py":
+                assert path.read_bytes() == (resources.runtime() / path.name).read_bytes()

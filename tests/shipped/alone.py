@@ -1,0 +1,71 @@
+"""Run the copied folders of a pre- and a postprocess step where qtriton cannot be imported.
+
+Arguments: the preprocess step's folder, the postprocess step's, an image, an .npy of raw outputs; prints the results
+as JSON. This stands in for Triton, which imports a model file as the package "<version>.model".
+"""
+
+import importlib
+import json
+import sys
+import types
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class _Blocked:
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name.split(".")[0] in ("qtriton", "qtriton_client", "pydantic", "onnxruntime"):
+            raise ImportError(f"{name} is not there on a server")
+
+
+@dataclass
+class Tensor:
+    name: str
+    array: Any
+
+    def as_numpy(self) -> Any:
+        return self.array
+
+
+@dataclass
+class Response:
+    tensors: list[Tensor] | None = None
+    error: Any = None
+
+
+def answer(folder: Path, inputs: dict[str, Any]) -> list[Response]:
+    """One batch request through the model.py of a step."""
+    sys.path.insert(0, str(folder))
+    model = importlib.import_module("1.model").TritonPythonModel()
+    sys.path.remove(str(folder))
+    for name in [name for name in sys.modules if name.split(".")[0] == "1"]:
+        del sys.modules[name]
+    model.initialize({})
+    responses: list[Response] = model.execute([{name: Tensor(name, array) for name, array in inputs.items()}])
+    return responses
+
+
+def main(preprocess: str, postprocess: str, image: str, raw: str) -> None:
+    sys.meta_path.insert(0, _Blocked())  # type: ignore[arg-type]
+    backend: Any = types.ModuleType("triton_python_backend_utils")
+    backend.Tensor, backend.InferenceResponse, backend.TritonError = Tensor, Response, str
+    backend.get_input_tensor_by_name = lambda request, name: request[name]
+    sys.modules[backend.__name__] = backend
+    data = np.array([[Path(image).read_bytes()]], object)
+    (before,) = answer(Path(preprocess), {"image": data})
+    assert before.tensors is not None, before.error
+    tensors = {tensor.name: tensor.array for tensor in before.tensors}
+    outputs = np.load(raw)
+    (after,) = answer(Path(postprocess), {"output": outputs, "geometry": tensors["geometry"]})
+    assert after.tensors is not None, after.error
+    (bad,) = answer(Path(preprocess), {"image": np.array([[b"no image"]], object)})
+    shown = {tensor.name: tensor.array.tolist() for tensor in after.tensors}
+    model_input = tensors["images"]
+    print(json.dumps({"input_mean": float(model_input.mean()), "shape": model_input.shape, "bad": bad.error, **shown}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,23 @@
+"""Unit tests start no process and open no socket: whatever tries fails the test."""
+
+import socket
+import subprocess
+from collections.abc import Iterator
+from typing import NoReturn
+
+import numpy.testing  # noqa: F401  (runs lscpu when it is imported, so before the guard)
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def nothing_outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def process(*args: object, **kwargs: object) -> NoReturn:
+        raise AssertionError(f"a unit test starts a process: {args}")
+
+    def connection(*args: object, **kwargs: object) -> NoReturn:
+        raise AssertionError(f"a unit test opens a connection: {args}")
+
+    monkeypatch.setattr(subprocess, "Popen", process)
+    monkeypatch.setattr(socket.socket, "connect", connection)
+    monkeypatch.setattr(socket.socket, "bind", connection)
+    yield

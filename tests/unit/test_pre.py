@@ -1,0 +1,103 @@
+"""Each preprocessing operation, against its definition, and the geometry that maps results back."""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from qtriton.runtime.pre import (
+    CenterCrop,
+    Chw,
+    Frame,
+    Geometry,
+    Letterbox,
+    Normalize,
+    PreOp,
+    Resize,
+    ResizeShort,
+    Rgb,
+    preprocess,
+)
+
+
+def frame(height: int, width: int) -> Frame:
+    pixels = np.random.default_rng(7).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Frame(pixels, Geometry(height, width))
+
+
+@pytest.mark.parametrize(
+    ("size", "inner", "left", "top"),
+    [((480, 640), (480, 640), 0, 80), ((640, 427), (640, 427), 106, 0), ((333, 500), (426, 640), 0, 107)],
+)
+def test_letterbox_is_yolov5s(size: tuple[int, int], inner: tuple[int, int], left: int, top: int) -> None:
+    """The sizes and borders that letterbox() of ultralytics/yolov5 computes for the same images."""
+    before = frame(*size)
+    after = Letterbox(size=(640, 640))(before)
+    height, width = inner
+    assert after.pixels.shape == (640, 640, 3)
+    expected = cv2.resize(before.pixels, (width, height)) if size != inner else before.pixels
+    np.testing.assert_array_equal(after.pixels[top : top + height, left : left + width], expected)
+    border = np.ones((640, 640), bool)
+    border[top : top + height, left : left + width] = False
+    assert (after.pixels[border] == 114).all()
+    assert (after.geometry.pad_x, after.geometry.pad_y) == (left, top)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1)])
+def test_letterbox_of_extreme_shapes(size: tuple[int, int]) -> None:
+    assert Letterbox(size=(64, 64))(frame(*size)).pixels.shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize(
+    "ops",
+    [
+        (Letterbox(size=(320, 320)),),
+        (Resize(size=(100, 50)),),
+        (ResizeShort(pixels=256), CenterCrop(size=(224, 224))),
+        (Resize(size=(300, 300)), Letterbox(size=(640, 512))),
+    ],
+)
+def test_geometry_finds_a_mark_again(ops: tuple[PreOp, ...]) -> None:
+    """A white block in the original lies where the geometry says it went."""
+    pixels = np.zeros((400, 600, 3), np.uint8)
+    pixels[180:220, 280:320] = 255
+    after = Frame(pixels, Geometry(400, 600))
+    for op in ops:
+        after = op(after)
+    rows, columns = np.nonzero(after.pixels[..., 0] > 200)
+    geometry = after.geometry
+    assert columns.mean() + 0.5 == pytest.approx(300 * geometry.scale_x + geometry.pad_x, abs=1)
+    assert rows.mean() + 0.5 == pytest.approx(200 * geometry.scale_y + geometry.pad_y, abs=1)
+
+
+def test_resize_short_bounds_the_long_side() -> None:
+    assert ResizeShort(pixels=256, longest=1000)(frame(2, 60000)).pixels.shape == (256, 1000, 3)
+
+
+def test_center_crop_refuses_what_is_too_small() -> None:
+    with pytest.raises(ValueError, match="center_crop"):
+        CenterCrop(size=(224, 224))(frame(200, 300))
+
+
+def test_normalize_is_its_formula() -> None:
+    before = frame(4, 5)
+    op = Normalize(scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    expected = (before.pixels / 255 - np.array(op.mean)) / np.array(op.std)
+    after = op(before).pixels
+    assert after.dtype == np.float32
+    np.testing.assert_allclose(after, expected, atol=1e-6)
+
+
+def test_rgb_and_chw() -> None:
+    before = frame(4, 5)
+    after = Chw()(Rgb()(before)).pixels
+    assert after.flags.c_contiguous
+    np.testing.assert_array_equal(after, before.pixels[..., ::-1].transpose(2, 0, 1))
+
+
+def test_a_whole_pipeline_from_bytes() -> None:
+    image: npt.NDArray[np.uint8] = frame(30, 40).pixels
+    data = cv2.imencode(".png", image)[1].tobytes()
+    tensor, geometry = preprocess(data, (Letterbox(size=(64, 64)), Rgb(), Normalize(), Chw()))
+    assert tensor.shape == (3, 64, 64)
+    assert geometry == Geometry(30, 40, 1.6, 1.6, 0, 8)

@@ -1,0 +1,117 @@
+"""What a server is started with: its folder, command line, environment and memory."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from qtriton.errors import EnvironmentProblem
+from qtriton.triton.server import ServerOptions, shm, wheel
+from qtriton.triton.server.command import command_line, environment
+from qtriton.triton.server.folder import Layout, prepare
+from qtriton.triton.server.ports import Ports, any_free, reachable
+from qtriton.triton.server.wheel import Wheel
+
+MIB = 2**20
+
+
+@pytest.fixture
+def fake_wheel(tmp_path: Path) -> Wheel:
+    root = tmp_path / "site-packages"
+    backend = root / "backends" / "python"
+    stub = root / "stubs" / "triton_python_backend_stub"
+    for folder in (backend / "__pycache__", stub.parent, root / "libs"):
+        folder.mkdir(parents=True)
+    (backend / "libtriton_python.so").write_text("library")
+    stub.write_text("stub")
+    return Wheel(root / "bin" / "tritonserver", backend, stub, root / "libs")
+
+
+def test_the_folder_holds_real_files_because_triton_refuses_links(tmp_path: Path, fake_wheel: Wheel) -> None:
+    layout = prepare(tmp_path / "server", fake_wheel)
+    python = layout.backends / "python"
+    assert {path.name for path in python.iterdir()} == {"libtriton_python.so", "triton_python_backend_stub"}
+    assert not any(path.is_symlink() for path in python.iterdir())
+    assert os.access(python / "triton_python_backend_stub", os.X_OK)
+    assert (layout.backends / "onnxruntime" / "model.py").is_file()
+    assert list(layout.cwd.iterdir()) == []
+
+
+def test_the_stubs_python_is_this_one(tmp_path: Path, fake_wheel: Wheel) -> None:
+    layout = prepare(tmp_path / "server", fake_wheel)
+    assert (layout.bin / "python3").resolve().exists()
+    pth = next(layout.bin.parent.glob("lib/*/site-packages/qtriton.pth")).read_text()
+    assert "dont_write_bytecode" in pth
+    assert str(Path(pytest.__file__).parents[1]) in pth
+
+
+def commands(host: str, metrics: int | None, tmp_path: Path, fake_wheel: Wheel) -> list[str]:
+    ports = Ports(host, 1, 2, metrics)
+    plan = shm.ShmPlan(5, 6)
+    return command_line(fake_wheel, Layout(tmp_path), Path("/repo"), ports, plan, "mine-", ServerOptions())
+
+
+def test_all_three_addresses_are_the_hosts_own(tmp_path: Path, fake_wheel: Wheel) -> None:
+    command = commands("127.0.0.1", 3, tmp_path, fake_wheel)
+    for service in ("grpc", "http", "metrics"):
+        assert f"--{service}-address=127.0.0.1" in command
+    assert {"--grpc-port=1", "--http-port=2", "--metrics-port=3", "--allow-metrics=true"} <= set(command)
+
+
+def test_the_server_is_strict(tmp_path: Path, fake_wheel: Wheel) -> None:
+    command = commands("127.0.0.1", None, tmp_path, fake_wheel)
+    strict = {"--disable-auto-complete-config", "--strict-readiness=true", "--model-control-mode=none"}
+    assert strict | {"--exit-on-error=true", "--allow-metrics=false"} <= set(command)
+    assert "--backend-config=python,shm-region-prefix-name=mine-" in command
+
+
+def test_the_users_python_settings_do_not_reach_the_stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
+        monkeypatch.setenv(name, "/nowhere")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/theirs")
+    env = environment(Layout(tmp_path), [Path("/a"), Path("/b")])
+    assert not {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"} & env.keys()
+    assert env["LD_LIBRARY_PATH"] == "/a:/b:/theirs"
+    assert env["PATH"].split(":")[0] == str(tmp_path / "python" / "bin")
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]")],
+)
+def test_a_client_reaches_what_the_server_bound_to(host: str, expected: str) -> None:
+    assert reachable(host) == expected
+
+
+def test_only_free_ports_are_worth_another_attempt() -> None:
+    assert any_free(ServerOptions(grpc_port=0))
+    assert not any_free(ServerOptions())
+
+
+def test_shared_memory_is_asked_for_by_what_there_is(tmp_path: Path) -> None:
+    for name, config in (("a", "instance_group { count: 3 }"), ("b", ""), ("c", 'platform: "ensemble"')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.pbtxt").write_text(config)
+    assert shm.plan(tmp_path, 4096 * MIB) == shm.ShmPlan(16 * MIB, 16 * MIB)
+    assert shm.plan(tmp_path, 64 * MIB) == shm.ShmPlan(1 * MIB, 1 * MIB)
+    with pytest.raises(EnvironmentProblem, match=r"9 MiB free, 5 model instances need 10.*--shm-size"):
+        shm.plan(tmp_path, 9 * MIB)
+
+
+def test_a_python_without_a_shared_library_gets_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wheel, "library_folders", lambda: [Path("/nonexistent")])
+    monkeypatch.setattr("sys.base_prefix", "/usr")
+    with pytest.raises(EnvironmentProblem, match=r"apt-get install libpython3\.\d+"):
+        wheel.find_libpython()
+    monkeypatch.setattr("sys.base_prefix", "/home/me/.pyenv/versions/3.11.7")
+    with pytest.raises(EnvironmentProblem, match="--enable-shared pyenv install --force"):
+        wheel.find_libpython()
+    monkeypatch.setattr("sys.base_prefix", "/opt/python")
+    with pytest.raises(EnvironmentProblem, match="/opt/python was not"):
+        wheel.find_libpython()
+
+
+def test_a_missing_wheel_gets_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EnvironmentProblem, match="pip install nvidia-pytriton"):
+        wheel.find_wheel()
