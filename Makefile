@@ -15,7 +15,8 @@ test: .venv/.ready lint
 	$(BIN)/python -m pytest
 
 lint: .venv/.ready
-	$(BIN)/ruff check generator clients tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 
 unit: .venv/.ready

@@ -43,40 +43,24 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m qtriton_client",
         description="Measure the ensembles that qtriton built, on a running Triton server, over gRPC.",
     )
-    parser.add_argument(
-        "--url", default="localhost:8001", metavar="HOST:PORT", help="Triton's gRPC port (%(default)s)"
-    )
-    parser.add_argument(
-        "--images", required=True, metavar="DIR", help="folder with JPEG or PNG files to send"
-    )
-    parser.add_argument(
-        "--model", action="append", metavar="NAME", help="a model or an ensemble; repeatable (all)"
-    )
+    parser.add_argument("--url", default="localhost:8001", metavar="HOST:PORT", help="Triton's gRPC port (%(default)s)")
+    parser.add_argument("--images", required=True, metavar="DIR", help="folder with JPEG or PNG files to send")
+    parser.add_argument("--model", action="append", metavar="NAME", help="a model or an ensemble; repeatable (all)")
     parser.add_argument("--requests", type=int, default=1000, help="requests for each variant (%(default)s)")
-    parser.add_argument(
-        "--runtime-requests", type=int, help="calls of the runtime step alone (as --requests; 0: none)"
-    )
-    parser.add_argument(
-        "--concurrency", type=int, default=1, help="requests under way at a time (%(default)s)"
-    )
-    parser.add_argument(
-        "--warmup", type=int, default=20, help="requests before anything is measured (%(default)s)"
-    )
+    parser.add_argument("--runtime-requests", type=int, help="calls of the runtime step alone (as --requests; 0: none)")
+    parser.add_argument("--concurrency", type=int, default=1, help="requests under way at a time (%(default)s)")
+    parser.add_argument("--warmup", type=int, default=20, help="requests before anything is measured (%(default)s)")
     parser.add_argument("--blocks", type=int, default=10, help="turns that each variant takes (%(default)s)")
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds for one request (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print the statistics as JSON")
-    parser.add_argument(
-        "--output", metavar="FILE", help="save the raw results: start and end of each request, JSON"
-    )
+    parser.add_argument("--output", metavar="FILE", help="save the raw results: start and end of each request, JSON")
     return parser
 
 
 def _progress() -> Progress:
     def show(done: int, total: int) -> None:
         if sys.stderr.isatty():
-            print(
-                f"\r{done}/{total} requests", end="\n" if done == total else "", file=sys.stderr, flush=True
-            )
+            print(f"\r{done}/{total} requests", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
     return show
 

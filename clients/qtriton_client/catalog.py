@@ -44,9 +44,7 @@ def find(session: Session, wanted: Sequence[str] | None) -> tuple[Pipeline, ...]
     configs = {name: session.config(name) for name, reason in sorted(served.items()) if not reason}
     found = [pipeline(config, configs) for config in configs.values() if PARAMETER in config.parameters]
     if not found and not wanted:
-        raise ClientError(
-            f"{session.url}: no ensemble of qtriton's kind is ready there. Build one: qtriton build."
-        )
+        raise ClientError(f"{session.url}: no ensemble of qtriton's kind is ready there. Build one: qtriton build.")
     for name in wanted or ():
         if not any(name in _names(each) for each in found):
             raise _unknown(name, session.url, served, found)
@@ -57,9 +55,7 @@ def pipeline(config: Any, configs: Mapping[str, Any]) -> Pipeline:
     """Read an ensemble's config, with the configs of its steps."""
     about = _about(config)
     steps = {step.model_name: step for step in config.ensemble_scheduling.step}
-    roles = {
-        role: _role(config.name, about, role, steps) for role in ("preprocess", "runtime", "postprocess")
-    }
+    roles = {role: _role(config.name, about, role, steps) for role in ("preprocess", "runtime", "postprocess")}
     before, runtime = steps[roles["preprocess"]], steps[roles["runtime"]]
     if len(config.input) != 1:
         count = len(config.input)
@@ -67,9 +63,7 @@ def pipeline(config: Any, configs: Mapping[str, Any]) -> Pipeline:
     image = config.input[0]
     runs_with = configs.get(roles["runtime"])
     if runs_with is None:
-        raise ClientError(
-            f"{config.name}: its step {roles['runtime']} is not ready on the server. Its log says why."
-        )
+        raise ClientError(f"{config.name}: its step {roles['runtime']} is not ready on the server. Its log says why.")
     return Pipeline(
         variant=_variant(config.name, about, roles, runs_with),
         image=image.name,
@@ -91,9 +85,7 @@ def _about(config: Any) -> Mapping[str, Any]:
     try:
         about = json.loads(text)
     except ValueError as error:
-        raise ClientError(
-            f"{config.name}: parameter {PARAMETER!r} is not JSON ({error}). Build it again."
-        ) from error
+        raise ClientError(f"{config.name}: parameter {PARAMETER!r} is not JSON ({error}). Build it again.") from error
     if not isinstance(about, dict):
         raise ClientError(f"{config.name}: parameter {PARAMETER!r} is not a JSON object. Build it again.")
     return about
@@ -176,9 +168,7 @@ def _device(runtime: Any) -> str:
 def _pinned(runtime: Any) -> bool:
     """Pinned memory is on unless the config switches it off."""
     both = ("input_pinned_memory", "output_pinned_memory")
-    return all(
-        not runtime.optimization.HasField(name) or getattr(runtime.optimization, name).enable for name in both
-    )
+    return all(not runtime.optimization.HasField(name) or getattr(runtime.optimization, name).enable for name in both)
 
 
 def _unknown(name: str, url: str, served: Mapping[str, str], found: Sequence[Pipeline]) -> ClientError:

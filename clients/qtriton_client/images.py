@@ -12,9 +12,7 @@ def read_images(folder: str | Path, limit: int = 256) -> tuple[bytes, ...]:
     """The bytes of the first `limit` JPEG and PNG files of a folder, by name; none is decoded."""
     where = Path(folder)
     try:
-        paths = sorted(
-            path for path in where.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file()
-        )
+        paths = sorted(path for path in where.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
         images = tuple(path.read_bytes() for path in paths[:limit])
     except OSError as error:
         reason = error.strerror or str(error)
@@ -22,7 +20,5 @@ def read_images(folder: str | Path, limit: int = 256) -> tuple[bytes, ...]:
             f"{where}: cannot read images there ({reason}). Give --images a folder.", EXIT_INPUT
         ) from error
     if not images:
-        raise ClientError(
-            f"{where}: no .jpg, .jpeg or .png file there. Give --images a folder with some.", EXIT_INPUT
-        )
+        raise ClientError(f"{where}: no .jpg, .jpeg or .png file there. Give --images a folder with some.", EXIT_INPUT)
     return images

@@ -34,9 +34,7 @@ class LoadOptions:
             if getattr(self, name) < low:
                 raise ClientError(f"{name} is {getattr(self, name)}: give at least {low}.", EXIT_INPUT)
         if (self.runtime_requests or 0) < 0 or self.timeout_s <= 0:
-            raise ClientError(
-                "runtime_requests must not be negative, timeout_s must be positive.", EXIT_INPUT
-            )
+            raise ClientError("runtime_requests must not be negative, timeout_s must be positive.", EXIT_INPUT)
 
     @property
     def runtime_calls(self) -> int:

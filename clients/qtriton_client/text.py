@@ -14,9 +14,7 @@ def describe(results: BenchResults) -> str:
     rows: list[Sequence[str]] = [HEADERS]
     for run in results.runs:
         name = run.variant.ensemble
-        rows.append(
-            (name, "Runtime, server", number(server_runtime_ms(run.end2end)), "-", "-", "-", "-", "-")
-        )
+        rows.append((name, "Runtime, server", number(server_runtime_ms(run.end2end)), "-", "-", "-", "-", "-"))
         rows.append((name, "Runtime, client", *cells(summarize(run.runtime))))
         rows.append((name, "End2End, client", *cells(summarize(run.end2end))))
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADERS))]

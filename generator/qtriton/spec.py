@@ -12,9 +12,7 @@ from qtriton.runtime.pre import CenterCrop, Chw, Letterbox, Normalize, Resize, R
 
 Task = Literal["detection", "classification"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
-PreOp = Annotated[
-    Letterbox | Resize | ResizeShort | CenterCrop | Rgb | Normalize | Chw, Field(discriminator="op")
-]
+PreOp = Annotated[Letterbox | Resize | ResizeShort | CenterCrop | Rgb | Normalize | Chw, Field(discriminator="op")]
 PostOp = Annotated[YoloHead | Nms | Softmax | TopK, Field(discriminator="op")]
 
 #: The metric of each task, by the name that the tables print.

@@ -16,6 +16,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from qtriton.compress.act import compress, export_fp32
+from qtriton.compress.scales import Algorithm, PtqOptions
 from qtriton.errors import CompressionError, InputError
 from qtriton.quantize.qdq import emit
 from qtriton.target import BackendName, Precision, Target
@@ -85,7 +86,11 @@ def test_onnx_to_int8(tmp_path: Path) -> None:
     fp32, calibration = onnx_net(tmp_path / "fp32.onnx"), images(tmp_path / "images.npy", 16)
     seen: list[tuple[int, int]] = []
     scales = compress(
-        fp32, calibration=calibration, work=tmp_path / "work", progress=lambda done, total: seen.append((done, total))
+        fp32,
+        calibration=calibration,
+        work=tmp_path / "work",
+        options=PtqOptions(Algorithm.ABS_MAX),
+        progress=lambda done, total: seen.append((done, total)),
     )
     batch = np.load(calibration)
     assert [layer.weight.shape[0] for layer in scales.layers] == [12, 16, 8]

@@ -82,9 +82,7 @@ def rendered(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("rendered", OUTPUTS, indirect=True)
 def test_rendered_repository(rendered: Path, pytestconfig: pytest.Config) -> None:
     expected = EXPECTED / rendered.name
-    found = {
-        str(path.relative_to(rendered)): path.read_text() for path in rendered.rglob("*") if path.name in TEXTS
-    }
+    found = {str(path.relative_to(rendered)): path.read_text() for path in rendered.rglob("*") if path.name in TEXTS}
     if pytestconfig.getoption("--update-golden"):
         for name, text in found.items():
             (expected / name).parent.mkdir(parents=True, exist_ok=True)

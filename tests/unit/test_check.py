@@ -74,7 +74,6 @@ def good(tmp_path: Path) -> Path:
     write(repository, Ensemble("m", 4, (IMAGE,), (SCORES,), steps, (("qtriton", "{}"),)), build__json="{}")
     (repository / ".gitignore").write_text("*\n")
     (repository / "README.md").write_text("plain files are none of Triton's business\n")
-    (repository / ".cache").mkdir()
     return repository
 
 
@@ -140,6 +139,7 @@ def test_a_good_repository_has_no_problem(good: Path) -> None:
 
 
 GOOD = {
+    "a config without a name": edit("run", 'name: "run"', ""),
     "an ensemble in an ensemble": ensemble_of("outer", "m"),
     "a second version, which is the one that is served": lambda repository: shutil.copytree(
         repository / "run/1", repository / "run/2"
@@ -196,7 +196,6 @@ ROWS: dict[str, tuple[Change, str, str]] = {
     "config is not text": (put("run/config.pbtxt", b"\xff\xfe"), "run/config.pbtxt", "not UTF-8"),
     "config is empty": (put("run/config.pbtxt", ""), "run/config.pbtxt", "neither platform nor backend"),
     "other name": (edit("run", 'name: "run"', 'name: "ran"'), "run/config.pbtxt", "name is 'ran', the folder is 'run'"),
-    "no name": (edit("run", 'name: "run"', ""), "run/config.pbtxt", "name is missing"),
     "unknown platform": (
         edit("run", "onnxruntime_onnx", "onnxruntime"), "run/config.pbtxt", "platform 'onnxruntime' is not known"),
     "platform of another backend": (
@@ -204,6 +203,7 @@ ROWS: dict[str, tuple[Change, str, str]] = {
     "no backend": (edit("post", 'backend: "python"', ""), "post/config.pbtxt", "neither platform nor backend"),
     "negative batch": (
         edit("run", "max_batch_size: 4", "max_batch_size: -1"), "run/config.pbtxt", "max_batch_size is -1"),
+    "a hidden folder": (put(".cache/x", ""), ".cache", "Triton takes a hidden folder for a model too"),
     # tensors
     "no outputs": (
         lambda repository: put("post/config.pbtxt", 'name: "post" backend: "python"')(repository),
@@ -334,6 +334,7 @@ ROWS: dict[str, tuple[Change, str, str]] = {
         edit("m", '    input_map { key: "geometry" value: "geometry" }\n', ""), "m/config.pbtxt",
         "input 'geometry' of post gets no tensor"),
     "step version": (edit("m", "model_version: -1", "model_version: 7"), "m/config.pbtxt", "wants version 7"),
+    "no step version": (edit("m", "model_version: -1", ""), "m/config.pbtxt", "step pre wants version 0"),
     "batch of a step": (
         edit("pre", "max_batch_size: 4", "max_batch_size: 2"), "m/config.pbtxt",
         "max_batch_size 4 is more than the 2 of its step pre"),

@@ -32,9 +32,7 @@ MS = 1_000_000
 NONE = StepTotals(0, 0, 0, 0, 0)
 
 
-def block(
-    *latencies_ms: float, failed: tuple[int, ...] = (), runtime_ms: float = 1.0, start: int = 0
-) -> Block:
+def block(*latencies_ms: float, failed: tuple[int, ...] = (), runtime_ms: float = 1.0, start: int = 0) -> Block:
     """Requests one after the other; each took `runtime_ms` in the runtime step."""
     starts, ends = [], []
     for latency in latencies_ms:
@@ -94,9 +92,7 @@ def test_remarks_name_failures_and_foreign_load() -> None:
     assert remarks(results(good)) == ()
     failing = VariantRun(variant(), Series((block(5, 5, failed=(0,)),), ("[INTERNAL] boom",)), Series(()))
     assert "End2End: 1 of 2 requests FAILED: [INTERNAL] boom" in remarks(results(failing))[0]
-    busy = VariantRun(
-        variant(), Series((replace(block(5, 5), server=StepTotals(9, 0, 1, 1, 1)),)), Series(())
-    )
+    busy = VariantRun(variant(), Series((replace(block(5, 5), server=StepTotals(9, 0, 1, 1, 1)),)), Series(()))
     assert "counts 9 runs of the runtime step for 2 requests" in remarks(results(busy))[0]
 
 
@@ -228,9 +224,7 @@ def test_damaged_results_say_where(tmp_path: Path, change: str, says: str) -> No
     assert caught.value.exit_code == 2
 
 
-@pytest.mark.parametrize(
-    "bad", [{"requests": 0}, {"concurrency": 0}, {"warmup": -1}, {"runtime_requests": -1}]
-)
+@pytest.mark.parametrize("bad", [{"requests": 0}, {"concurrency": 0}, {"warmup": -1}, {"runtime_requests": -1}])
 def test_bad_options(bad: dict[str, int]) -> None:
     with pytest.raises(ClientError):
         LoadOptions(**bad)

@@ -30,9 +30,7 @@ def run(about: Variant, runtime_ms: float, end2end_ms: float, failed: tuple[int,
     server = StepTotals(done, 0, 0, int(runtime_ms * MS) * done, 0)
     messages = ("[INTERNAL] boom",) if failed else ()
     # The figures of the runtime step alone differ, so that a table that takes them is found out.
-    alone = Series(
-        (Block((0,), (int(runtime_ms * MS * 2),), (), StepTotals(1, 0, 0, 3 * server.compute_ns, 0)),)
-    )
+    alone = Series((Block((0,), (int(runtime_ms * MS * 2),), (), StepTotals(1, 0, 0, 3 * server.compute_ns, 0)),))
     return VariantRun(about, Series((Block((0,) * 4, ends, failed, server),), messages), alone)
 
 
@@ -83,9 +81,7 @@ def test_only_int8_keeps_the_metric_of_its_origin() -> None:
 def test_pinned_memory_has_its_own_column_only_for_int8_fp16() -> None:
     gpu = replace(FP32, device="GPU", backend="tensorrt", pinned_memory=True)
     mixed = replace(gpu, precision="int8-fp16", pinned_memory=False, method="qat")
-    report = build_report(
-        [results(run(gpu, 8, 20), run(mixed, 4, 16), run(replace(mixed, pinned_memory=True), 2, 14))]
-    )
+    report = build_report([results(run(gpu, 8, 20), run(mixed, 4, 16), run(replace(mixed, pinned_memory=True), 2, 14))])
     row = cells(report.runtime)
     assert (row["FP32"], row["INT8"], row["INT8+FP16"], row["INT8+FP16+PM"]) == ("8.00", "-", "4.00", "2.00")
     assert (row["Max speedup"], row["Method"]) == ("4.00", "Quantaware Distillation Training")
@@ -102,9 +98,7 @@ def test_the_latest_counts_and_mixed_runs_are_noted() -> None:
 
 def test_rows_by_model_backend_and_device() -> None:
     other = replace(FP32, model="z", title="Z")
-    report = build_report(
-        [results(run(other, 1, 2), run(replace(FP32, device="GPU"), 3, 4), run(FP32, 5, 6))]
-    )
+    report = build_report([results(run(other, 1, 2), run(replace(FP32, device="GPU"), 3, 4), run(FP32, 5, 6))])
     assert [row[:4] for row in report.runtime.rows] == [
         ("M", "ONNX Runtime", "CPU", "5.00"),
         ("M", "ONNX Runtime", "GPU", "3.00"),

@@ -23,9 +23,7 @@ def plan(
     from qtriton.stages.fetch import weights_at_hand
     from qtriton.workspace import Workspace
 
-    request = o.to_request(
-        precision, backend, method, repository, weights, calibration, validation, labels, threads
-    )
+    request = o.to_request(precision, backend, method, repository, weights, calibration, validation, labels, threads)
     spec = load_spec(model)
     made = make_plan(spec, request, weights_at_hand(spec, Workspace.default()))
     if json:

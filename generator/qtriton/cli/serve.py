@@ -1,5 +1,6 @@
 """qtriton serve: the embedded server in the foreground."""
 
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
@@ -13,14 +14,17 @@ def serve(
     grpc_port: Annotated[int, typer.Option(help="gRPC port; 0 chooses a free one.")] = 8001,
     http_port: Annotated[int, typer.Option(help="HTTP port; 0 chooses a free one.")] = 8000,
     metrics_port: Annotated[int, typer.Option(help="Prometheus metrics port; 0 chooses a free one.")] = 8002,
+    startup_timeout: Annotated[float, typer.Option(help="Seconds to wait until every model is loaded.")] = 120.0,
 ) -> None:
     """Serve a model repository with the embedded tritonserver until Ctrl-C."""
     from qtriton import console
     from qtriton.triton.server import ServerOptions
     from qtriton.triton.server import serve as start
 
-    options = ServerOptions(host=host, grpc_port=grpc_port, http_port=http_port, metrics_port=metrics_port)
-    with start(repository, options) as server:
+    options = ServerOptions(host, grpc_port, http_port, metrics_port, startup_timeout)
+    with ExitStack() as stack:
+        with console.progress(f"{repository}: start tritonserver") as progress:
+            server = stack.enter_context(start(repository, options, progress))
         names = ", ".join(sorted(model.name for model in server.models))
         console.say(f"Ready: {names}")
         console.say(f"gRPC {server.grpc_url}, HTTP {server.http_url}. Ctrl-C ends it.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Iterator
@@ -79,7 +80,7 @@ def _post_training(model: Path, calibration: Path, work: Path, options: PtqOptio
     import paddle
 
     images: NDArray[np.float32] = np.load(calibration, mmap_mode="r")
-    folder = model if model.is_dir() else import_onnx(model, (1, *images.shape[1:]), work / "import")
+    folder = _paddle_folder(model, images.shape, work / "import")
     paddle.enable_static()
     # ACT looks at 12 images to pick the evaluation set; the rest are the passes of its algorithm.
     feed = _Images(images, _feed_name(folder), total=options.algorithm.passes * len(images))
@@ -89,7 +90,19 @@ def _post_training(model: Path, calibration: Path, work: Path, options: PtqOptio
     if not layers:
         raise RuntimeError("ACT quantized no layer: the model has no convolution or matrix product with weights")
     Scales(Method.PTQ, options.algorithm.value, layers).save(work / SCALES_FILE)
+    for folder in (quantized, work / "import"):
+        shutil.rmtree(folder)
     report(feed.total, feed.total)
+
+
+def _paddle_folder(model: Path, shape: tuple[int, ...], work: Path) -> Path:
+    """The model as Paddle reads it, in a folder of ours: ACT writes into the folder that it is given."""
+    if not model.is_dir():
+        return import_onnx(model, (1, *shape[1:]), work)
+    work.mkdir()
+    for name in (MODEL_FILE, PARAMS_FILE):
+        shutil.copy2(model / name, work)
+    return work
 
 
 class _Images:

@@ -13,6 +13,11 @@ from paddle import nn  # isort: skip
 from paddle.nn import functional as F  # isort: skip
 
 Array: TypeAlias = npt.NDArray[Any]
+#: Paddle carries no types.
+Tensor: TypeAlias = Any
+Module: TypeAlias = Any
+
+__all__ = ["SIZE", "Detector", "Module", "Targets", "assign", "grid", "loss", "paddle"]
 
 SIZE: Final = 224
 CLASSES: Final = 10
@@ -43,7 +48,7 @@ def grid() -> Grid:
     return Grid(*(np.concatenate(part).astype(np.float32) for part in (centres, strides, anchors)))
 
 
-def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, padding: int | None = None) -> Any:
+def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, padding: int | None = None) -> Module:
     """Convolution, batch normalisation, ReLU."""
     around = kernel // 2 if padding is None else padding
     return nn.Sequential(
@@ -60,12 +65,12 @@ class Residual(nn.Layer):  # type: ignore[misc]
         super().__init__()
         self.first, self.second = conv(channels, channels), conv(channels, channels)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         return x + self.second(self.first(x))
 
 
 class Detector(nn.Layer):  # type: ignore[misc]
-    """Image float32 [N, 3, 224, 224], RGB from 0 to 1, to rows [N, A, 15] as a decoded YOLOv5 head has them."""
+    """Image float32 [N, 3, 224, 224], RGB from 0 to 1, to rows [N, A, 15] as of a decoded YOLOv5 head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,14 +85,14 @@ class Detector(nn.Layer):  # type: ignore[misc]
             self.register_buffer(name, paddle.to_tensor(value[None]), persistable=True)
 
     @staticmethod
-    def _head(inputs: int, inner: int = 56) -> Any:
+    def _head(inputs: int, inner: int = 56) -> Module:
         bias = np.zeros(5 + CLASSES, np.float32)
         # Nearly all cells are empty: objectness starts at about 0.01.
         bias[4] = -4.6
         start = paddle.ParamAttr(initializer=nn.initializer.Assign(bias))
         return nn.Sequential(conv(inputs, inner), nn.Conv2D(inner, 5 + CLASSES, 1, bias_attr=start))
 
-    def logits(self, image: Any) -> Any:
+    def logits(self, image: Tensor) -> Tensor:
         """Rows [N, A, 15] before sigmoid and decoding."""
         fine = self.fine(self.stem(image))
         coarse = self.coarse(fine)
@@ -95,14 +100,14 @@ class Detector(nn.Layer):  # type: ignore[misc]
         levels = [self.heads[0](fine + up), self.heads[1](coarse)]
         return paddle.concat([level.flatten(2).transpose([0, 2, 1]) for level in levels], axis=1)
 
-    def decode(self, logits: Any) -> Any:
+    def decode(self, logits: Tensor) -> Tensor:
         """Rows [N, A, 15]: centre and size in pixels of the input, objectness, class scores."""
         rows = F.sigmoid(logits)
         centre = (rows[:, :, 0:2] * 3.0 - 1.5) * self.strides + self.centres
         double = rows[:, :, 2:4] * 2.0
         return paddle.concat([centre, double * double * self.anchors, rows[:, :, 4:]], axis=-1)
 
-    def forward(self, image: Any) -> Any:
+    def forward(self, image: Tensor) -> Tensor:
         return self.decode(self.logits(image))
 
 
@@ -115,7 +120,7 @@ class Targets(NamedTuple):
 
 
 def assign(cells: Grid, boxes: Array, digits: Array) -> Targets:
-    """Teach each box (n x 4, x1 y1 x2 y2 in pixels of the input) to the cells of its level around its centre."""
+    """Teach each box [n, 4], x1 y1 x2 y2 in the input's pixels, to its level's cells around its centre."""
     sizes = boxes[:, 2:] - boxes[:, :2]
     middles = boxes[:, :2] + sizes / 2
     longer = sizes.max(1)
@@ -131,7 +136,9 @@ def assign(cells: Grid, boxes: Array, digits: Array) -> Targets:
     return Targets(positive.astype(np.float32), rows.astype(np.float32), digits[nearest].astype(np.int64))
 
 
-def loss(model: Any, logits: Any, positive: Any, boxes: Any, digits: Any) -> tuple[Any, Any, Any]:
+def loss(
+    model: Module, logits: Tensor, positive: Tensor, boxes: Tensor, digits: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """The box, objectness and class losses, each a scalar per positive cell."""
     count = paddle.clip(positive.sum(), min=1.0)
     rows = model.decode(logits)
@@ -144,7 +151,7 @@ def loss(model: Any, logits: Any, positive: Any, boxes: Any, digits: Any) -> tup
     return box, objectness, (scores * positive).sum() / count
 
 
-def overlaps(a: Any, b: Any) -> tuple[Any, Any]:
+def overlaps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """IoU and generalised IoU (Rezatofighi et al. 2019) of boxes [..., 4] cx cy w h, element by element."""
     a1, a2 = a[:, :, :2] - a[:, :, 2:] / 2, a[:, :, :2] + a[:, :, 2:] / 2
     b1, b2 = b[:, :, :2] - b[:, :, 2:] / 2, b[:, :, :2] + b[:, :, 2:] / 2

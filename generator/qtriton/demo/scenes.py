@@ -55,7 +55,7 @@ def scene(seed: int, split: Split) -> "tuple[Image, Array, Array]":
 def draw(seed: int, split: Split, most: int = 8) -> Scene:
     """Draw the scene of a seed, the same for the same seed: 3 to `most` digits whose boxes do not overlap.
 
-    Images have 320x240 to 400x300 pixels; in a full one there may be fewer than 3 digits.
+    Images have 320x240 to 400x300 pixels; a digit that finds no free place is left out.
     """
     import numpy as np
 

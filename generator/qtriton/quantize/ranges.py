@@ -21,6 +21,8 @@ SILU_MIN: Final = -0.2784645
 HARD_SWISH_MIN: Final = -0.375
 #: Below this SiLU is within 0.02 of zero: the resolution is better spent above.
 SILU_TAIL: Final = -6.0
+#: Below this HardSwish is zero.
+HARD_SWISH_TAIL: Final = -3.0
 
 
 @dataclass(frozen=True)
@@ -124,13 +126,16 @@ class Ranges:
             return read
         if top is None:
             return None
-        silu = self._silu_output(tensor)
-        if silu is None:
-            return Range(-top, top)
-        activated = self.of(silu)
-        # silu(x) <= h means x <= h + 0.2785: the threshold that ACT chose behind the activation holds before it too.
-        high = top if activated is None else min(top, activated.high - SILU_MIN)
-        return Range(max(-top, SILU_TAIL), high)
+        symmetric = Range(-top, top)
+        gated = self._gated_output(tensor)
+        if gated is None:
+            return symmetric
+        silu = silu_input(self._view, gated) is not None
+        activated = self.of(gated.output[0])
+        # x * gate(x) <= h means x <= h + the depth of its dip: ACT's threshold behind the activation holds before it.
+        dip = SILU_MIN if silu else HARD_SWISH_MIN
+        high = math.inf if activated is None else activated.high - dip
+        return symmetric.clip(Range(SILU_TAIL if silu else HARD_SWISH_TAIL, high))
 
     def _silu(self, inner: str) -> Range | None:
         maker = self._view.producer.get(inner)
@@ -141,11 +146,13 @@ class Ranges:
         before = self.of(inner)
         return None if before is None else Range(SILU_MIN, before.high)
 
-    def _silu_output(self, tensor: str) -> str | None:
-        for node in self._view.readers(tensor):
-            if node.op_type == "Mul" and silu_input(self._view, node) == tensor:
-                return str(node.output[0])
-        return None
+    def _gated_output(self, tensor: str) -> NodeProto | None:
+        """The Mul of the SiLU or HardSwish that alone reads `tensor`."""
+        readers = self._view.readers(tensor)
+        muls = [node for node in readers if silu_input(self._view, node) == tensor or is_hard_swish(self._view, node)]
+        gates = [node for node in readers if node.op_type in ("Sigmoid", "HardSigmoid")]
+        alone = len(readers) == 2 and tensor not in self._view.outputs
+        return muls[0] if alone and len(muls) == len(gates) == 1 else None
 
     def bounds(self, tensor: str) -> Range:
         """What `tensor` can be at all, by the op that makes it."""
@@ -168,7 +175,7 @@ class Ranges:
                 return Range(HARD_SWISH_MIN, math.inf)
             case "Mul" if silu_input(self._view, node) is not None:
                 return Range(SILU_MIN, math.inf)
-            case "Mul" if _is_hard_swish(self._view, node):
+            case "Mul" if is_hard_swish(self._view, node):
                 return Range(HARD_SWISH_MIN, math.inf)
             case "Mul" if len(inputs) == 2 and all(item.low >= 0 for item in inputs):
                 return Range(0.0, inputs[0].high * inputs[1].high)
@@ -196,7 +203,7 @@ def silu_input(view: GraphView, node: NodeProto) -> str | None:
     return _gated(view, node, "Sigmoid")
 
 
-def _is_hard_swish(view: GraphView, node: NodeProto) -> bool:
+def is_hard_swish(view: GraphView, node: NodeProto) -> bool:
     value = _gated(view, node, "HardSigmoid")
     if value is None:
         return False

@@ -47,9 +47,7 @@ def published_rows(path: Path) -> tuple[Row, ...]:
         try:
             rows.append(_published(line))
         except (KeyError, ValueError, TypeError) as error:
-            message = (
-                f"{path}, line {number}: not a row of FastDeploy's tables ({error!r}). Correct the file."
-            )
+            message = f"{path}, line {number}: not a row of FastDeploy's tables ({error!r}). Correct the file."
             raise InputError(message) from error
     return tuple(rows)
 

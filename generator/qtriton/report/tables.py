@@ -114,10 +114,7 @@ def speedup_cell(value: float | None) -> str:
 
 def _cells(row: Row, marked: set[str]) -> tuple[str, ...]:
     name = f"{row.model} | {row.backend} | {row.device} | "
-    times = [
-        number(value) + (FLAG if name + column.value in marked else "")
-        for column, value in row.latencies.items()
-    ]
+    times = [number(value) + (FLAG if name + column.value in marked else "") for column, value in row.latencies.items()]
     head = (row.model, BACKENDS.get(row.backend, row.backend), row.device)
     metrics = (_metric(row.metric, row.fp32_metric), _metric(row.metric, row.int8_metric))
     return (*head, *times, speedup_cell(row.max_speedup), *metrics, _method(row.method))

@@ -1,2 +1,2 @@
-"""Pre- and postprocessing that is shipped verbatim into the model repository; imports nothing of 
+"""Pre- and postprocessing that is shipped verbatim into the model repository; imports nothing of
 qtriton outside this folder."""

@@ -81,8 +81,10 @@ class Built:
     def summary(self) -> str:
         """What stands in the repository now, and what to do next."""
         repository, names = self.plan.request.repository, self.plan.names
-        first = f"{repository}: {names.ensemble} is published." if self.changed else (
-            f"{repository}: {names.ensemble} is up to date, nothing was done (--force does it all the same)."
+        first = (
+            f"{repository}: {names.ensemble} is published."
+            if self.changed
+            else (f"{repository}: {names.ensemble} is up to date, nothing was done (--force does it all the same).")
         )
         lines = [first]
         for precision, metric in self.metrics:

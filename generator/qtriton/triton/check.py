@@ -10,6 +10,7 @@ from qtriton.triton.check_config import CONFIG_CHECKS
 from qtriton.triton.check_ensemble import ENSEMBLE_CHECKS, circles
 from qtriton.triton.check_files import FILE_CHECKS
 from qtriton.triton.check_onnx import onnx_problems
+from qtriton.triton.check_scheduling import SCHEDULING_CHECKS
 from qtriton.triton.checked import CONFIG, Finding, Model
 from qtriton.triton.render import parse_config
 
@@ -32,6 +33,7 @@ class Problem:
 #: Each looks at one model; the repository is there for what a model refers to.
 _CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterable[Finding]], ...]] = (
     *CONFIG_CHECKS,
+    *SCHEDULING_CHECKS,
     *FILE_CHECKS,
     onnx_problems,
     *ENSEMBLE_CHECKS,
@@ -44,11 +46,13 @@ def check(repository: Path) -> list[Problem]:
     Raises:
         InputError: there is no such folder, or it cannot be read.
     """
-    folders = _folders(repository)
+    hidden, folders = _folders(repository)
     if not folders:
         cure = "Publish one with `qtriton build`, or name another folder."
         return [Problem("", str(repository), f"holds no model. {cure}")]
     problems, models = _load(folders)
+    cure = "Triton takes a hidden folder for a model too, and does not start. Move it out of the repository."
+    problems += [Problem(folder.name, "", f"has no place here. {cure}") for folder in hidden]
     for model in models.values():
         findings = (finding for run in _CHECKS for finding in run(model, models))
         problems += [Problem(model.name, where, sentence) for where, sentence in findings]
@@ -56,14 +60,16 @@ def check(repository: Path) -> list[Problem]:
     return sorted(problems, key=lambda problem: problem.model)
 
 
-def _folders(repository: Path) -> tuple[Path, ...]:
+def _folders(repository: Path) -> tuple[list[Path], list[Path]]:
+    """The hidden folders and the others."""
     try:
         entries = sorted(repository.iterdir())
     except FileNotFoundError:
         raise InputError(f"{repository}: no such folder. Name the model repository.") from None
     except OSError as error:
         raise InputError(f"{repository}: cannot be read ({error.strerror}). Name the model repository.") from error
-    return tuple(path for path in entries if path.is_dir() and not path.name.startswith("."))
+    folders = [path for path in entries if path.is_dir()]
+    return [path for path in folders if path.name[0] == "."], [path for path in folders if path.name[0] != "."]
 
 
 def _load(folders: Iterable[Path]) -> tuple[list[Problem], dict[str, Model]]:

@@ -8,9 +8,9 @@ from qtriton.triton.checked import CONFIG, PLATFORMS, Finding, Model, dims_text,
 
 
 def _name(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
-    if model.config.name != model.name:
-        got = f"name is {model.config.name!r}" if model.config.name else "name is missing"
-        yield CONFIG, f"{got}, the folder is {model.name!r}. Give both the same name."
+    # Without a name Triton takes the folder's.
+    if model.config.name not in ("", model.name):
+        yield CONFIG, f"name is {model.config.name!r}, the folder is {model.name!r}. Give both the same name."
 
 
 def _backend(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:

@@ -71,7 +71,8 @@ def _step(ensemble: Model, step: Any, used: Model) -> Iterator[str]:
     for name, tensor in inputs.items():
         if name not in step.input_map and not tensor.optional:
             yield f"input {name!r} of {used.name} gets no tensor. Add it to the step's input_map."
-    if step.model_version not in (-1, 0, *used.served):
+    # Where it is left out the message holds 0, which no version folder can be.
+    if step.model_version not in (-1, *used.served):
         yield f"step {used.name} wants version {step.model_version}, which is not served. Use -1 for the latest."
     most, own = used.config.max_batch_size, ensemble.config.max_batch_size
     # Without batching (0) a step may still take the batch as its first size; the shapes tell.

@@ -4,7 +4,7 @@ from typing import Any
 
 from qtriton import resources
 from qtriton.errors import RepositoryError
-from qtriton.triton.config import Config
+from qtriton.triton.config import Config, Ensemble, Tensor
 
 
 def quoted(text: str) -> str:
@@ -32,13 +32,32 @@ def render_config(config: Config) -> str:
     )
     environment.filters["quoted"] = quoted
     text = environment.get_template(config.template).render(config=config)
-    message = parse_config(text, config.name)
-    if (message.name, message.max_batch_size) != (config.name, config.max_batch_size) or any(
-        [(m.name, tuple(m.dims)) for m in got] != [(t.name, t.dims) for t in meant]
-        for got, meant in ((message.input, config.inputs), (message.output, config.outputs))
-    ):
+    if not _reads_as(parse_config(text, config.name), config):
         raise RepositoryError(f"{config.name}: the rendered config does not read back as it was meant:\n{text}")
     return text
+
+
+def _reads_as(message: Any, config: Config) -> bool:
+    """Whether a parsed message says what was meant: name, tensors, and what an ensemble joins and tells."""
+    read = (message.name, message.max_batch_size, _tensors(message.input), _tensors(message.output))
+    meant = (config.name, config.max_batch_size, *map(_meant, (config.inputs, config.outputs)))
+    if read != meant or not isinstance(config, Ensemble):
+        return read == meant
+    steps = [(s.model_name, dict(s.input_map), dict(s.output_map)) for s in message.ensemble_scheduling.step]
+    texts = {key: value.string_value for key, value in message.parameters.items()}
+    return texts == dict(config.parameters) and steps == [
+        (s.model, dict(s.inputs), dict(s.outputs)) for s in config.steps
+    ]
+
+
+def _tensors(fields: Any) -> list[tuple[str, str, tuple[int, ...]]]:
+    from tritonclient.grpc.model_config_pb2 import DataType
+
+    return [(field.name, DataType.Name(field.data_type), tuple(field.dims)) for field in fields]
+
+
+def _meant(tensors: tuple[Tensor, ...]) -> list[tuple[str, str, tuple[int, ...]]]:
+    return [(tensor.name, f"TYPE_{tensor.dtype.value}", tensor.dims) for tensor in tensors]
 
 
 def parse_config(text: str, where: str) -> Any:

@@ -1,0 +1,77 @@
+"""What a template leaves out, doubles or changes is found when the text is read back."""
+
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+
+import pytest
+
+from qtriton import resources
+from qtriton.errors import RepositoryError
+from qtriton.triton.config import Config, DataType, Ensemble, EnsembleStep, PythonStep, RuntimeStep, Tensor
+from qtriton.triton.render import render_config
+
+X, Y = Tensor("x", DataType.FP32, (3, 8, -1)), Tensor("y", DataType.INT32, (5,))
+PYTHON = PythonStep("p", 4, (X,), (Y,))
+RUNTIME = RuntimeStep("r", "onnxruntime_onnx", 4, (Tensor("x", DataType.FP32, (3, 8, 8)),), (Y,), threads=1)
+ENSEMBLE = Ensemble(
+    "e", 4, (X,), (Y,), (EnsembleStep("p", (("x", "x"),), (("y", "y"),)),), (("qtriton", '{"a": "\\"b\\""}'),)
+)
+
+#: (a text in a template, what stands there by mistake)
+MISTAKES: dict[str, tuple[Config, str, str]] = {
+    "type": (PYTHON, "TYPE_{{ tensor.dtype.value }}", "TYPE_FP64"),
+    "name of a tensor": (RUNTIME, "name: {{ tensor.name | quoted }}", 'name: "z"'),
+    "dims": (RUNTIME, 'dims: [{{ tensor.dims | join(", ") }}]\n  }', "dims: [1]\n  }"),
+    "batch size": (PYTHON, "max_batch_size: {{ config.max_batch_size }}", "max_batch_size: 1"),
+    "outputs": (PYTHON, '{{ tensors("output", config.outputs) -}}\n', ""),
+    "inputs for outputs": (PYTHON, '"output", config.outputs', '"output", config.inputs'),
+    "parameters": (ENSEMBLE, "{% for key, text in config.parameters %}", "{% for key, text in [] %}"),
+    "value of a parameter": (ENSEMBLE, "string_value: {{ text | quoted }}", "string_value: {{ key | quoted }}"),
+    "steps": (ENSEMBLE, "{% for step in config.steps %}", "{% for step in [] %}"),
+    "model of a step": (ENSEMBLE, "model_name: {{ step.model | quoted }}", 'model_name: "q"'),
+    "input map": (ENSEMBLE, "{% for own, ensemble in step.inputs %}", "{% for own, ensemble in step.outputs %}"),
+    "output map": (ENSEMBLE, "{% for own, ensemble in step.outputs %}", "{% for own, ensemble in [] %}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("config", "right", "wrong"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_in_a_template_is_found(
+    config: Config, right: str, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    render_config(config)
+    changed = 0
+    for path in resources.templates().glob("*.j2"):
+        text = path.read_text()
+        changed += right in text
+        (tmp_path / path.name).write_text(text.replace(right, wrong))
+    assert changed, "the row changes nothing"
+    monkeypatch.setattr(resources, "templates", lambda: tmp_path)
+
+    with pytest.raises(RepositoryError, match=f"{config.name}: the rendered config does not read back"):
+        render_config(config)
+
+
+@pytest.mark.parametrize("config", [PYTHON, RUNTIME, ENSEMBLE], ids=lambda config: type(config).__name__)
+def test_a_config_cannot_be_changed(config: Config) -> None:
+    for field in fields(config):
+        with pytest.raises(FrozenInstanceError):
+            setattr(config, field.name, None)
+
+
+@pytest.mark.parametrize("folder", [resources.templates, resources.zoo, resources.runtime])
+def test_a_folder_of_data_is_there_and_not_empty(folder: Callable[[], Path]) -> None:
+    assert any(folder().iterdir())
+
+
+def test_in_a_wheel_the_templates_are_inside_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "_PACKAGE", tmp_path / "site-packages" / "qtriton")
+    (tmp_path / "site-packages/qtriton/templates").mkdir(parents=True)
+
+    assert resources.templates() == tmp_path / "site-packages/qtriton/templates"
+
+
+def test_in_a_checkout_the_templates_are_at_its_top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "_PACKAGE", tmp_path / "generator" / "qtriton")
+
+    assert resources.templates() == tmp_path / "templates"
