@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: Ops that only move or pick values: input and output share one scale, or ONNX Runtime requantizes (or fails).
 PASS_THROUGH: Final = frozenset(
-    {"MaxPool", "Resize", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice"}
+    {"MaxPool", "Resize", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "SpaceToDepth"}
 )
 SILU_MIN: Final = -0.2784645
 HARD_SWISH_MIN: Final = -0.375
