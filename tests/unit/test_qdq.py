@@ -1,6 +1,7 @@
 """The Q/DQ emitter: what it writes runs in integers in ONNX Runtime, close to FP32, with a free batch."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -165,8 +166,9 @@ def test_same_inputs_same_bytes(fp32: Path, scales: Scales, tmp_path: Path) -> N
 
 
 def test_scales_survive_the_disk(scales: Scales, tmp_path: Path) -> None:
-    scales.save(tmp_path / "scales.npz")
+    replace(scales, image=(-2.0, 2.5)).save(tmp_path / "scales.npz")
     again = Scales.load(tmp_path / "scales.npz")
+    assert again.image == (-2.0, 2.5)
     assert again.method is Method.PTQ
     assert [x.name for x in again.layers] == [x.name for x in scales.layers]
     assert again.layers[3].output_threshold is None

@@ -41,7 +41,7 @@ def image_net(kernel: tuple[int, int], pads: list[int], side: int = SIDE, stride
 def scales(model: onnx.ModelProto) -> Scales:
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     learnt = tuple(LearntLayer(f"l{i}", "conv2d", weights[f"w{i}"], 4.0, 4.0) for i in range(3))
-    return Scales(Method.PTQ, "avg", learnt)
+    return Scales(Method.PTQ, "avg", learnt, image=(0.0, 1.0))
 
 
 def answer(model: onnx.ModelProto, images: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> object:
@@ -83,6 +83,8 @@ def test_the_image_is_quantized_once_and_moves_as_integers(tmp_path: Path) -> No
     runs = [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node]
     assert runs[:2] == ["QuantizeLinear", "SpaceToDepth"]
     assert runs.count("QLinearConv") == 2  # the last layer stays float
+    held = {t.name: numpy_helper.to_array(t) for t in onnx.load(str(tmp_path / "int8.onnx")).graph.initializer}
+    assert held["image_zero"] == 0  # no image is below zero: all 256 steps are above it
     images = np.random.default_rng(1).random((2, 3, SIDE, SIDE), np.float32)
     expected = np.asarray(answer(model, images))
     found = np.asarray(answer(onnx.load(str(tmp_path / "int8.onnx")), images))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from enum import Enum
@@ -63,13 +64,16 @@ class Scales:
     method: Method
     algorithm: str
     layers: tuple[LearntLayer, ...]
+    #: The lowest and the highest value of all calibration images, as the model takes them.
+    image: tuple[float, float] = (-math.inf, math.inf)
 
     def save(self, path: Path) -> None:
         """Write whole or not at all."""
         rows = [
             {"name": x.name, "op": x.op, "input": x.input_threshold, "output": x.output_threshold} for x in self.layers
         ]
-        meta = json.dumps({"method": self.method.value, "algorithm": self.algorithm, "layers": rows})
+        what = {"method": self.method.value, "algorithm": self.algorithm, "image": self.image}
+        meta = json.dumps({**what, "layers": rows})
         weights = {f"w{i}": layer.weight for i, layer in enumerate(self.layers)}
         staged = path.with_name(f".{path.name}.{os.getpid()}.npz")
         np.savez(staged, meta=np.array(meta), **weights)
@@ -83,4 +87,4 @@ class Scales:
                 LearntLayer(row["name"], row["op"], archive[f"w{i}"], row["input"], row["output"])
                 for i, row in enumerate(meta["layers"])
             )
-        return cls(Method(meta["method"]), meta["algorithm"], layers)
+        return cls(Method(meta["method"]), meta["algorithm"], layers, tuple(meta["image"]))

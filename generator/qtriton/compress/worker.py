@@ -89,7 +89,8 @@ def _post_training(model: Path, calibration: Path, work: Path, options: PtqOptio
     layers = tuple(_learnt(folder, quantized))
     if not layers:
         raise RuntimeError("ACT quantized no layer: the model has no convolution or matrix product with weights")
-    Scales(Method.PTQ, options.algorithm.value, layers).save(work / SCALES_FILE)
+    image = float(images.min()), float(images.max())
+    Scales(Method.PTQ, options.algorithm.value, layers, image).save(work / SCALES_FILE)
     for folder in (quantized, work / "import"):
         shutil.rmtree(folder)
     report(feed.total, feed.total)

@@ -17,7 +17,7 @@ from qtriton.quantize.graph import GraphView
 from qtriton.quantize.integers import Affine, IntegerLayer, to_integers
 from qtriton.quantize.match import Layer, match_layers
 from qtriton.quantize.placement import Placement, Policy, place
-from qtriton.quantize.ranges import Ranges
+from qtriton.quantize.ranges import Range, Ranges
 from qtriton.quantize.rewrite import rewrite
 from qtriton.target import Target
 
@@ -54,7 +54,7 @@ def emit(fp32: Path, scales: Scales, target: Target, out: Path, policy: Policy |
     model = prepared(fp32)
     layers = rewrite(model, match_layers(GraphView(model), scales.layers))
     view = GraphView(model)
-    ranges = Ranges(view, layers)
+    ranges = Ranges(view, layers, Range(*scales.image))
     placement = place(view, layers, ranges, policy or Policy())
     chosen = [name for name in layers if name in placement.nodes]
     if not chosen:

@@ -42,10 +42,11 @@ ANYTHING: Final = Range(-math.inf, math.inf)
 class Ranges:
     """Answers for the range of a tensor; None where nothing is known (its producer then stays float)."""
 
-    def __init__(self, view: GraphView, layers: Mapping[str, Layer]) -> None:
+    def __init__(self, view: GraphView, layers: Mapping[str, Layer], image: Range = ANYTHING) -> None:
+        """`image`: what the graph's input can be; ACT tells its largest absolute value only."""
         self._view = view
         self._layers = layers
-        self._bounds: dict[str, Range] = {}
+        self._bounds: dict[str, Range] = dict.fromkeys(view.inputs, image)
         self._known: dict[str, Range | None] = {}
         self._class: dict[str, str] = {}
         for node in view.nodes:
