@@ -112,8 +112,7 @@ def _prune(view: GraphView, chosen: set[str], layers: Mapping[str, Layer]) -> No
             name = node.output[0]
             if name not in chosen or name in layers:
                 continue
-            moves = node.op_type in PASS_THROUGH
-            fed = all(_is_quantized_source(view, item, chosen, moves) for item in view.activations(node))
+            fed = all(_is_quantized_source(view, item, chosen) for item in view.activations(node))
             read = any(reader.output[0] in chosen for reader in view.readers(name))
             folded = node.op_type in ACTIVATIONS and _folds(view, node, chosen)
             moved = node.op_type in MOVES and node.output[0] not in view.outputs
@@ -127,10 +126,10 @@ def _folds(view: GraphView, node: NodeProto, chosen: set[str]) -> bool:
     return maker is not None and maker.output[0] in chosen and result(view, maker) == node.output[0]
 
 
-def _is_quantized_source(view: GraphView, tensor: str, chosen: set[str], moves: bool) -> bool:
+def _is_quantized_source(view: GraphView, tensor: str, chosen: set[str]) -> bool:
     maker = view.producer.get(tensor)
     if maker is None:
-        return moves  # the image: quantized before it is moved, or behind, is the same
+        return False
     if maker.output[0] in chosen:
         return True
     # A float tensor that an integer layer reads anyway is quantized once for all its readers.

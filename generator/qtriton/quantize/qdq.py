@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 #: Per-channel DequantizeLinear came with opset 13.
 _MIN_OPSET = 13
-#: It only moves bytes, but ONNX Runtime leaves it in float between Q/DQ pairs: written on the integers.
-_ON_INTEGERS = "SpaceToDepth"
 
 
 @dataclass(frozen=True)
@@ -108,30 +106,16 @@ class _Writer:
             self._add(node)
         graph = self._model.graph
         del graph.node[:]
-        graph.node.extend(self._needed())
+        graph.node.extend(self._nodes)
         del graph.value_info[:]  # the intermediate tensors have other names and types now
-        used = {name for node in graph.node for name in node.input}
+        used = {name for node in self._nodes for name in node.input}
         kept = [tensor for tensor in graph.initializer if tensor.name in used]
         del graph.initializer[:]
         graph.initializer.extend(kept)
 
-    def _needed(self) -> list[NodeProto]:
-        """The nodes without those that were written for readers which took the integers instead."""
-        needed: list[NodeProto] = []
-        read = set(self._view.outputs)
-        for node in reversed(self._nodes):
-            if read.intersection(node.output):
-                needed.append(node)
-                read.update(node.input)
-        return needed[::-1]
-
     def _add(self, old: NodeProto) -> None:
         import onnx
 
-        tensors = self._placement.tensors
-        if old.op_type == _ON_INTEGERS and old.input[0] in tensors and old.output[0] in tensors - self._view.outputs:
-            self._move(old)
-            return
         node = onnx.NodeProto()
         node.CopyFrom(old)
         for index, name in enumerate(node.input):
@@ -149,31 +133,15 @@ class _Writer:
         """A Q/DQ pair on what is called `tensor` in the FP32 graph and `source` in this one."""
         if tensor not in self._placement.tensors:
             return
-        affine = self._affine(tensor)
-        back = tensor if source != tensor else f"{tensor}_dq"
-        self._node("QuantizeLinear", [source, *affine], f"{tensor}_q")
-        self._node("DequantizeLinear", [f"{tensor}_q", *affine], back)
-        self._renamed[tensor] = back
-
-    def _move(self, old: NodeProto) -> None:
-        """Both sides have one scale: the integers move as they are."""
-        import onnx
-
-        node = onnx.NodeProto()
-        node.CopyFrom(old)
-        tensor = old.output[0]
-        node.input[0], node.output[0] = f"{old.input[0]}_q", f"{tensor}_q"
-        self._nodes.append(node)
-        self._renamed[tensor] = f"{tensor}_dq"
-        self._node("DequantizeLinear", [f"{tensor}_q", *self._affine(tensor)], f"{tensor}_dq")
-
-    def _affine(self, tensor: str) -> list[str]:
-        """The names of scale and zero point of a tensor."""
         wanted = self._ranges.of(tensor)
         assert wanted is not None, tensor
         affine = Affine.of(wanted)
         scale = self._constant(f"{tensor}_scale", np.asarray(affine.scale))
-        return [scale, self._constant(f"{tensor}_zero", np.asarray(affine.zero, dtype=np.uint8))]
+        zero = self._constant(f"{tensor}_zero", np.asarray(affine.zero, dtype=np.uint8))
+        back = tensor if source != tensor else f"{tensor}_dq"
+        self._node("QuantizeLinear", [source, scale, zero], f"{tensor}_q")
+        self._node("DequantizeLinear", [f"{tensor}_q", scale, zero], back)
+        self._renamed[tensor] = back
 
     def _fold_weights(self, node: NodeProto, layer: Layer) -> None:
         bias = self._view.constants.get(node.input[2]) if len(node.input) > 2 else None

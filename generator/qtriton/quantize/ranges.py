@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: Ops that only move or pick values: input and output share one scale, or ONNX Runtime requantizes (or fails).
 PASS_THROUGH: Final = frozenset(
-    {"MaxPool", "Resize", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "SpaceToDepth"}
+    {"MaxPool", "Resize", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice"}
 )
 SILU_MIN: Final = -0.2784645
 HARD_SWISH_MIN: Final = -0.375
@@ -184,7 +184,7 @@ class Ranges:
                 return Range(inputs[0].low + inputs[1].low, inputs[0].high + inputs[1].high)
             case "Concat" if inputs:
                 return Range(min(item.low for item in inputs), max(item.high for item in inputs))
-            case "GlobalAveragePool" | "AveragePool":
+            case "GlobalAveragePool" | "AveragePool" | "SpaceToDepth":
                 return inputs[0]
             case op if op in PASS_THROUGH and inputs:
                 return inputs[0]
