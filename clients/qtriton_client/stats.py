@@ -58,9 +58,9 @@ def server_totals(series: Series) -> StepTotals:
 
 
 def server_runtime_ms(series: Series) -> float | None:
-    """Mean compute_input + compute_infer + compute_output of the runtime step per request, if any ran."""
+    """Mean compute_input + compute_infer + compute_output of the runtime step per request, if any was timed."""
     totals = server_totals(series)
-    return totals.compute_ns / totals.requests / 1e6 if totals.requests > 0 else None
+    return totals.compute_ns / totals.requests / 1e6 if totals.requests > 0 and totals.compute_ns > 0 else None
 
 
 def server_queue_ms(series: Series) -> float | None:
@@ -81,7 +81,10 @@ def run_remarks(run: VariantRun) -> tuple[str, ...]:
         summary = summarize(series)
         if summary.failures:
             lines.append(_failures(f"{name}, {kind}", summary, series))
-    counted, summary = server_totals(run.end2end).requests, summarize(run.end2end)
+    totals, summary = server_totals(run.end2end), summarize(run.end2end)
+    counted = totals.requests
+    if counted and not totals.compute_ns:
+        lines.append(f"{name}: no Runtime, since the server's backend was built without statistics.")
     if counted != summary.requests and not summary.failures:
         lines.append(
             f"{name}: the server counts {counted} runs of the runtime step for {summary.requests} requests, "

@@ -96,6 +96,12 @@ def test_remarks_name_failures_and_foreign_load() -> None:
     assert "counts 9 runs of the runtime step for 2 requests" in remarks(results(busy))[0]
 
 
+def test_a_backend_without_statistics_has_no_runtime_rather_than_none_at_all() -> None:
+    untimed = Series((replace(block(5, 5), server=StepTotals(2, 0, 0, 0, 0)),))
+    assert server_runtime_ms(untimed) is None
+    assert "without statistics" in " ".join(remarks(results(VariantRun(variant(), untimed, Series(())))))
+
+
 def test_runtime_above_end2end_is_implausible() -> None:
     good = VariantRun(variant(), Series((block(5, runtime_ms=5),)), Series(()))
     bad = VariantRun(variant(ensemble="bad"), Series((block(5, runtime_ms=6),)), Series(()))
