@@ -96,7 +96,7 @@ def test_remarks_name_failures_and_foreign_load() -> None:
     assert "counts 9 runs of the runtime step for 2 requests" in remarks(results(busy))[0]
 
 
-def test_a_backend_without_statistics_has_no_runtime_rather_than_none_at_all() -> None:
+def test_a_backend_without_statistics_has_no_runtime() -> None:
     untimed = Series((replace(block(5, 5), server=StepTotals(2, 0, 0, 0, 0)),))
     assert server_runtime_ms(untimed) is None
     assert "without statistics" in " ".join(remarks(results(VariantRun(variant(), untimed, Series(())))))
