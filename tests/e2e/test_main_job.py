@@ -29,9 +29,9 @@ def test_build_says_where_everything_is(demo_build: dict[str, Any]) -> None:
 
 
 def test_the_demo_is_a_detector_and_stays_one(demo_build: dict[str, Any]) -> None:
-    """mAP50-95 in points; the training note states mAP50, which is far above it."""
+    """mAP50-95 in points; mAP50, of which at least 80 is promised, is never below it."""
     fp32, int8 = (demo_build["metrics"][precision]["value"] for precision in ("fp32", "int8"))
-    assert fp32 > 50
+    assert fp32 > 80
     assert fp32 - int8 < 2
 
 
