@@ -10,6 +10,15 @@ from qtriton.triton.server.shm import ShmPlan
 from qtriton.triton.server.wheel import Wheel
 
 
+#: The tensors of a python step are megabytes, which glibc takes from the system and gives back at every request; kept,
+#: they save yolov5n 4 of 83 ms end to end. What the user sets goes first.
+MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**32),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
+
+
 def command_line(
     parts: Wheel, layout: Layout, repository: Path, chosen: Ports, memory: ShmPlan, prefix: str,
     options: ServerOptions,
@@ -43,7 +52,8 @@ def command_line(
 
 def environment(layout: Layout, libraries: list[Path]) -> dict[str, str]:
     # What the user set for other Pythons must not reach the stub.
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    env = {**MALLOC, **kept}
     env["PATH"] = os.pathsep.join([str(layout.bin), env.get("PATH", os.defpath)])
     known = env.get("LD_LIBRARY_PATH")
     env["LD_LIBRARY_PATH"] = os.pathsep.join([*map(str, libraries), *([known] if known else [])])
