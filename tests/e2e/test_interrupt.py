@@ -66,6 +66,19 @@ def test_bench_leaves_nothing_when_interrupted(demo_repository: Path, tmp_path: 
     assert not (tmp_path / "results.json").exists()
 
 
+def test_bench_shows_the_last_words_of_a_server_that_died(demo_repository: Path, tmp_path: Path) -> None:
+    process = start("bench", demo_repository, "--requests", 100000, "--output", tmp_path / "results.json")
+    wait_for(process, "start tritonserver")
+    time.sleep(1)
+    started = family(process)
+    next(child for child in started if child.name() == "tritonserver").kill()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 8, said
+    assert "tritonserver has ended; the last it said:" in said and "Started HTTPService" in said
+    assert all_gone(started)
+    assert not (tmp_path / "results.json").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_build_can_be_ended_at_any_moment(number: signal.Signals, demo_repository: Path, tmp_path: Path) -> None:
     """The cache is warm, so a forced build spends its time on rendering and publishing, where it could do harm."""
@@ -82,5 +95,6 @@ def test_build_can_be_ended_at_any_moment(number: signal.Signals, demo_repositor
         found = {str(path.relative_to(repository)) for path in repository.rglob("*") if path.is_file()}
         assert found == set(whole)
         assert qtriton("check", repository).returncode == 0
-    assert qtriton("build", "demo_digits", "--repository", repository).returncode == 0
+    # The next build that publishes clears what a killed one left beside the repository.
+    assert qtriton("build", "demo_digits", "--repository", repository, "--force").returncode == 0
     assert [path.name for path in tmp_path.iterdir() if "staging" in path.name] == []

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtriton import console
-from qtriton.errors import InputError, RepositoryError
+from qtriton.errors import InputError, RepositoryError, ServerError
 from qtriton.stages.data import remembered_images
 from qtriton.stages.record import published
 from qtriton.workspace import Workspace
@@ -31,6 +31,7 @@ def bench_repository(
         InputError: no images are known for a model.
     """
     from qtriton.triton.server import ServerOptions, serve
+    from qtriton_client import ClientError
 
     work = {
         model: (ensembles, images or _known_images(model, workspace))
@@ -39,7 +40,14 @@ def bench_repository(
     with ExitStack() as stack:
         with console.progress(f"{repository}: start tritonserver") as progress:
             server = stack.enter_context(serve(repository, ServerOptions(grpc_port=0, http_port=0), progress))
-        runs = [_measure(server.grpc_url, names, folder, options) for names, folder in work.values()]
+        try:
+            runs = [_measure(server.grpc_url, names, folder, options) for names, folder in work.values()]
+        except ClientError as error:
+            if not server.has_ended(within_s=5):
+                raise
+            # The log is in the server's own folder, which goes away with it.
+            last = "\n".join(server.log_text().splitlines()[-8:])
+            raise ServerError(f"{error}\ntritonserver has ended; the last it said:\n{last}") from error
     return replace(runs[0], runs=tuple(run for results in runs for run in results.runs))
 
 

@@ -9,7 +9,6 @@ from qtriton.triton.server.ports import Ports
 from qtriton.triton.server.shm import ShmPlan
 from qtriton.triton.server.wheel import Wheel
 
-
 #: The tensors of a python step are megabytes, which glibc takes from the system and gives back at every request; kept,
 #: they save yolov5n 4 of 83 ms end to end. What the user sets goes first.
 MALLOC = {

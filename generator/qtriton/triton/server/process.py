@@ -67,6 +67,12 @@ class Server:
     def alive(self) -> bool:
         return self._supervisor.poll() is None
 
+    def has_ended(self, within_s: float) -> bool:
+        """Whether it has, or will have in a moment: its connections go before its processes are gone."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._supervisor.wait(within_s)
+        return not self.alive()
+
     def wait(self) -> int:
         """Returns tritonserver's exit status (128 + N after signal N) when it and all of its processes have ended."""
         return self._supervisor.wait()
