@@ -93,8 +93,9 @@ def still_right(server: Server, demo_images: list[Path]) -> Callable[[], None]:
 @pytest.mark.parametrize("kind", REFUSED)
 def test_refused_alone(kind: str, server: Server, scene: Image.Image, still_right: Callable[[], None]) -> None:
     make, reason = REFUSED[kind]
-    with pytest.raises(InferenceServerException, match=reason):
+    with pytest.raises(InferenceServerException, match=reason) as refused:
         ask(server.grpc_url, ENSEMBLE, [make(scene)], NAMES)
+    assert str(refused.value.status()) == "StatusCode.INVALID_ARGUMENT"  # the client's fault, not the server's
     still_right()
 
 

@@ -30,6 +30,19 @@ class Tensor:
         return self.array
 
 
+class Error(str):
+    """What went wrong, and by whose fault."""
+
+    INVALID_ARG = 3
+
+    def __new__(cls, message: str, code: int = 1) -> "Error":
+        made = super().__new__(cls, message)
+        made.code = code
+        return made
+
+    code: int
+
+
 @dataclass
 class Response:
     tensors: list[Tensor] | None = None
@@ -51,7 +64,7 @@ def answer(folder: Path, inputs: dict[str, Any]) -> list[Response]:
 def main(preprocess: str, postprocess: str, image: str, raw: str) -> None:
     sys.meta_path.insert(0, _Blocked())  # type: ignore[arg-type]
     backend: Any = types.ModuleType("triton_python_backend_utils")
-    backend.Tensor, backend.InferenceResponse, backend.TritonError = Tensor, Response, str
+    backend.Tensor, backend.InferenceResponse, backend.TritonError = Tensor, Response, Error
     backend.get_input_tensor_by_name = lambda request, name: request[name]
     sys.modules[backend.__name__] = backend
     data = np.array([[Path(image).read_bytes()]], object)
@@ -62,6 +75,7 @@ def main(preprocess: str, postprocess: str, image: str, raw: str) -> None:
     (after,) = answer(Path(postprocess), {"output": outputs, "geometry": tensors["geometry"]})
     assert after.tensors is not None, after.error
     (bad,) = answer(Path(preprocess), {"image": np.array([[b"no image"]], object)})
+    assert bad.error.code == Error.INVALID_ARG
     shown = {tensor.name: tensor.array.tolist() for tensor in after.tensors}
     model_input = tensors["images"]
     print(json.dumps({"input_mean": float(model_input.mean()), "shape": model_input.shape, "bad": bad.error, **shown}))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from .image import ImageError
 from .pre import preprocess
 from .settings import read_preprocess
 
@@ -27,6 +28,9 @@ class TritonPythonModel:
             frames = [preprocess(image, self.settings.ops, self.settings.max_pixels) for image in images]
             tensor = np.stack([frame.pixels for frame in frames])
             geometry = np.asarray([frame.geometry for frame in frames], np.float32)
+        except ImageError as error:
+            wrong = pb_utils.TritonError(f"preprocess: {error}", pb_utils.TritonError.INVALID_ARG)
+            return pb_utils.InferenceResponse(error=wrong)
         except Exception as error:  # whatever an image does, the server must answer and go on
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"preprocess: {error}"))
         return pb_utils.InferenceResponse(
