@@ -18,6 +18,7 @@ import onnxruntime
 from qtriton import console, cpu
 from qtriton.backends import BACKENDS
 from qtriton.manifest import Manifest, read_manifest
+from qtriton.report.tables import Table
 from qtriton.target import Precision
 
 #: Runs of one artifact in a row; short enough that the machine is the same for the next artifact.
@@ -36,9 +37,9 @@ def main() -> None:
     rows = [row(fp32, int8, arguments.threads, arguments.rounds) for fp32, int8 in pairs]
     cpuinfo = Path("/proc/cpuinfo").read_text()
     vnni = "with VNNI" if cpu.has_vnni(cpuinfo) else "no VNNI"
-    title = f"ONNX Runtime {onnxruntime.__version__}, {arguments.threads} threads, {cpu.model_name(cpuinfo)} ({vnni})"
+    title = f"ONNX Runtime {onnxruntime.__version__}, threads: {arguments.threads}, {cpu.model_name(cpuinfo)} ({vnni})"
     headers = ("Model", "FP32 ms", "INT8 ms", "Speed-up", "Metric", "FP32", "INT8", "Loss")
-    console.table(title, headers, rows)
+    console.text(Table(title, headers, tuple(rows)).markdown())
 
 
 def find_pairs(repository: Path) -> list[tuple[Path, Path]]:
