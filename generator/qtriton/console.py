@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
+from rich.box import HEAVY_HEAD, Box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 #: Called with how much is done and how much there is.
 Report: TypeAlias = Callable[[int, int], None]
@@ -50,20 +52,54 @@ def as_json(data: Any) -> None:
 
 
 def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Draw a table as wide as the terminal, or as wide as it needs where there is none."""
-    drawn = Table(title=title, title_justify="left", title_style="bold")
+    """Draw a table as wide as it needs; where that is too wide, without frames and without columns of dashes."""
+    console = _out if sys.stdout.isatty() else Console(highlight=False, width=200)
+    drawn = _table(title, headers, rows, HEAVY_HEAD)
+    if console.measure(drawn, options=console.options.update(max_width=10_000)).maximum > console.width:
+        told = [place for place in range(len(headers)) if any(row[place] != "-" for row in rows)]
+        headers, rows = [headers[place] for place in told], [[row[place] for place in told] for row in rows]
+        drawn = _table(title, headers, rows, None)
+        for column, width in zip(drawn.columns, _widths(headers, rows, console.width), strict=True):
+            column.width = width
+    console.print(drawn)
+
+
+def _widths(headers: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int | None]:
+    """Columns that break no word, where there is room for that, and then as few lines as can be; rich would break."""
+    columns = list(zip(headers, *rows, strict=True))
+    widths = [max(len(word) for cell in column for word in cell.split() or [""]) for column in columns]
+    wanted = [max(map(len, column)) for column in columns]
+    left = room - sum(widths) - len(widths)
+    if left < 0:
+        return [None] * len(widths)
+    for place in sorted(range(len(widths)), key=lambda place: wanted[place] - widths[place]):
+        more = min(left, wanted[place] - widths[place])
+        widths[place] += more
+        left -= more
+    return list(widths)
+
+
+def _table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], box: Box | None) -> Table:
+    padding = (0, 1) if box else (0, 1, 0, 0)
+    drawn = Table(title=title, title_justify="left", title_style="bold", box=box, padding=padding)
     for header in headers:
         drawn.add_column(escape(header), overflow="fold")
     for row in rows:
         drawn.add_row(*(escape(cell) for cell in row))
-    console = _out if sys.stdout.isatty() else Console(highlight=False, width=200)
-    console.print(drawn)
+    return drawn
+
+
+class _Count(MofNCompleteColumn):
+    """How much of how much, once that is known."""
+
+    def render(self, task: Task) -> Text:
+        return super().render(task) if task.total else Text()
 
 
 @contextmanager
 def progress(label: str) -> Iterator[Report]:
     """A progress bar with the time left while the block runs; in a log, one line when it ends."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), _Count(), TimeRemainingColumn())
     if not _err.is_terminal:
         yield lambda done, total: None
         say(f"{label}: done")
@@ -71,3 +107,5 @@ def progress(label: str) -> Iterator[Report]:
     with Progress(*columns, console=_err) as bars:
         task = bars.add_task(label, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
+        if bars.tasks[task].total is None:
+            bars.update(task, completed=1, total=1)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def bench_server(url: str, models: Sequence[str], images: Path, options: "LoadOptions") -> "BenchResults":
     """Measure a server that runs already; no models means all of its ensembles that qtriton built."""
-    return _measure(url, list(models) or None, images, options)
+    return _measure(url, url, list(models) or None, images, options)
 
 
 def bench_repository(
@@ -41,7 +41,10 @@ def bench_repository(
         with console.progress(f"{repository}: start tritonserver") as progress:
             server = stack.enter_context(serve(repository, ServerOptions(grpc_port=0, http_port=0), progress))
         try:
-            runs = [_measure(server.grpc_url, names, folder, options) for names, folder in work.values()]
+            runs = [
+                _measure(model, server.grpc_url, ensembles, folder, options)
+                for model, (ensembles, folder) in work.items()
+            ]
         except ClientError as error:
             if not server.has_ended(within_s=5):
                 raise
@@ -51,12 +54,11 @@ def bench_repository(
     return replace(runs[0], runs=tuple(run for results in runs for run in results.runs))
 
 
-def _measure(url: str, models: Sequence[str] | None, images: Path, options: "LoadOptions") -> "BenchResults":
+def _measure(what: str, url: str, models: Sequence[str] | None, images: Path, options: "LoadOptions") -> "BenchResults":
     from qtriton.report.plausibility import refuse_implausible
     from qtriton_client import bench, read_images
 
-    label = f"bench {', '.join(models)}" if models else f"bench {url}"
-    with console.progress(label) as progress:
+    with console.progress(f"bench {what}") as progress:
         results = bench(url, models, read_images(images), options, progress)
     refuse_implausible(results)
     return results
