@@ -190,7 +190,7 @@ def _scales(job: Job, fp32: Path) -> Path:
             compress(model, calibration=frames, work=folder, method=method, progress=progress)
         frames.unlink()
 
-    key = keys.compress_key(method, job.spec_key, calibration)
+    key = keys.compress_key(method, job.spec, model, calibration)
     return job.workspace.stage(job.stage_name("scales"), key, produce) / SCALES
 
 

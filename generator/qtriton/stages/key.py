@@ -33,9 +33,12 @@ def spec_key(spec: ModelSpec, weights: Path) -> str:
     return sha256_json([spec.model_dump(mode="json"), weights_sha256(weights), shipped])
 
 
-def compress_key(method: Method, spec_hash: str, calibration: Path) -> str:
-    """What the learnt scales depend on."""
-    return sha256_json([spec_hash, method.value, images_sha256(calibration), versions(), code("compress")])
+def compress_key(method: Method, spec: ModelSpec, model: Path, calibration: Path) -> str:
+    """What the learnt scales depend on: the model, and how an image becomes its input."""
+    before = spec.model_dump(mode="json", include={"input", "preprocess", "max_pixels"})
+    shipped = [sha256_file(resources.runtime() / name) for name in ("image.py", "pre.py")]
+    made_from = [weights_sha256(model), before, shipped, images_sha256(calibration)]
+    return sha256_json([made_from, method.value, versions(), code("compress")])
 
 
 def build_key(target: Target, method: Method, spec_hash: str, folders: Folders) -> str:
