@@ -1,6 +1,7 @@
 """Take a plan to a published repository, stage by stage; what was made before from the same inputs is reused."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,10 @@ class Job:
         """The model."""
         return self.plan.spec
 
-    def stage_name(self, what: str) -> str:
-        """The name of a stage's folder in the cache."""
-        return f"{self.spec.name}-{what}"
+    def stage(self, what: str, made_from: object, produce: Callable[[Path], None]) -> Path:
+        """The folder of a stage's results, from the cache where they were made from the same by the same packages."""
+        key = sha256_json([made_from, keys.versions()])
+        return self.workspace.stage(f"{self.spec.name}-{what}", key, produce)
 
     def record(self, target: Target) -> Record:
         """What the variant of a target is built from."""
@@ -133,7 +135,7 @@ def _fp32(job: Job) -> Path:
         with console.progress(f"{job.spec.name}: FP32 as ONNX"):
             fp32_onnx(job.weights, job.spec, folder / "model.onnx")
 
-    return job.workspace.stage(job.stage_name("fp32"), job.spec_key, produce) / "model.onnx"
+    return job.stage("fp32", [job.spec_key, keys.code("stages"), keys.code("compress")], produce) / "model.onnx"
 
 
 def _variant(job: Job, target: Target, fp32: Path, record: Record, baseline: Metric | None) -> Variant:
@@ -169,8 +171,7 @@ def _artifact(job: Job, target: Target, fp32: Path) -> Path:
         with console.progress(f"{job.spec.name}: {target.precision.value} artifact"):
             backend.emit(fp32, scales, target, folder / backend.artifact)
 
-    folder = job.workspace.stage(job.stage_name(target.precision.value), sha256_json([made_from, how]), produce)
-    return folder / backend.artifact
+    return job.stage(target.precision.value, [made_from, how], produce) / backend.artifact
 
 
 def _scales(job: Job, fp32: Path) -> Path:
@@ -190,8 +191,7 @@ def _scales(job: Job, fp32: Path) -> Path:
             compress(model, calibration=frames, work=folder, method=method, progress=progress)
         frames.unlink()
 
-    key = keys.compress_key(method, job.spec, model, calibration)
-    return job.workspace.stage(job.stage_name("scales"), key, produce) / SCALES
+    return job.stage("scales", keys.learnt_from(method, job.spec, model, calibration), produce) / SCALES
 
 
 def _measure(job: Job, target: Target, artifact: Path) -> Metric | None:
@@ -210,7 +210,6 @@ def _measure(job: Job, target: Target, artifact: Path) -> Metric | None:
             value = evaluate(run, job.spec, data, progress)
         (folder / "metric.json").write_text(json.dumps({"value": value}))
 
-    stage = job.stage_name(f"{target.precision.value}-metric")
-    folder = job.workspace.stage(stage, sha256_json([made_from, how]), produce)
+    folder = job.stage(f"{target.precision.value}-metric", [made_from, how], produce)
     value = json.loads((folder / "metric.json").read_text())["value"]
     return Metric(name=name, value=value, images=len(data.images))

@@ -12,7 +12,10 @@ from qtriton.target import Method, Precision, Target
 from qtriton.workspace import sha256_file, sha256_json
 
 #: The packages whose versions change what a build produces.
-PACKAGES: Final = ("qtriton", "paddlepaddle", "paddleslim", "paddle2onnx", "x2paddle", "onnx", "onnxruntime", "numpy")
+PACKAGES: Final = (
+    *("qtriton", "paddlepaddle", "paddleslim", "paddle2onnx", "x2paddle", "onnx", "onnxsim", "onnxruntime"),
+    *("numpy", "opencv-python", "pycocotools"),
+)
 
 
 def versions() -> dict[str, str]:
@@ -33,12 +36,11 @@ def spec_key(spec: ModelSpec, weights: Path) -> str:
     return sha256_json([spec.model_dump(mode="json"), weights_sha256(weights), shipped])
 
 
-def compress_key(method: Method, spec: ModelSpec, model: Path, calibration: Path) -> str:
+def learnt_from(method: Method, spec: ModelSpec, model: Path, calibration: Path) -> list[object]:
     """What the learnt scales depend on: the model, and how an image becomes its input."""
     before = spec.model_dump(mode="json", include={"input", "preprocess", "max_pixels"})
     shipped = [sha256_file(resources.runtime() / name) for name in ("image.py", "pre.py")]
-    made_from = [weights_sha256(model), before, shipped, images_sha256(calibration)]
-    return sha256_json([made_from, method.value, versions(), code("compress")])
+    return [weights_sha256(model), before, shipped, images_sha256(calibration), method.value, code("compress")]
 
 
 def build_key(target: Target, method: Method, spec_hash: str, folders: Folders) -> str:
