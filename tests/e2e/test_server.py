@@ -230,9 +230,11 @@ def test_nothing_is_left_when_the_parent_ends(tmp_path: Path, number: signal.Sig
 
 
 def test_hostile_surroundings_do_not_reach_the_server(tmp_path: Path) -> None:
-    repository, cwd = tmp_path / "repository", tmp_path / "cwd"
+    # Triton's python backend cuts paths at spaces.
+    repository, cwd, scratch = tmp_path / "a model répository", tmp_path / "cwd", tmp_path / "t m p"
     add_model(repository, "good")
     cwd.mkdir()
+    scratch.mkdir()
     for name in ("numpy.py", "struct.py", "onnxruntime.py"):
         (cwd / name).write_text("raise SystemExit('shadowed')")
     import qtriton
@@ -240,12 +242,12 @@ def test_hostile_surroundings_do_not_reach_the_server(tmp_path: Path) -> None:
     script = (
         f"import sys; sys.path.insert(0, {str(Path(qtriton.__file__).parents[1])!r})\n"
         "from pathlib import Path; from qtriton.triton.server import *\n"
-        "import os; os.chdir(sys.argv[2])\n"
+        "import os, tempfile; os.chdir(sys.argv[2]); tempfile.tempdir = sys.argv[3]\n"
         "os.environ.update(PYTHONPATH=sys.argv[2], PYTHONHOME='/nowhere', VIRTUAL_ENV='/nowhere')\n"
         "with serve(Path(sys.argv[1]), ServerOptions(grpc_port=0, http_port=0)) as s:\n"
         "    print(s.models[0].state)\n"
     )
-    command = [sys.executable, "-c", script, str(repository), str(cwd)]
+    command = [sys.executable, "-c", script, str(repository), str(cwd), str(scratch)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "READY", done.stderr[-2000:]
 

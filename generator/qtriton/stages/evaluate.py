@@ -53,6 +53,8 @@ def evaluation_ops(spec: ModelSpec) -> tuple[PostOp, ...]:
 def evaluate(run: Runner, spec: ModelSpec, data: Labelled, progress: Report) -> float:
     """The model's metric on labelled images, in points of 100."""
     ops = evaluation_ops(spec)
+    if data.coco is None:
+        _check_classes(run, spec, data)
     results = []
     for done, path in enumerate(data.images, 1):
         results.append(predict(run, path, spec, ops))
@@ -60,3 +62,13 @@ def evaluate(run: Runner, spec: ModelSpec, data: Labelled, progress: Report) -> 
     if data.coco is not None:
         return coco_map(data.coco, results, class_names(spec))[0]
     return top1(data.classes, results)
+
+
+def _check_classes(run: Runner, spec: ModelSpec, data: Labelled) -> None:
+    """Labels of another data set would only look like a bad model."""
+    (scores,) = run(read_frame(data.images[0], spec).pixels[np.newaxis])[0]
+    if max(data.classes) >= scores.size:
+        raise InputError(
+            f"--labels: class index {max(data.classes)}, but {spec.name} knows the classes 0 to {scores.size - 1}. "
+            "Give the labels of the data that the model was trained on."
+        )

@@ -38,6 +38,8 @@ class Server:
     log_path: Path
     _supervisor: "subprocess.Popen[str]"
     _log: IO[bytes]
+    #: The name of the repository that tritonserver was given, and its own.
+    _served: tuple[str, str]
 
     @property
     def grpc_url(self) -> str:
@@ -80,7 +82,7 @@ class Server:
     def log_text(self) -> str:
         """The log so far, also after its file is gone."""
         size = os.fstat(self._log.fileno()).st_size
-        return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
+        return os.pread(self._log.fileno(), size, 0).decode(errors="replace").replace(*self._served)
 
 
 @contextlib.contextmanager
@@ -131,25 +133,34 @@ def _start(repository: Path, chosen: Ports, options: ServerOptions) -> Server:
     parts, libpython = wheel.find_wheel(), wheel.find_libpython()
     memory = shm.plan(repository, shm.free_bytes())
     prefix = f"qtriton-{os.getpid()}-{secrets.token_hex(4)}-"
-    root = Path(tempfile.mkdtemp(prefix="qtriton-"))
+    root = _folder()
     try:
         layout = folder.prepare(root, parts)
+        served = root / "repository"
+        served.symlink_to(repository)
         job = {
             "parent": os.getpid(),
-            "command": command.command_line(parts, layout, repository, chosen, memory, prefix, options),
+            "command": command.command_line(parts, layout, served, chosen, memory, prefix, options),
             "cwd": str(layout.cwd),
             "env": command.environment(layout, [parts.libraries, libpython.parent]),
             "grace_s": options.stop_timeout_s,
             "shm_prefix": prefix,
             "folder": str(root),
         }
-        return _launch(json.dumps(job), chosen, options.log_path or root / "triton.log")
+        names = str(served), str(repository)
+        return _launch(json.dumps(job), chosen, options.log_path or root / "triton.log", names)
     except BaseException:
         shutil.rmtree(root, ignore_errors=True)
         raise
 
 
-def _launch(job: str, chosen: Ports, log_path: Path) -> Server:
+def _folder() -> Path:
+    """A folder of our own; Triton's python backend cuts the paths that it is given at spaces."""
+    usual = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix="qtriton-", dir="/tmp" if " " in usual else usual))
+
+
+def _launch(job: str, chosen: Ports, log_path: Path, served: tuple[str, str]) -> Server:
     try:
         log_file = log_path.open("w+b")
     except OSError as error:
@@ -172,7 +183,7 @@ def _launch(job: str, chosen: Ports, log_path: Path) -> Server:
     if not told.strip().isdigit():
         text = log_path.read_text(errors="replace").strip().splitlines()
         raise ServerError(f"tritonserver could not be started: {text[-1] if text else 'no reason given'}")
-    return Server(int(told), chosen, log_path, supervisor, log_file)
+    return Server(int(told), chosen, log_path, supervisor, log_file, served)
 
 
 def _wait_ready(server: Server, total: int, options: ServerOptions, progress: Progress) -> str | None:

@@ -1,0 +1,46 @@
+"""Measuring accuracy: what the labels must fit."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from qtriton.datasets import Labelled
+from qtriton.errors import InputError
+from qtriton.spec import parse_spec
+from qtriton.stages.evaluate import evaluate
+
+SPEC = parse_spec(
+    """
+name: ten
+task: classification
+input: {name: image, dims: [3, 8, 8]}
+preprocess: [{op: resize, size: [8, 8]}, {op: rgb}, {op: normalize}, {op: chw}]
+postprocess: [{op: softmax}, {op: top_k, k: 3}]
+""",
+    "ten.yaml",
+)
+
+
+def brightest(batch: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> list[np.ndarray[tuple[int, ...], np.dtype]]:
+    """A model that knows ten greys: its class is the brightness in tenths."""
+    return [np.eye(10, dtype=np.float32)[(batch.mean(axis=(1, 2, 3)) * 9.99).astype(int)]]
+
+
+@pytest.fixture
+def greys(tmp_path: Path) -> tuple[Path, ...]:
+    paths = tuple(tmp_path / f"{grey}.png" for grey in (10, 120, 240))
+    for path in paths:
+        cv2.imwrite(str(path), np.full((9, 9, 3), int(path.stem), np.uint8))
+    return paths
+
+
+def test_top1_is_the_share_of_right_answers(greys: tuple[Path, ...]) -> None:
+    labels = Labelled(greys, classes=(0, 4, 1))
+    assert evaluate(brightest, SPEC, labels, lambda done, total: None) == pytest.approx(200 / 3)
+
+
+def test_labels_of_another_data_set_are_refused_rather_than_scored(greys: tuple[Path, ...]) -> None:
+    with pytest.raises(InputError, match="class index 99, but ten knows the classes 0 to 9"):
+        evaluate(brightest, SPEC, Labelled(greys, classes=(0, 4, 99)), lambda done, total: None)
