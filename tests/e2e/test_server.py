@@ -230,8 +230,8 @@ def test_nothing_is_left_when_the_parent_ends(tmp_path: Path, number: signal.Sig
 
 
 def test_hostile_surroundings_do_not_reach_the_server(tmp_path: Path) -> None:
-    # Triton's python backend cuts paths at spaces.
-    repository, cwd, scratch = tmp_path / "a model répository", tmp_path / "cwd", tmp_path / "t m p"
+    # Triton's python backend cuts paths at spaces, and its Python knows ASCII ones only.
+    repository, cwd, scratch = tmp_path / "a model répository", tmp_path / "cwd", tmp_path / "t ü p"
     add_model(repository, "good")
     cwd.mkdir()
     scratch.mkdir()

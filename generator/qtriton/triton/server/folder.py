@@ -61,7 +61,11 @@ def _environment(layout: Layout) -> None:
     (layout.bin.parent / "pyvenv.cfg").write_text(config)
     # No bytecode: Python would leave __pycache__ in the user's model repository.
     lines = ["import sys; sys.dont_write_bytecode = True"]
-    lines += [f"import site; site.addsitedir({folder!r})" for folder in site_folders()]
+    # Links, since the stub's Python knows ASCII paths only; and no addsitedir(), which reads the .pth files in there.
+    for number, folder in enumerate(site_folders()):
+        link = layout.bin.parent / f"packages-{number}"
+        link.symlink_to(folder)
+        lines.append(f"import sys; sys.path.append({str(link)!r})")
     (packages / "qtriton.pth").write_text("\n".join(lines) + "\n")
 
 

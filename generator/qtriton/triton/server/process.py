@@ -155,9 +155,9 @@ def _start(repository: Path, chosen: Ports, options: ServerOptions) -> Server:
 
 
 def _folder() -> Path:
-    """A folder of our own; Triton's python backend cuts the paths that it is given at spaces."""
+    """A folder of our own; Triton's python backend cuts paths at spaces, and its Python knows ASCII ones only."""
     usual = tempfile.gettempdir()
-    return Path(tempfile.mkdtemp(prefix="qtriton-", dir="/tmp" if " " in usual else usual))
+    return Path(tempfile.mkdtemp(prefix="qtriton-", dir=usual if usual.isascii() and " " not in usual else "/tmp"))
 
 
 def _launch(job: str, chosen: Ports, log_path: Path, served: tuple[str, str]) -> Server:
