@@ -25,10 +25,10 @@ def serve(
     with ExitStack() as stack:
         with console.progress(f"{repository}: start tritonserver") as progress:
             server = stack.enter_context(start(repository, options, progress))
-        names = ", ".join(sorted(model.name for model in server.models))
-        console.say(f"Ready: {names}")
-        console.say(f"gRPC {server.grpc_url}, HTTP {server.http_url}. Ctrl-C ends it.")
         try:
+            names = ", ".join(sorted(model.name for model in server.models))
+            console.say(f"Ready: {names}")
+            console.say(f"gRPC {server.grpc_url}, HTTP {server.http_url}. Ctrl-C ends it.")
             server.wait()
         except KeyboardInterrupt:
             console.say("Stopping.")
