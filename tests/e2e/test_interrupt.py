@@ -53,6 +53,17 @@ def test_serve_leaves_nothing(number: signal.Signals, code: int, demo_repository
     assert all_gone(started)
 
 
+def test_serve_says_when_the_server_dies(demo_repository: Path) -> None:
+    process = start("serve", demo_repository, "--grpc-port", 0, "--http-port", 0, "--metrics-port", 0)
+    wait_for(process, "Ctrl-C")
+    started = family(process)
+    next(child for child in started if child.name() == "tritonserver").kill()
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 8, said
+    assert "tritonserver ended with status 137" in said and "Started HTTPService" in said
+    assert all_gone(started)
+
+
 def test_bench_leaves_nothing_when_interrupted(demo_repository: Path, tmp_path: Path) -> None:
     process = start("bench", demo_repository, "--requests", 100000, "--output", tmp_path / "results.json")
     wait_for(process, "start tritonserver")

@@ -18,6 +18,7 @@ def serve(
 ) -> None:
     """Serve a model repository with the embedded tritonserver until Ctrl-C."""
     from qtriton import console
+    from qtriton.errors import ServerError
     from qtriton.triton.server import ServerOptions
     from qtriton.triton.server import serve as start
 
@@ -29,6 +30,7 @@ def serve(
             names = ", ".join(sorted(model.name for model in server.models))
             console.say(f"Ready: {names}")
             console.say(f"gRPC {server.grpc_url}, HTTP {server.http_url}. Ctrl-C ends it.")
-            server.wait()
+            status = server.wait()
+            raise ServerError(f"tritonserver ended with status {status}; the last it said:\n{server.last_words()}")
         except KeyboardInterrupt:
             console.say("Stopping.")

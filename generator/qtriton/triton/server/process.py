@@ -84,6 +84,10 @@ class Server:
         size = os.fstat(self._log.fileno()).st_size
         return os.pread(self._log.fileno(), size, 0).decode(errors="replace").replace(*self._served)
 
+    def last_words(self) -> str:
+        """The end of the log."""
+        return "\n".join(self.log_text().splitlines()[-8:])
+
 
 @contextlib.contextmanager
 def serve(repository: Path, options: ServerOptions | None = None, progress: Progress = _silent) -> Iterator[Server]:
