@@ -27,6 +27,8 @@ _RUNTIME_INPUTS: Final = 8
 #: Triton adds a request to its statistics after it has answered, so the last ones may come a little late.
 _SETTLE_S: Final = 0.5
 _MESSAGES: Final = 5
+#: So many requests in a row that fail, or every image once, say that it is not the images.
+_HOPELESS: Final = 20
 
 
 def _silent(done: int, total: int) -> None:
@@ -59,7 +61,7 @@ def bench(
     other round, so that a machine that slows down or speeds up meets all of them alike.
 
     Raises:
-        ClientError: no server, no such model, every request of a block failed, or the server went away.
+        ClientError: no server, no such model, request after request failed, or the server went away.
     """
     if not images:
         raise ClientError("No images to send: give at least one JPEG or PNG.", EXIT_INPUT)
@@ -165,6 +167,8 @@ class _Lane:
         self._senders: list[Sender] = [partial(_send, each, self._target, inputs) for each in sessions]
         self._totals = partial(sessions[0].totals, variant.runtime)
         self._ticker = ticker
+        self._hopeless = min(len(inputs), _HOPELESS)
+        self._failed_in_a_row = 0
         self._sent = 0
         self._blocks: list[Block] = []
         self._messages: dict[str, None] = {}
@@ -178,20 +182,25 @@ class _Lane:
         self._blocks.append(Block(sent.start_ns, sent.end_ns, tuple(sorted(sent.failures)), grown))
 
     def series(self) -> Series:
+        if all(len(block.failed) == len(block.start_ns) for block in self._blocks):
+            raise self._given_up(next(iter(self._messages)))
         return Series(tuple(self._blocks), tuple(self._messages)[:_MESSAGES])
 
     def _send(self, count: int) -> tuple[Sent, StepTotals]:
         before = self._totals()
         sent = send_block(self._senders, count, self._sent, self._ticker)
         self._sent += count
-        if count and len(sent.failures) == count:
-            raise ClientError(
-                f"{self._target}: all {count} requests of a block failed, the first with: {sent.failures[0]} "
-                "The server's log may say more.",
-                EXIT_BENCH,
-            )
+        self._failed_in_a_row = self._failed_in_a_row + count if len(sent.failures) == count else 0
+        if sent.failures and self._failed_in_a_row >= self._hopeless:
+            raise self._given_up(sent.failures[0])
         after = settled(self._totals, before.requests + count - len(sent.failures))
         return sent, after - before
+
+    def _given_up(self, reason: str) -> ClientError:
+        return ClientError(
+            f"{self._target}: request after request failed, as with: {reason} The server's log may say more.",
+            EXIT_BENCH,
+        )
 
 
 def _send(session: Session, model: str, inputs: Sequence[Prepared], number: int) -> None:

@@ -155,7 +155,7 @@ class BenchResults:
 
     def to_json(self) -> str:
         """The whole value as one line of JSON."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        return json.dumps(asdict(self), separators=(",", ":"), allow_nan=False)
 
     def save(self, path: str | Path) -> None:
         """Write the file whole or not at all."""
@@ -175,7 +175,7 @@ class BenchResults:
             ClientError: the file is absent, not of this kind, or damaged; the message says which.
         """
         try:
-            raw = json.loads(Path(path).read_text(encoding="utf-8"))
+            raw = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_no_number)
         except OSError as error:
             reason = error.strerror or str(error)
             raise ClientError(f"{path}: cannot read the results ({reason}).", EXIT_INPUT) from error
@@ -192,6 +192,10 @@ class BenchResults:
             return decode(cls, raw)
         except ValueError as error:
             raise ClientError(f"{path}: damaged results: {error}. Measure again.", EXIT_INPUT) from error
+
+
+def _no_number(constant: str) -> float:
+    raise ValueError(f"{constant} is no number of JSON's")
 
 
 def _write_whole(target: Path, text: str) -> None:

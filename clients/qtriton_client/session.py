@@ -23,6 +23,8 @@ _CHANNEL: Final = (
     # Else a new connection inherits the back-off of one that was refused before the server was there.
     ("grpc.use_local_subchannel_pool", 1),
 )
+#: gRPC asks http_proxy for this very machine too, where no proxy finds the server.
+_NO_PROXY: Final = ("grpc.enable_http_proxy", 0)
 #: Questions about the server itself are answered at once or not at all.
 _ASK_S: Final = 10.0
 
@@ -48,7 +50,8 @@ class Session:
         self.url = url
         self._timeout_s = timeout_s
         self._grpc = _grpc()
-        self._client = self._grpc.InferenceServerClient(url, channel_args=list(_CHANNEL))
+        channel = (*_CHANNEL, _NO_PROXY) if is_loopback(url) else _CHANNEL
+        self._client = self._grpc.InferenceServerClient(url, channel_args=list(channel))
 
     def __enter__(self) -> "Session":
         return self
@@ -149,6 +152,12 @@ class Session:
                 "DEADLINE_EXCEEDED": "Check that it runs and is not overloaded.",
             }.get(status, "The server's log may say more.")
             raise ClientError(f"{what} ({message.rstrip('.')}). {cure}") from error
+
+
+def is_loopback(url: str) -> bool:
+    """Whether HOST:PORT is on this machine."""
+    host = url.rpartition(":")[0].strip("[]")
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _grpc() -> ModuleType:

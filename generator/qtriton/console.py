@@ -48,7 +48,7 @@ def text(data: str) -> None:
 
 def as_json(data: Any) -> None:
     """Print data as JSON."""
-    text(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+    text(json.dumps(data, indent=2, ensure_ascii=False, default=str, allow_nan=False))
 
 
 def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -36,9 +36,13 @@ class Workspace:
     @classmethod
     def default(cls) -> "Workspace":
         """$QTRITON_CACHE, else qtriton in $XDG_CACHE_HOME, else ~/.cache/qtriton."""
-        own = os.environ.get("QTRITON_CACHE")
-        shared = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-        return cls(Path(own).absolute() if own else Path(shared).absolute() / "qtriton")
+        if own := os.environ.get("QTRITON_CACHE"):
+            return cls(Path(own).absolute())
+        try:
+            shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        except RuntimeError as error:
+            raise EnvironmentProblem("There is no home folder for the cache. Set QTRITON_CACHE to a folder.") from error
+        return cls(shared.absolute() / "qtriton")
 
     def stage(self, name: str, key: str, produce: Callable[[Path], None]) -> Path:
         """The folder of a stage's results, made by produce(folder) unless it is there already.

@@ -48,6 +48,7 @@ CASES: list[tuple[str, int, str]] = [
     ("build demo_digits --method qat", 4, "Use --method ptq"),
     ("build demo_digits --threads 0", 2, "at least 1"),
     ("build demo_digits --precision fp32 --repository file", 7, "a file, not a folder"),
+    ("build demo_digits --precision fp32 --repository /", 7, "the root of the file system"),
     ("check nowhere", 2, "nowhere"),
     ("serve nowhere", 7, "nowhere"),
     ("bench nowhere", 7, "qtriton build"),

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from qtriton.errors import RepositoryError, ServerError
 from qtriton.triton.server import Server, ServerOptions, serve
+from qtriton_client.session import Session
 
 pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed: no embedded server to test")
 onnx = pytest.importorskip("onnx", reason="onnx is needed to build the models of these tests")
@@ -94,6 +96,34 @@ def test_ready_server_lists_its_models(server: Server) -> None:
     assert {(model.name, model.version, model.state) for model in server.models} == {
         ("batched", "1", "READY"), ("gather", "1", "READY"), ("unbatched", "1", "READY"),
     }  # fmt: skip
+
+
+def test_a_proxy_is_not_asked_for_this_machine(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with Session(server.grpc_url) as session:
+        assert session.server()[0] == "triton"
+
+
+def test_an_ipv6_address_is_served_and_measured(tmp_path: Path) -> None:
+    add_model(tmp_path, "one")
+    options = ServerOptions(host="[::1]", grpc_port=0, http_port=0, metrics_port=0)
+    with serve(tmp_path, options) as running, Session(running.grpc_url) as session:
+        assert running.grpc_url.startswith("[::1]:")
+        assert session.models() == {"one": ""}
+        assert running.metrics_url and "nv_inference" in urllib.request.urlopen(running.metrics_url).read().decode()
+
+
+def test_a_killed_supervisor_leaves_no_folder(tmp_path: Path) -> None:
+    add_model(tmp_path, "one")
+    before = traces(os.getpid())
+    with serve(tmp_path, FREE) as running:
+        folder = running.log_path.parent
+        assert folder.is_dir()
+        running._supervisor.kill()
+        assert running.has_ended(within_s=10)
+    assert not folder.exists()
+    until(lambda: traces(os.getpid()) == before)
 
 
 def test_the_server_listens_on_the_loopback_only(server: Server) -> None:
@@ -241,6 +271,7 @@ def test_hostile_surroundings_do_not_reach_the_server(tmp_path: Path) -> None:
 
     script = (
         f"import sys; sys.path.insert(0, {str(Path(qtriton.__file__).parents[1])!r})\n"
+        "import tritonclient.grpc\n"  # of this process, where -c puts the current folder first
         "from pathlib import Path; from qtriton.triton.server import *\n"
         "import os, tempfile; os.chdir(sys.argv[2]); tempfile.tempdir = sys.argv[3]\n"
         "os.environ.update(PYTHONPATH=sys.argv[2], PYTHONHOME='/nowhere', VIRTUAL_ENV='/nowhere')\n"

@@ -204,6 +204,7 @@ ROWS: dict[str, tuple[Change, str, str]] = {
     "negative batch": (
         edit("run", "max_batch_size: 4", "max_batch_size: -1"), "run/config.pbtxt", "max_batch_size is -1"),
     "a hidden folder": (put(".cache/x", ""), ".cache", "Triton takes a hidden folder for a model too"),
+    "a python step that a shell would not find": (rename("post", "p(ost"), "p(ost", "is run over a shell"),
     # tensors
     "no outputs": (
         lambda repository: put("post/config.pbtxt", 'name: "post" backend: "python"')(repository),

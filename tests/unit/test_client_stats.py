@@ -27,6 +27,7 @@ from qtriton_client.errors import RequestRefused
 from qtriton_client.load import Ticker, send_block
 from qtriton_client.measure import cpu_model, settled, split, turns
 from qtriton_client.results import Block, StepTotals
+from qtriton_client.session import is_loopback
 
 MS = 1_000_000
 NONE = StepTotals(0, 0, 0, 0, 0)
@@ -204,6 +205,8 @@ def damaged(change: str) -> str:
             raw["schema"] = "qtriton-bench/99"
         case "cut":
             return json.dumps(raw)[:300]
+        case "nan":
+            raw["runs"][0]["variant"]["value"] = float("nan")
         case "other":
             return "[1, 2]"
     return json.dumps(raw)
@@ -218,6 +221,7 @@ def damaged(change: str) -> str:
         ("lengths", r"runs\[0\].end2end.blocks\[0\]: 2 starts but 1 ends"),
         ("schema", "schema 'qtriton-bench/99'"),
         ("cut", "not JSON"),
+        ("nan", "NaN is no number of JSON's"),
         ("other", "no schema"),
     ],
 )
@@ -234,6 +238,14 @@ def test_damaged_results_say_where(tmp_path: Path, change: str, says: str) -> No
 def test_bad_options(bad: dict[str, int]) -> None:
     with pytest.raises(ClientError):
         LoadOptions(**bad)
+
+
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [("localhost:8001", True), ("127.0.0.2:8001", True), ("[::1]:8001", True), ("gpu:8001", False), ("[::2]:1", False)],
+)
+def test_loopback_addresses(url: str, here: bool) -> None:
+    assert is_loopback(url) == here
 
 
 def test_images_by_name(tmp_path: Path) -> None:

@@ -89,6 +89,11 @@ def test_a_repository_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) 
     assert texts(repository) == ["theirs"]
 
 
+def test_the_root_of_the_file_system_is_no_repository() -> None:
+    with pytest.raises(RepositoryError, match="the root of the file system"), staged(Path("/")):
+        pytest.fail("it must not be staged")
+
+
 def test_the_lock_of_a_dead_process_is_taken_over(repository: Path) -> None:
     repository.with_name(".repository.lock").write_text("4711")
 

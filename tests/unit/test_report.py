@@ -106,6 +106,17 @@ def test_rows_by_model_backend_and_device() -> None:
     ]
 
 
+def test_machines_and_thread_counts_are_not_mixed() -> None:
+    here, there = results(run(FP32, 40, 50)), replace(results(run(INT8, 10, 20)), client_cpu="Another CPU")
+    far = replace(results(run(INT8, 5, 10)), url="gpu-box:8001")
+    two = results(run(replace(FP32, threads=2), 20, 30))
+    found = {row[2]: row[3:5] for row in build_report([here, there, far, two]).runtime.rows}
+    assert found == {
+        "CPU (A CPU, 1 threads)": ("40.00", "-"), "CPU (Another CPU, 1 threads)": ("-", "10.00"),
+        "CPU (server gpu-box, 1 threads)": ("-", "5.00"), "CPU (A CPU, 2 threads)": ("20.00", "-"),
+    }  # fmt: skip
+
+
 def test_details_have_every_series_and_fp16() -> None:
     report = build_report([results(run(replace(FP32, precision="fp16"), 40, 50))])
     assert report.runtime.rows == ()

@@ -1,12 +1,14 @@
 """What a server is started with: its folder, command line, environment and memory."""
 
 import os
+import socket
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from qtriton.errors import EnvironmentProblem
-from qtriton.triton.server import ServerOptions, shm, wheel
+from qtriton.errors import EnvironmentProblem, ServerError
+from qtriton.triton.server import ServerOptions, ports, shm, wheel
 from qtriton.triton.server.command import command_line, environment
 from qtriton.triton.server.folder import Layout, prepare
 from qtriton.triton.server.ports import Ports, any_free, reachable
@@ -85,13 +87,33 @@ def test_a_client_reaches_what_the_server_bound_to(host: str, expected: str) -> 
     assert reachable(host) == expected
 
 
+@pytest.mark.parametrize(("host", "address"), [("[::1]", "::1"), ("localhost", "127.0.0.1"), ("", "0.0.0.0")])
+def test_triton_is_given_addresses_in_numbers(host: str, address: str) -> None:
+    assert ports._address(host) == address
+
+
+def test_a_host_that_is_none_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> NoReturn:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(ServerError, match="--host nosuch: no address of this machine"):
+        ports._address("nosuch")
+
+
 def test_only_free_ports_are_worth_another_attempt() -> None:
     assert any_free(ServerOptions(grpc_port=0))
     assert not any_free(ServerOptions())
 
 
+#: What else has the word count in it is no instance.
+THREE_INSTANCES = """instance_group [{ count: 1 }, { count: 2 }]  # not count: 7
+model_warmup { name: "w" count: 50 }
+"""
+
+
 def test_shared_memory_is_asked_for_by_what_there_is(tmp_path: Path) -> None:
-    for name, config in (("a", "instance_group { count: 3 }"), ("b", ""), ("c", 'platform: "ensemble"')):
+    for name, config in (("a", THREE_INSTANCES), ("b", ""), ("c", 'platform: "ensemble"')):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.pbtxt").write_text(config)
     assert shm.plan(tmp_path, 4096 * MIB) == shm.ShmPlan(16 * MIB, 16 * MIB)

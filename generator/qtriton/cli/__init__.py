@@ -1,5 +1,7 @@
 """The command line: one thin file a command; main() is the one error boundary."""
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -59,8 +61,12 @@ def _options(
 
 def main() -> None:
     """Run the command line; every error ends here as one sentence and an exit code."""
+    _ready_streams()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         _end("interrupted; nothing was published.", 130)
     except BrokenPipeError:
@@ -73,7 +79,17 @@ def main() -> None:
 
         if isinstance(error, QtritonError) or hasattr(error, "exit_code"):
             _end(str(error), int(getattr(error, "exit_code", 1)))
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _end(f"{error.filename or 'stdout'}: {error.strerror}. Free some space and run this again.", 5)
         _end(f"{type(error).__name__}: {error}. This is a bug of qtriton; --debug shows where.", 70)
+
+
+def _ready_streams() -> None:
+    """What a terminal's encoding lacks is escaped, and a stream that the shell closed swallows what it gets."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _end(message: str, code: int) -> None:

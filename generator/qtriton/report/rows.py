@@ -1,11 +1,12 @@
 """The rows of the two tables, Runtime and End2End, as typed figures."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal
 
 from qtriton_client import BenchResults, VariantRun, server_runtime_ms, summarize
+from qtriton_client.session import is_loopback
 
 Kind = Literal["Runtime", "End2End"]
 KINDS: Final[tuple[Kind, Kind]] = ("Runtime", "End2End")
@@ -22,7 +23,7 @@ class Column(str, Enum):
 
 @dataclass(frozen=True)
 class Row:
-    """One model on one backend and device: mean ms, points of the metric, None for what does not exist."""
+    """One model on one backend and hardware: mean ms, points of the metric, None for what does not exist."""
 
     kind: Kind
     model: str
@@ -67,26 +68,48 @@ def column_of(run: VariantRun) -> Column | None:
 
 
 def latest(results: Iterable[BenchResults]) -> tuple[Measured, ...]:
-    """One run for each (model, backend, precision, device), of the latest results that have it."""
+    """One run for each (model, backend, precision, device, place, threads), of the latest results that have it."""
     newest: dict[tuple[object, ...], Measured] = {}
     for one in sorted(results, key=lambda each: each.created):
         for run in one.runs:
             about = run.variant
             # Pinned memory is a variant of its own only in the column that is named after it.
             pinned = column_of(run) is Column.INT8_FP16_PM
-            key = (about.model, about.backend, about.precision, about.device, pinned)
+            key = (about.model, about.backend, about.precision, about.device, place(one), about.threads or 0, pinned)
             newest[key] = Measured(run, one)
     return tuple(newest[key] for key in sorted(newest, key=lambda key: tuple(map(str, key))))
 
 
 def rows_of(measured: Sequence[Measured], kind: Kind) -> tuple[Row, ...]:
-    """A row for each (model, backend, device), sorted by them."""
+    """A row for each (model, backend, hardware), sorted by them."""
+    hardware = hardware_of(measured)
     groups: dict[tuple[str, str, str], dict[Column, VariantRun]] = {}
     for each in measured:
         about, column = each.run.variant, column_of(each.run)
         if column is not None:
-            groups.setdefault((about.model, about.backend, about.device), {})[column] = each.run
-    return tuple(_row(kind, groups[key]) for key in sorted(groups))
+            groups.setdefault((about.model, about.backend, hardware(each)), {})[column] = each.run
+    return tuple(_row(kind, key[2], groups[key]) for key in sorted(groups))
+
+
+def place(results: BenchResults) -> str:
+    """Where the server ran: on the client's machine, whose CPU is known, or elsewhere."""
+    if is_loopback(results.url):
+        return results.client_cpu
+    return f"server {results.url.rpartition(':')[0]}"
+
+
+def hardware_of(measured: Sequence[Measured]) -> Callable[[Measured], str]:
+    """What the column Hardware says: the device, and what sets several machines or thread counts apart."""
+    places = {place(each.results) for each in measured}
+    threads = {each.run.variant.threads for each in measured}
+
+    def hardware(each: Measured) -> str:
+        about = each.run.variant
+        apart = [place(each.results)] if len(places) > 1 else []
+        apart += [f"{about.threads} threads"] if len(threads) > 1 and about.threads else []
+        return f"{about.device} ({', '.join(apart)})" if apart else about.device
+
+    return hardware
 
 
 def mean_ms(run: VariantRun, kind: Kind) -> float | None:
@@ -94,7 +117,7 @@ def mean_ms(run: VariantRun, kind: Kind) -> float | None:
     return server_runtime_ms(run.end2end) if kind == "Runtime" else summarize(run.end2end).mean_ms
 
 
-def _row(kind: Kind, runs: dict[Column, VariantRun]) -> Row:
+def _row(kind: Kind, hardware: str, runs: dict[Column, VariantRun]) -> Row:
     about = next(iter(runs.values())).variant
     quantised = [runs[column].variant for column in Column if column is not Column.FP32 and column in runs]
     fp32 = [runs[Column.FP32].variant.value] if Column.FP32 in runs else []
@@ -103,7 +126,7 @@ def _row(kind: Kind, runs: dict[Column, VariantRun]) -> Row:
         kind=kind,
         model=about.title,
         backend=about.backend,
-        device=about.device,
+        device=hardware,
         fp32_ms=times.get(Column.FP32),
         int8_ms=times.get(Column.INT8),
         int8_fp16_ms=times.get(Column.INT8_FP16),

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from qtriton.report.plausibility import implausible_rows
-from qtriton.report.rows import KINDS, Column, Kind, Measured, Row, column_of, latest, rows_of
+from qtriton.report.rows import KINDS, Column, Kind, Measured, Row, column_of, hardware_of, latest, rows_of
 from qtriton.target import Method
 from qtriton_client import BenchResults, Violation, server_runtime_ms, summarize
 from qtriton_client.stats import run_remarks
@@ -94,10 +94,11 @@ def table(kind: Kind, rows: Sequence[Row], flagged: Sequence[Violation] = ()) ->
 def details(measured: Sequence[Measured]) -> Table:
     """Every variant with all its series, those included that the other tables have no column for."""
     rows: list[tuple[str, ...]] = []
-    for run in (each.run for each in measured):
-        about = run.variant
+    hardware = hardware_of(measured)
+    for each in measured:
+        run, about = each.run, each.run.variant
         precision = f"{about.precision}, pinned memory" if about.pinned_memory else about.precision
-        head = (about.title, BACKENDS.get(about.backend, about.backend), about.device, precision)
+        head = (about.title, BACKENDS.get(about.backend, about.backend), hardware(each), precision)
         server = number(server_runtime_ms(run.end2end))
         rows.append((*head, "Runtime, server", server, "-", "-", "-", "-", "-"))
         rows.append((*head, "Runtime, client", *cells(summarize(run.runtime))))
@@ -162,9 +163,10 @@ def _conditions(group: Sequence[Measured]) -> str:
 
 def _mixed(measured: Sequence[Measured]) -> list[str]:
     runs: dict[str, set[int]] = {}
+    hardware = hardware_of(measured)
     for each in measured:
         if column_of(each.run) is not None:
             about = each.run.variant
-            name = f"{about.title} | {BACKENDS.get(about.backend, about.backend)} | {about.device}"
+            name = f"{about.title} | {BACKENDS.get(about.backend, about.backend)} | {hardware(each)}"
             runs.setdefault(name, set()).add(id(each.results))
     return [name for name, sources in runs.items() if len(sources) > 1]

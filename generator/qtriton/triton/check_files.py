@@ -2,6 +2,7 @@
 
 import ast
 import json
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -30,6 +31,8 @@ def _model_file(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
 def _python(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
     if model.kind != "python":
         return
+    if shlex.quote(model.name) != model.name:
+        yield "", "is run over a shell, which its name would mislead. Name it with letters, digits, _ and - only."
     for where, path in model.files():
         version = where.split("/")[0]
         yield from _module(path, version)

@@ -79,6 +79,8 @@ def staged(repository: Path) -> Iterator[Staging]:
         RepositoryError: the folder cannot be written, or another process is publishing into it.
     """
     repository = Path(os.path.realpath(repository))
+    if not repository.name:
+        raise RepositoryError(f"{repository}: the root of the file system. Name a folder in it with --repository.")
     missing = [path for path in repository.parents if not os.path.lexists(path)]
     try:
         repository.parent.mkdir(parents=True, exist_ok=True)

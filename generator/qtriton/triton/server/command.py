@@ -28,6 +28,7 @@ def command_line(
         "shm-growth-byte-size": memory.growth,
         "stub-timeout-seconds": max(30, int(options.startup_timeout_s)),
     }
+    address = f"ipv6:{chosen.host}" if ":" in chosen.host else chosen.host
     settings = {
         "model-repository": repository,
         "backend-directory": layout.backends,
@@ -36,12 +37,12 @@ def command_line(
         "exit-on-error": "true",
         "exit-timeout-secs": max(1, int(options.stop_timeout_s / 2)),
         "log-format": "ISO8601",
-        "grpc-address": chosen.host,
+        "grpc-address": f"[{chosen.host}]" if ":" in chosen.host else chosen.host,
         "grpc-port": chosen.grpc,
-        "http-address": chosen.host,
+        "http-address": address,
         "http-port": chosen.http,
         "allow-metrics": "false" if chosen.metrics is None else "true",
-        "metrics-address": chosen.host,
+        "metrics-address": address,
         **({} if chosen.metrics is None else {"metrics-port": chosen.metrics}),
     }
     command = [str(parts.binary), "--disable-auto-complete-config"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from qtriton.triton.server.wheel import Wheel, version
 
+_PACKAGES = ("site-packages", "dist-packages")
 BACKENDS = Path(__file__).parent / "backends"
 
 
@@ -70,8 +71,14 @@ def _environment(layout: Layout) -> None:
 
 
 def site_folders() -> list[str]:
-    """Where this Python finds installed packages."""
+    """Where this Python finds installed packages; .pth files and PYTHONPATH may name folders beyond the usual."""
     folders = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()]
     if site.ENABLE_USER_SITE:
         folders.insert(0, site.getusersitepackages())
+    folders += [path for path in sys.path if path.endswith(_PACKAGES) or _has_package(path)]
     return [folder for folder in dict.fromkeys(folders) if os.path.isdir(folder)]
+
+
+def _has_package(folder: str) -> bool:
+    """Whether a folder of sys.path holds what the steps and backends import (pip install --target)."""
+    return any(os.path.isdir(os.path.join(folder or ".", name)) for name in ("numpy", "cv2", "onnxruntime"))

@@ -10,7 +10,7 @@ from qtriton.triton.server.options import ServerOptions
 
 @dataclass(frozen=True)
 class Ports:
-    """One host and the ports on it; metrics is None where metrics are off."""
+    """The numeric address of one host and the ports on it; metrics is None where metrics are off."""
 
     host: str
     grpc: int
@@ -21,13 +21,14 @@ class Ports:
 def choose(options: ServerOptions) -> Ports:
     """Raises ServerError where a fixed port cannot be had, naming it and the option that changes it."""
     held: list[socket.socket] = []
+    host = _address(options.host)
     try:
-        grpc = _hold(options.host, options.grpc_port, "--grpc-port", held)
-        http = _hold(options.host, options.http_port, "--http-port", held)
+        grpc = _hold(host, options.grpc_port, "--grpc-port", held)
+        http = _hold(host, options.http_port, "--http-port", held)
         metrics = None
         if options.metrics_port is not None:
-            metrics = _hold(options.host, options.metrics_port, "--metrics-port", held)
-        return Ports(options.host, grpc, http, metrics)
+            metrics = _hold(host, options.metrics_port, "--metrics-port", held)
+        return Ports(host, grpc, http, metrics)
     finally:
         for holder in held:
             holder.close()
@@ -45,6 +46,17 @@ def reachable(host: str) -> str:
     if host == "::":
         return "[::1]"
     return f"[{host}]" if ":" in host else host
+
+
+def _address(host: str) -> str:
+    """The address of a host, which Triton wants in numbers; of several, IPv4's before IPv6's."""
+    try:
+        found = socket.getaddrinfo(host.strip("[]") or "0.0.0.0", None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ServerError(
+            f"--host {host}: no address of this machine ({error.strerror}). Use 127.0.0.1, or 0.0.0.0 for all."
+        ) from error
+    return str(min(found, key=lambda each: each[0] != socket.AF_INET)[4][0])
 
 
 def _hold(host: str, port: int, option: str, held: list[socket.socket]) -> int:
@@ -70,4 +82,4 @@ def _why(error: OSError, host: str, port: int, option: str) -> str:
         return f"port {port} on {host} is taken by another process; choose another with {option} (0: any free)"
     if error.errno == errno.EACCES:
         return f"port {port} on {host} needs more rights; choose one above 1023 with {option}"
-    return f"cannot listen on {host}:{port} ({error.strerror or error}); change the host or {option}"
+    return f"cannot listen on {host}:{port} ({error.strerror or error}); change --host or {option}"

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ from qtriton.triton.server.signals import terminated_as_exit
 Progress = Callable[[int, int], None]
 ATTEMPTS = 5
 POLL_S = 0.05
+_PLAIN = re.compile(r"[A-Za-z0-9_./+-]+")
 
 
 def _silent(_done: int, _total: int) -> None: ...
@@ -159,9 +161,9 @@ def _start(repository: Path, chosen: Ports, options: ServerOptions) -> Server:
 
 
 def _folder() -> Path:
-    """A folder of our own; Triton's python backend cuts paths at spaces, and its Python knows ASCII ones only."""
+    """A folder of our own; Triton's python backend hands paths to a shell, and its Python knows ASCII ones only."""
     usual = tempfile.gettempdir()
-    return Path(tempfile.mkdtemp(prefix="qtriton-", dir=usual if usual.isascii() and " " not in usual else "/tmp"))
+    return Path(tempfile.mkdtemp(prefix="qtriton-", dir=usual if _PLAIN.fullmatch(usual) else "/tmp"))
 
 
 def _launch(job: str, chosen: Ports, log_path: Path, served: tuple[str, str]) -> Server:
@@ -194,6 +196,7 @@ def _wait_ready(server: Server, total: int, options: ServerOptions, progress: Pr
     """None when ready, else what happened."""
     deadline = time.monotonic() + options.startup_timeout_s
     loaded = -1
+    services = ["HTTPService"] if server.ports.metrics is None else ["HTTPService", "Metrics Service"]
     while time.monotonic() < deadline:
         if not server.alive():
             return f"tritonserver ended with status {server.wait()} before it was ready"
@@ -202,7 +205,7 @@ def _wait_ready(server: Server, total: int, options: ServerOptions, progress: Pr
             loaded = len(summary.loaded)
             progress(min(loaded, total), total)
         # Asked only once the log says so: before that, the port may be another server's.
-        if "Started HTTPService at" in server.log_text():
+        if all(f"Started {service} at" in server.log_text() for service in services):
             with contextlib.suppress(OSError, http.client.HTTPException):
                 if _request(server, "GET", "/v2/health/ready")[0] == 200:
                     return None
@@ -231,3 +234,5 @@ def _stop(server: Server, options: ServerOptions) -> None:
     except subprocess.TimeoutExpired:
         server._supervisor.kill()
         server._supervisor.wait()
+    # The supervisor has done it, unless somebody killed it.
+    shutil.rmtree(Path(server._served[0]).parent, ignore_errors=True)

@@ -1,15 +1,13 @@
 """How much of /dev/shm the python backends of a server take."""
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from qtriton.errors import EnvironmentProblem
+from qtriton.errors import EnvironmentProblem, RepositoryError
+from qtriton.triton.render import parse_config
 
 MIB = 2**20
-_ENSEMBLE = re.compile(r'^\s*platform:\s*"ensemble"', re.MULTILINE)
-_COUNT = re.compile(r"\bcount:\s*(\d+)")
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,11 @@ def free_bytes(folder: str = "/dev/shm") -> int:
 
 
 def stubs_of(config: str) -> int:
-    """Instances that a config.pbtxt asks for; without a count, Triton starts two on a CPU."""
-    if _ENSEMBLE.search(config):
+    """Instances that a config.pbtxt asks for: two on a CPU where it does not say how many."""
+    try:
+        model = parse_config(config, "")
+    except RepositoryError:
+        return 2  # Triton says why it does not load
+    if model.platform == "ensemble" or model.HasField("ensemble_scheduling"):
         return 0
-    return sum(int(count) for count in _COUNT.findall(config)) or 2
+    return sum(group.count or 2 for group in model.instance_group) or 2

@@ -176,7 +176,7 @@ def tensor_mismatches(label: str, entry: dict[str, Any], tensor: Node, batched: 
     if batched and shape[:1] != [-1]:
         problems.append(f"{label}: max_batch_size needs a variable first dimension, the model has {shape}")
         return problems
-    dims = [int(size) for size in (entry.get("reshape", {}).get("shape") or entry["dims"])]
+    dims = [int(size) for size in (entry["reshape"]["shape"] if "reshape" in entry else entry["dims"])]
     wanted = shape[1:] if batched else shape
     fits = len(dims) == len(wanted) and all(b in (-1, a) for a, b in zip(dims, wanted, strict=True))
     if not fits:
