@@ -41,7 +41,7 @@ def any_free(options: ServerOptions) -> bool:
 
 def reachable(host: str) -> str:
     """How a client on this machine names a host that a server bound to."""
-    if host in ("0.0.0.0", ""):
+    if host == "0.0.0.0":
         return "127.0.0.1"
     if host == "::":
         return "[::1]"

@@ -200,12 +200,13 @@ def _wait_ready(server: Server, total: int, options: ServerOptions, progress: Pr
     while time.monotonic() < deadline:
         if not server.alive():
             return f"tritonserver ended with status {server.wait()} before it was ready"
-        summary = log.summarize(server.log_text())
+        text = server.log_text()
+        summary = log.summarize(text)
         if len(summary.loaded) != loaded:
             loaded = len(summary.loaded)
             progress(min(loaded, total), total)
         # Asked only once the log says so: before that, the port may be another server's.
-        if all(f"Started {service} at" in server.log_text() for service in services):
+        if all(f"Started {service} at" in text for service in services):
             with contextlib.suppress(OSError, http.client.HTTPException):
                 if _request(server, "GET", "/v2/health/ready")[0] == 200:
                     return None
