@@ -2,4 +2,5 @@
 
 from qtriton.cli import main
 
-main()
+if __name__ == "__main__":  # a process that the command line starts imports this module
+    main()

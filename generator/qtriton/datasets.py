@@ -10,16 +10,19 @@ from qtriton.errors import InputError
 
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png"})
 #: Fewer images than this do not show a model the range of its activations.
-CALIBRATION_LEAST: Final = 32
+CALIBRATION_LEAST: Final = 16
+#: So many are advised.
+CALIBRATION_ENOUGH: Final = 32
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images in the order of the labels, and the labels: COCO ground truth or a class index an image."""
+    """Images in the order of the labels, and the labels: COCO ground truth, a class index or a mask an image."""
 
     images: tuple[Path, ...]
     coco: dict[str, Any] | None = None
     classes: tuple[int, ...] = ()
+    masks: tuple[Path, ...] = ()
 
 
 def list_images(folder: Path, option: str) -> tuple[Path, ...]:
@@ -44,8 +47,14 @@ def calibration_images(folder: Path) -> tuple[Path, ...]:
 
 
 def load_labelled(task: str, folder: Path, labels: Path) -> Labelled:
-    """Images and labels for measuring accuracy: COCO JSON for detection, `file class-index` lines else."""
+    """Images and labels for measuring accuracy.
+
+    Detection: COCO JSON. Classification: `file class-index` lines. Segmentation: a folder of PNG masks that are named
+    as the images and hold a class id a pixel.
+    """
     present = {path.name: path for path in list_images(folder, "--validation")}
+    if task == "segmentation":
+        return _masks(labels, present)
     try:
         text = labels.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -74,6 +83,18 @@ def _lines(text: str, labels: Path, present: dict[str, Path]) -> Labelled:
         raise InputError(f"--labels {labels}: no labels in it; each line is `file class-index`.")
     names = [row[0] for row in rows]
     return Labelled(_all_present(names, labels, present), classes=tuple(int(row[1]) for row in rows))
+
+
+def _masks(folder: Path, present: dict[str, Path]) -> Labelled:
+    if not folder.is_dir():
+        raise InputError(f"--labels {folder}: no such folder. Give the folder of masks, one PNG an image.")
+    images = tuple(present.values())
+    masks = tuple(folder / f"{image.stem}.png" for image in images)
+    if missing := [mask.name for mask in masks if not mask.is_file()]:
+        raise InputError(
+            f"--labels {folder}: {len(missing)} of the {len(images)} images have no mask in it, first {missing[0]}."
+        )
+    return Labelled(images, masks=masks)
 
 
 def _all_present(names: Sequence[str], labels: Path, present: dict[str, Path]) -> tuple[Path, ...]:

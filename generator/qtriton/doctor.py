@@ -45,6 +45,7 @@ PACKAGES: Final = (
     Package("x2paddle", "1.6.0", pinned=True),
     Package("onnx", "1.17.0", pinned=True),
     Package("onnxruntime", "1.32.0"),
+    Package("openvino", "2026.4.1"),
     Package("tritonclient", "2.73.0"),
     Package("nvidia-pytriton", "0.7.0", pinned=True),
     Package("opencv-python", "4.6.0.66"),

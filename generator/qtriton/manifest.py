@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
-from qtriton.target import BackendName, Method, Precision
+from qtriton.target import Method, Precision
 
 FILE: Final = "manifest.json"
 
@@ -34,12 +34,14 @@ class Manifest(_Frozen):
 
     model: str
     title: str
-    backend: BackendName
+    backend: str
     precision: Precision
     threads: int
     #: Everything that the build depended on, hashed: the same key means there is nothing to do.
     key: str
     artifact: File
+    #: What else the artifact consists of, such as the weights of a Paddle model.
+    parts: tuple[File, ...] = ()
     source: File
     licence: str
     method: Method | None = None

@@ -1,6 +1,7 @@
 """Decide, then act: what a build will do, worked out without doing any of it."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from qtriton.backends import backend_for
 from qtriton.datasets import CALIBRATION_LEAST, calibration_images, list_images
 from qtriton.errors import InputError, NotBuiltYet
 from qtriton.spec import METRIC, ModelSpec
-from qtriton.target import BackendName, Method, Names, Precision, Target
+from qtriton.target import Method, Names, Precision, Target
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Request:
     """What the user asked for; folders are none where they named none."""
 
     precision: Precision
-    backend: BackendName
+    backends: tuple[str, ...]
     method: Method
     repository: Path
     weights: Path | None = None
@@ -42,14 +43,14 @@ class Plan:
 
     spec: ModelSpec
     request: Request
-    #: FP32 first: it is what INT8 is measured against, and it is published beside it.
+    #: By backend, FP32 first: it is what INT8 is measured against, and it is published beside it.
     variants: tuple[Target, ...]
     steps: tuple[Step, ...]
 
     @property
     def target(self) -> Target:
-        """The variant that was asked for."""
-        return self.variants[-1]
+        """The variant that was asked for, on the first backend that was named."""
+        return next(target for target in self.variants if target.precision is self.request.precision)
 
     @property
     def names(self) -> Names:
@@ -78,8 +79,11 @@ def make_plan(spec: ModelSpec, request: Request, at_hand: Path | None) -> Plan:
         NotBuiltYet: the combination does not exist in this version.
         InputError: something that the build needs is missing.
     """
-    target = Target(request.backend, request.precision, request.threads, request.vnni)
-    backend_for(target)
+    if repeated := [name for name in request.backends if request.backends.count(name) > 1]:
+        raise InputError(f"--backend {','.join(request.backends)}: {repeated[0]} is named twice.")
+    targets = [Target(name, request.precision, request.threads, request.vnni) for name in request.backends]
+    for target in targets:
+        backend_for(target)
     if request.threads < 1:
         raise InputError(f"--threads {request.threads}: at least 1.")
     compressed = request.precision is not Precision.FP32
@@ -91,9 +95,10 @@ def make_plan(spec: ModelSpec, request: Request, at_hand: Path | None) -> Plan:
         _check_calibration(spec, request)
     if request.validation is not None:
         list_images(request.validation, "--validation")
-    baseline = Target(request.backend, Precision.FP32, request.threads, request.vnni)
-    variants = (baseline, target) if compressed else (target,)
-    return Plan(spec, request, variants, tuple(_steps(spec, request, target, at_hand)))
+    variants = tuple(
+        each for target in targets for each in ((replace(target, precision=Precision.FP32), target)[not compressed :])
+    )
+    return Plan(spec, request, variants, tuple(_steps(spec, request, variants, at_hand)))
 
 
 def _check_calibration(spec: ModelSpec, request: Request) -> None:
@@ -112,20 +117,22 @@ def _check_calibration(spec: ModelSpec, request: Request) -> None:
         )
 
 
-def _steps(spec: ModelSpec, request: Request, target: Target, at_hand: Path | None) -> list[Step]:
+def _steps(spec: ModelSpec, request: Request, variants: Sequence[Target], at_hand: Path | None) -> list[Step]:
     weights = request.weights or at_hand
-    names = Names.of(spec.name, target)
+    folders = dict.fromkeys(name for target in variants for name in Names.of(spec.name, target).all)
     where = f"from {weights}" if weights else f"by downloading {spec.source.url}"
     steps = [Step("fetch", f"take the FP32 weights {where}"), Step("fp32", "check them as ONNX against the spec")]
-    if target.precision is not Precision.FP32:
+    if request.precision is not Precision.FP32:
         images = request.calibration or "generated scenes"
         steps.append(Step("calibrate", f"run {images} through the deployed preprocessing"))
         steps.append(Step("compress", f"{request.method.label} with PaddleSlim ACT, in a process of its own"))
-    steps.append(Step("artifact", f"write model.onnx for {target.backend.value} {target.precision.value}"))
+    for target in variants:
+        what = f"{', '.join(backend_for(target).files)} for {target.backend} {target.precision.value}"
+        steps.append(Step("artifact", f"write {what}, and load it"))
     if request.validation or spec.data:
         on = request.validation or "generated scenes"
-        steps.append(Step("evaluate", f"measure {METRIC[spec.task]} in {target.backend.value} on {on}"))
-    steps.append(Step("render", f"write {', '.join(names.all)}"))
+        steps.append(Step("evaluate", f"measure {METRIC[spec.task]} of each in its own runtime on {on}"))
+    steps.append(Step("render", f"write {', '.join(folders)}"))
     steps.append(Step("check", "check every config, tensor and file without a server"))
     steps.append(Step("publish", f"swap them into {request.repository}, old or new, never half"))
     return steps

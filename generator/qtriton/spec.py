@@ -1,22 +1,32 @@
 """What is known of a model, as data: the YAML files of the zoo and of the user, validated."""
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
+from typing import Final as Constant
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from qtriton import resources
 from qtriton.errors import InputError, ModelError
-from qtriton.runtime.post import Nms, Output, Softmax, TopK, YoloHead
-from qtriton.runtime.pre import CenterCrop, Chw, Letterbox, Normalize, Resize, ResizeShort, Rgb
+from qtriton.runtime.post import ArgMax, Detections, Final, Mask, Nms, Output, PicoHead, Softmax, TopK, YoloHead
+from qtriton.runtime.pre import CenterCrop, Chw, ExtraInput, Letterbox, Normalize, Resize, ResizeShort, Rgb
 
-Task = Literal["detection", "classification"]
+Task = Literal["detection", "classification", "segmentation"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
 PreOp = Annotated[Letterbox | Resize | ResizeShort | CenterCrop | Rgb | Normalize | Chw, Field(discriminator="op")]
-PostOp = Annotated[YoloHead | Nms | Softmax | TopK, Field(discriminator="op")]
+PostOp = Annotated[YoloHead | PicoHead | Nms | Detections | Softmax | TopK | ArgMax | Mask, Field(discriminator="op")]
 
 #: The metric of each task, by the name that the tables print.
-METRIC: Final[dict[Task, str]] = {"detection": "mAP50-95", "classification": "Top1"}
+METRIC: Constant[dict[Task, str]] = {"detection": "mAP50-95", "classification": "Top1", "segmentation": "mIoU"}
+#: What the postprocessing of each task ends with.
+_LAST: Constant[dict[Task, tuple[type[Final], ...]]] = {
+    "detection": (Nms, Detections),
+    "classification": (TopK,),
+    "segmentation": (Mask,),
+}
+
+
+_SIZED: Constant = frozenset({"letterbox", "resize", "center_crop", "pico_head"})
 
 
 class _Frozen(BaseModel):
@@ -45,7 +55,7 @@ class GeneratedData(_Frozen):
 
 
 class ModelInput(_Frozen):
-    """The model's single input: float32 [batch, *dims]."""
+    """The model's image: float32 [batch, *dims]."""
 
     name: str
     dims: tuple[int, int, int]
@@ -66,26 +76,46 @@ class ModelSpec(_Frozen):
     title: str = ""
     source: Source = Source()
     input: ModelInput
+    #: What else the model takes: Paddle's detectors want to know how the image was scaled.
+    extra_inputs: dict[str, ExtraInput] = {}
     preprocess: tuple[PreOp, ...]
     postprocess: tuple[PostOp, ...]
     #: Fields of the last postprocess operation that differ when accuracy is measured, e.g. the score threshold.
     evaluation: dict[str, Any] = {}
     #: Class names in the order of the model's scores, or the name of a shared list in the zoo.
     classes: tuple[str, ...] | str = ()
+    #: The name of the model's rows in FastDeploy's tables.
+    fastdeploy: str = ""
+    #: The label of pixels that do not count in mIoU.
+    ignored_label: Annotated[int, Field(ge=0, le=255)] = 255
     data: GeneratedData | None = None
-    max_batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
+    #: 0, as in Triton: the outputs have no batch, one image a request.
+    max_batch_size: Annotated[int, Field(ge=0, le=1024)] = 8
     max_pixels: Annotated[int, Field(ge=1)] = 89_478_485
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sizes_from_input(cls, raw: Any) -> Any:
+        """An operation that needs a size and states none gives what the model takes."""
+        try:
+            _, height, width = raw["input"]["dims"]
+            sized = {
+                chain: [{"size": [height, width], **op} if op.get("op") in _SIZED else op for op in raw[chain]]
+                for chain in ("preprocess", "postprocess")
+            }
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return raw  # the fields' own validation says what is wrong
+        return {**raw, **sized}
 
     @model_validator(mode="after")
     def _operations_fit(self) -> "ModelSpec":
         if not self.preprocess or self.preprocess[-1].op != "chw":
             raise ValueError("preprocess must end with {op: chw}: the model's input is [channels, height, width]")
-        chains = {"detection": ("candidates", Nms), "classification": ("scores", TopK)}
-        if not self.postprocess or not isinstance(self.postprocess[-1], chains[self.task][1]):
-            last = {"detection": "nms", "classification": "top_k"}[self.task]
-            raise ValueError(f"postprocess of a {self.task} model must end with {{op: {last}}}")
-        if self.task == "detection" and not isinstance(self.postprocess[0], YoloHead):
-            raise ValueError("postprocess of a detection model must begin with a head, e.g. {op: yolo_head}")
+        if not self.postprocess or not isinstance(self.postprocess[-1], _LAST[self.task]):
+            last = " or ".join(f"{{op: {kind.op}}}" for kind in _LAST[self.task])
+            raise ValueError(f"postprocess of a {self.task} model must end with {last}")
+        if isinstance(self.postprocess[-1], Nms) and not isinstance(self.postprocess[0], YoloHead | PicoHead):
+            raise ValueError("postprocess that ends with {op: nms} must begin with a head, e.g. {op: yolo_head}")
         unknown = set(self.evaluation) - set(vars(self.postprocess[-1])) | ({"op"} & set(self.evaluation))
         if unknown:
             raise ValueError(f"evaluation: {sorted(unknown)} are no fields of {self.postprocess[-1].op}")
@@ -95,8 +125,13 @@ class ModelSpec(_Frozen):
     def results(self) -> tuple[Output, ...]:
         """The result tensors that the postprocess step returns, without the batch."""
         last = self.postprocess[-1]
-        assert isinstance(last, Nms | TopK)  # the validator saw to it
+        assert isinstance(last, Final)  # the validator saw to it
         return last.outputs()
+
+    @property
+    def inputs(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Names and shapes of all that the model takes, without the batch."""
+        return ((self.input.name, self.input.dims), *((name, (2,)) for name in self.extra_inputs))
 
 
 def load_spec(model: str) -> ModelSpec:
@@ -128,10 +163,23 @@ def parse_spec(text: str, where: str) -> ModelSpec:
         raise ModelError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise ModelError(f"{where}: a model spec is a mapping of fields, this is {type(raw).__name__}.")
+    if "base" in raw:
+        raw = {**_base(str(raw.pop("base")), where), **raw}
     try:
         return ModelSpec.model_validate(raw)
     except ValidationError as error:
         raise ModelError(f"{where}: {_sentences(error)}") from error
+
+
+def _base(name: str, where: str) -> dict[str, Any]:
+    """The fields of a zoo entry that a spec takes over; a base may have a base."""
+    import yaml
+
+    path = resources.zoo() / f"{name}.yaml"
+    if name not in zoo_names():
+        raise ModelError(f"{where}: base: {name} is not in the zoo. `qtriton models` lists it.")
+    raw: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return {**_base(str(raw.pop("base")), str(path)), **raw} if "base" in raw else raw
 
 
 def _sentences(error: ValidationError) -> str:

@@ -18,15 +18,6 @@ class Precision(str, Enum):
         return self.value.replace("-", "_")
 
 
-class BackendName(str, Enum):
-    """The runtimes that Triton serves a model with."""
-
-    ONNXRUNTIME = "onnxruntime"
-    PADDLE = "paddle"
-    OPENVINO = "openvino"
-    TENSORRT = "tensorrt"
-
-
 class Method(str, Enum):
     """How INT8 is reached."""
 
@@ -43,7 +34,8 @@ class Method(str, Enum):
 class Target:
     """One variant of a model: what runs it, how precisely, with how many threads, on which kind of CPU."""
 
-    backend: BackendName
+    #: A row of qtriton.backends.BACKENDS.
+    backend: str
     precision: Precision
     threads: int = 1
     #: Whether the CPU multiplies u8 by s8 without saturating (AVX512-VNNI, AVX-VNNI).
@@ -62,7 +54,7 @@ class Names:
     @classmethod
     def of(cls, model: str, target: Target) -> "Names":
         """Pre- and postprocessing are shared by all variants of a model."""
-        ensemble = f"{model}_{target.backend.value}_{target.precision.slug}"
+        ensemble = f"{model}_{target.backend}_{target.precision.slug}"
         return cls(f"{model}_preprocess", f"{ensemble}_runtime", f"{model}_postprocess", ensemble)
 
     @property

@@ -1,88 +1,125 @@
-"""How much faster INT8 runs than FP32 in ONNX Runtime, and what it costs: for every INT8 ensemble of a repository.
+"""How much faster INT8 runs than FP32 on each backend, and what it costs: for every INT8 ensemble of a repository.
 
-    python tests/benchmarks/int8_speed.py model_repository [--threads 1] [--rounds 10]
+    python tests/benchmarks/int8_speed.py model_repository [--model NAME] [--threads 1] [--rounds 10]
 
-Both artifacts run in this process on the same random input of batch 1. They take turns in blocks of a round, so
-that a noisy machine cannot favour one; medians are compared. The accuracies are those that the build measured.
+Every artifact of a model runs in a process of its own on the same random input of batch 1. They take turns in blocks
+of a round, so that a noisy machine cannot favour one; medians are compared. The accuracies are those that the build
+measured.
 """
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from qtriton import console, cpu
-from qtriton.backends import BACKENDS
-from qtriton.manifest import Manifest, read_manifest
-from qtriton.report.tables import Table
-from qtriton.target import Precision
+from qtriton.backends import BACKENDS, title_of
+from qtriton.backends.running import Feed, Runner, running
+from qtriton.manifest import FILE, Manifest, read_manifest
+from qtriton.report.tables import Table, speedup_cell
+from qtriton.target import Precision, Target
 
 #: Runs of one artifact in a row; short enough that the machine is the same for the next artifact.
 BLOCK = 5
+HEADERS = (
+    *("Model", "Backend", "FP32 ms", "INT8 ms", "Speed-up", "over ONNX Runtime FP32"),
+    *("Metric", "FP32", "INT8", "Loss"),
+)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A runtime step's version folder and what is known of it."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def key(self) -> tuple[str, Precision]:
+        """What sets it apart from the other artifacts of its model."""
+        return self.manifest.backend, self.manifest.precision
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("repository", type=Path)
+    parser.add_argument("--model", action="append", help="a model; repeatable (all)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=10)
     arguments = parser.parse_args()
-    pairs = find_pairs(arguments.repository)
-    if not pairs:
+    models = find(arguments.repository, arguments.model)
+    if not models:
         parser.error(f"{arguments.repository}: no INT8 model with its FP32 beside it; run qtriton build first")
-    rows = [row(fp32, int8, arguments.threads, arguments.rounds) for fp32, int8 in pairs]
+    rows = [row for model in models for row in measured(model, arguments.threads, arguments.rounds)]
     cpuinfo = Path("/proc/cpuinfo").read_text()
     vnni = "with VNNI" if cpu.has_vnni(cpuinfo) else "no VNNI"
-    title = f"ONNX Runtime {onnxruntime.__version__}, threads: {arguments.threads}, {cpu.model_name(cpuinfo)} ({vnni})"
-    headers = ("Model", "FP32 ms", "INT8 ms", "Speed-up", "Metric", "FP32", "INT8", "Loss")
-    console.text(Table(title, headers, tuple(rows)).markdown())
+    packages = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "openvino", "paddlepaddle"))
+    title = f"{packages}, threads: {arguments.threads}, {cpu.model_name(cpuinfo)} ({vnni})"
+    console.text(Table(title, HEADERS, tuple(rows)).markdown())
 
 
-def find_pairs(repository: Path) -> list[tuple[Path, Path]]:
-    """Version folders of FP32 and INT8 runtime steps of the same model."""
-    int8 = sorted(repository.glob(f"*_{Precision.INT8.slug}_runtime/1"))
-    ending, other = (f"_{precision.slug}_runtime" for precision in (Precision.INT8, Precision.FP32))
-    pairs = [(repository / (folder.parent.name.removesuffix(ending) + other) / "1", folder) for folder in int8]
-    return [(fp32, folder) for fp32, folder in pairs if fp32.is_dir()]
+def find(repository: Path, wanted: list[str] | None) -> list[list[Artifact]]:
+    """The artifacts of each model that has INT8 beside FP32."""
+    models: dict[str, list[Artifact]] = {}
+    for path in sorted(repository.glob(f"*_runtime/1/{FILE}")):
+        manifest = read_manifest(path.parent)
+        if manifest is not None and (not wanted or manifest.model in wanted):
+            models.setdefault(manifest.model, []).append(Artifact(path.parent, manifest))
+    return [model for model in models.values() if any(each.key[1] is Precision.INT8 for each in model)]
 
 
-def row(fp32: Path, int8: Path, threads: int, rounds: int) -> tuple[str, ...]:
-    manifests = [read_manifest(folder) for folder in (fp32, int8)]
-    assert manifests[0] is not None and manifests[1] is not None
-    runs = [loaded(folder, manifest, threads) for folder, manifest in zip((fp32, int8), manifests, strict=True)]
-    times = interleaved(runs, rounds)
-    before, after = (manifest.metric for manifest in manifests)
-    points = ("-", "-", "-", "-")
-    if before is not None and after is not None:
-        lost = before.value - after.value
-        points = (before.name, f"{before.value:.2f}", f"{after.value:.2f}", f"{lost:.2f}")
-    return manifests[0].title, f"{times[0]:.2f}", f"{times[1]:.2f}", f"{times[0] / times[1]:.2f}", *points
+def measured(model: list[Artifact], threads: int, rounds: int) -> list[tuple[str, ...]]:
+    """A row for each backend of a model."""
+    times = interleaved(model, threads, rounds)
+    manifests = {each.key: each.manifest for each in model}
+    reference = times.get(("onnxruntime", Precision.FP32))
+    rows = []
+    for name in BACKENDS:
+        fp32, int8 = ((name, precision) for precision in (Precision.FP32, Precision.INT8))
+        if fp32 not in times or int8 not in times:
+            continue
+        ratios = [speedup_cell(before / times[int8] if before else None) for before in (times[fp32], reference)]
+        points = accuracy(manifests[fp32], manifests[int8])
+        cells = (f"{times[fp32]:.2f}", f"{times[int8]:.2f}", *ratios, *points)
+        rows.append((manifests[fp32].title, title_of(name), *cells))
+    return rows
 
 
-def loaded(folder: Path, manifest: Manifest, threads: int) -> Callable[[], object]:
-    artifact = folder / manifest.artifact.name
-    session = onnxruntime.InferenceSession(str(artifact), providers=["CPUExecutionProvider"])
-    shape = [1, *session.get_inputs()[0].shape[1:]]
-    image = np.random.default_rng(0).random(shape, np.float32)
-    run = BACKENDS[manifest.backend].runner(artifact, threads)
-    return lambda: run(image)
+def accuracy(fp32: Manifest, int8: Manifest) -> tuple[str, ...]:
+    """Metric, FP32, INT8, loss in points."""
+    if fp32.metric is None or int8.metric is None:
+        return ("-", "-", "-", "-")
+    values = (fp32.metric.value, int8.metric.value, fp32.metric.value - int8.metric.value)
+    return (fp32.metric.name, *(f"{value:.2f}" for value in values))
 
 
-def interleaved(runs: list[Callable[[], object]], rounds: int) -> list[float]:
-    """The median time of each in ms; the first round warms up."""
-    times: list[list[float]] = [[] for _ in runs]
-    for number in range(rounds + 1):
-        for run, taken in zip(runs, times, strict=True):
-            for _ in range(BLOCK):
-                started = time.perf_counter()
-                run()
-                if number:
-                    taken.append((time.perf_counter() - started) * 1e3)
-    return [statistics.median(taken) for taken in times]
+def interleaved(model: list[Artifact], threads: int, rounds: int) -> dict[tuple[str, Precision], float]:
+    """The median time of each artifact in ms; the first round warms up."""
+    times: dict[tuple[str, Precision], list[int]] = {each.key: [] for each in model}
+    with ExitStack() as stack:
+        runs = {each.key: stack.enter_context(loaded(each, threads)) for each in model}
+        feeds = {key: feed(run) for key, run in runs.items()}
+        for number in range(rounds + 1):
+            for key, run in runs.items():
+                taken = run.time(feeds[key], BLOCK)
+                times[key] += taken if number else ()
+    return {key: statistics.median(taken) / 1e6 for key, taken in times.items()}
+
+
+def loaded(artifact: Artifact, threads: int) -> AbstractContextManager[Runner]:
+    name, precision = artifact.key
+    return running(BACKENDS[name], Target(name, precision, threads), artifact.folder)
+
+
+def feed(run: Runner) -> Feed:
+    """One random image; whatever else the model takes is 1."""
+    first, *others = run.inputs
+    random = np.random.default_rng(0).random((1, *first.shape[1:]), np.float32)
+    return {first.name: random, **{port.name: np.ones((1, *port.shape[1:]), np.float32) for port in others}}
 
 
 if __name__ == "__main__":

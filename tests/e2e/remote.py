@@ -1,12 +1,18 @@
-"""Ask a running server for the results of encoded images."""
+"""Ask a running server for the results of encoded images, and run the same artifact without one."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tritonclient.grpc as grpc
 
+from qtriton.backends import BACKENDS
+from qtriton.backends.running import Runner, running
+from qtriton.manifest import read_manifest
 from qtriton.runtime.post import Results
+from qtriton.target import Target
 
 
 def ask(url: str, ensemble: str, images: Sequence[bytes], outputs: Sequence[str]) -> Results:
@@ -16,3 +22,12 @@ def ask(url: str, ensemble: str, images: Sequence[bytes], outputs: Sequence[str]
         tensor.set_data_from_numpy(np.array([[image] for image in images], object))
         answer: Any = client.infer(ensemble, [tensor], client_timeout=60)
         return {name: answer.as_numpy(name) for name in outputs}
+
+
+def in_process(repository: Path, ensemble: str) -> AbstractContextManager[Runner]:
+    """The artifact of an ensemble, as the build measures it."""
+    version = repository / f"{ensemble}_runtime" / "1"
+    manifest = read_manifest(version)
+    assert manifest is not None
+    target = Target(manifest.backend, manifest.precision, manifest.threads)
+    return running(BACKENDS[manifest.backend], target, version)

@@ -13,14 +13,12 @@ import pytest
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
-from qtriton.backends import BACKENDS
 from qtriton.runtime.post import postprocess
 from qtriton.runtime.pre import preprocess
 from qtriton.spec import load_spec
-from qtriton.target import BackendName
 from qtriton.triton.server import Server
 
-from .remote import ask
+from .remote import ask, in_process
 
 ENSEMBLE = "demo_digits_onnxruntime_int8"
 NAMES = [output.name for output in load_spec("demo_digits").results]
@@ -106,9 +104,10 @@ def test_right_result(
     data = RIGHT[kind](scene)
     found = ask(server.grpc_url, ENSEMBLE, [data], NAMES)
     spec = load_spec("demo_digits")
-    run = BACKENDS[BackendName.ONNXRUNTIME].runner(demo_repository / f"{ENSEMBLE}_runtime" / "1" / "model.onnx", 1)
     frame = preprocess(data, spec.preprocess)
-    expected = postprocess([output[0] for output in run(frame.pixels[np.newaxis])], frame.geometry, spec.postprocess)
+    with in_process(demo_repository, ENSEMBLE) as run:
+        raw = run({spec.input.name: frame.pixels[np.newaxis]})
+    expected = postprocess([output[0] for output in raw.values()], frame.geometry, spec.postprocess)
     for name, array in expected.items():
         np.testing.assert_allclose(found[name][0], array, rtol=1e-4, atol=1e-3)
     still_right()

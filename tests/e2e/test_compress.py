@@ -19,10 +19,10 @@ from qtriton.compress.act import compress, export_fp32
 from qtriton.compress.scales import Algorithm, PtqOptions
 from qtriton.errors import CompressionError, InputError
 from qtriton.quantize.qdq import emit
-from qtriton.target import BackendName, Precision, Target
+from qtriton.target import Precision, Target
 
 Floats = npt.NDArray[np.float32]
-TARGET = Target(BackendName.ONNXRUNTIME, Precision.INT8)
+TARGET = Target("onnxruntime", Precision.INT8)
 
 # Batch normalisation stays an op of its own in Paddle and is folded into the weights by the ONNX export.
 PADDLE_NET = """

@@ -7,15 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from qtriton.backends import BACKENDS
 from qtriton.manifest import read_manifest
 from qtriton.spec import load_spec
 from qtriton.stages.evaluate import predict
-from qtriton.target import BackendName
 from qtriton.triton.server import Server
 
 from .conftest import qtriton
-from .remote import ask
+from .remote import ask, in_process
 
 
 def test_build_says_where_everything_is(demo_build: dict[str, Any]) -> None:
@@ -86,10 +84,9 @@ def test_server_equals_in_process(server: Server, demo_repository: Path, demo_im
     spec = load_spec("demo_digits")
     for precision in ("fp32", "int8"):
         ensemble = f"demo_digits_onnxruntime_{precision}"
-        artifact = demo_repository / f"{ensemble}_runtime" / "1" / "model.onnx"
-        run = BACKENDS[BackendName.ONNXRUNTIME].runner(artifact, threads=1)
-        for path in demo_images[:8]:
-            expected = predict(run, path, spec, spec.postprocess)
+        with in_process(demo_repository, ensemble) as run:
+            results = [predict(run, path, spec, spec.postprocess) for path in demo_images[:8]]
+        for path, expected in zip(demo_images, results, strict=False):
             found = ask(server.grpc_url, ensemble, [path.read_bytes()], list(expected))
             assert expected["num_detections"][0] > 0
             for name, array in expected.items():

@@ -8,19 +8,23 @@ from pathlib import Path
 import pytest
 
 from qtriton import resources
+from qtriton.backends import BACKENDS
+from qtriton.backends.running import Port, Signature
 from qtriton.manifest import File, Manifest, Metric
 from qtriton.plan import Plan, Request
 from qtriton.spec import load_spec
 from qtriton.stages.build import Variant
 from qtriton.stages.publish import publish
 from qtriton.stages.record import Record
-from qtriton.target import BackendName, Method, Precision, Target
+from qtriton.target import Method, Precision, Target
 from qtriton.workspace import sha256_file
 
 EXPECTED = Path(__file__).parent / "expected"
 #: The files that a golden compares; the rest is copied or binary, and hashed elsewhere.
 TEXTS = ("config.pbtxt", "spec.json")
 OUTPUTS = {"yolov5n": ("output", [25200, 85]), "mobilenet_v1": ("prob", [1000])}
+#: What the artifact of a backend calls the tensors, and its batch.
+OWN_NAMES = {"onnxruntime": ("{}", "{}", -1), "openvino": ("{}", "{}", 1), "paddle": ("x2paddle_{}", "{}.tmp_0", 1)}
 
 
 def tiny_onnx(path: Path, name: str) -> None:
@@ -50,6 +54,8 @@ def tiny_onnx(path: Path, name: str) -> None:
 
 def variant(target: Target, artifact: Path, name: str) -> Variant:
     metric = Metric(name="metric", value=50.0, images=10)
+    names = BACKENDS[target.backend].files
+    files = [File(name=each, sha256=sha256_file(artifact.parent / each)) for each in names]
     manifest = Manifest(
         model=name,
         title=load_spec(name).title,
@@ -57,25 +63,35 @@ def variant(target: Target, artifact: Path, name: str) -> Variant:
         precision=target.precision,
         threads=target.threads,
         key="key",
-        artifact=File(name="model.onnx", sha256=sha256_file(artifact)),
+        artifact=files[0],
+        parts=tuple(files[1:]),
         source=File(name="weights.onnx", sha256="0" * 64),
         licence="none",
         method=None if target.precision is Precision.FP32 else Method.PTQ,
         metric=metric,
         fp32_metric=metric,
     )
-    return Variant(target, artifact, manifest, Record(name, "spec", "key"))
+    spec, (output, dims) = load_spec(name), OUTPUTS[name]
+    own_input, own_output, batch = OWN_NAMES[target.backend]
+    signature = Signature(
+        (Port(own_input.format(spec.input.name), "FP32", (batch, *spec.input.dims)),),
+        (Port(own_output.format(output), "FP32", (batch, *dims)),),
+    )
+    return Variant(target, artifact.parent, signature, manifest, Record(name, "spec", "key"))
 
 
 @pytest.fixture
 def rendered(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """The repository of an INT8 build of the model that the test names."""
+    """The repository of an INT8 build on every backend of the model that the test names."""
     name: str = request.param
     artifact = tmp_path / "model.onnx"
     tiny_onnx(artifact, name)
-    targets = tuple(Target(BackendName.ONNXRUNTIME, precision) for precision in (Precision.FP32, Precision.INT8))
-    wanted = Request(Precision.INT8, BackendName.ONNXRUNTIME, Method.PTQ, tmp_path / name)
-    publish(Plan(load_spec(name), wanted, targets, ()), [variant(target, artifact, name) for target in targets])
+    for part in BACKENDS["paddle"].files:
+        (tmp_path / part).write_text("what it holds is of no interest here")
+    targets = tuple(Target(each, precision) for each in BACKENDS for precision in (Precision.FP32, Precision.INT8))
+    wanted = Request(Precision.INT8, tuple(BACKENDS), Method.PTQ, tmp_path / name)
+    variants = [variant(target, artifact, name) for target in targets]
+    publish(Plan(load_spec(name), wanted, targets, ()), artifact, variants)
     return tmp_path / name
 
 

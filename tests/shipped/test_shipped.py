@@ -21,8 +21,13 @@ def steps(tmp_path: Path) -> tuple[Path, Path]:
     """The two python steps of yolov5n, laid out as publish does."""
     dumped = load_spec("yolov5n").model_dump(mode="json")
     settings = {
-        "preprocess": {"ops": dumped["preprocess"], "output": "images", "max_pixels": dumped["max_pixels"]},
-        "postprocess": {"ops": dumped["postprocess"], "inputs": ["output"]},
+        "preprocess": {
+            "ops": dumped["preprocess"],
+            "output": "images",
+            "max_pixels": dumped["max_pixels"],
+            "extra_inputs": {},
+        },
+        "postprocess": {"ops": dumped["postprocess"], "inputs": ["output"], "batched": True},
     }
     for step, values in settings.items():
         version = tmp_path / step / "1"

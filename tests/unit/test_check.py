@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from qtriton.backends import Serving
 from qtriton.errors import InputError
 from qtriton.triton.check import Problem, check
 from qtriton.triton.config import Config, DataType, Ensemble, EnsembleStep, PythonStep, RuntimeStep, Tensor
@@ -63,7 +64,7 @@ def good(tmp_path: Path) -> Path:
         settings__py="import json\n", spec__json='{"ops": []}',
     )  # fmt: skip
     manifest = json.dumps({"artifact": {"name": "int8.onnx", "sha256": sha256(onnx_file).hexdigest()}})
-    run = RuntimeStep("run", "onnxruntime_onnx", 4, (PIXELS,), (RAW,), threads=1)
+    run = RuntimeStep("run", Serving(platform="onnxruntime_onnx"), 4, (PIXELS,), (RAW,))
     write(repository, run, model__onnx=onnx_file, manifest__json=manifest)
     write(repository, PythonStep("post", 4, (RAW, GEOMETRY), (SCORES,)), model__py=model_py())
     steps = (
@@ -138,6 +139,14 @@ def test_a_good_repository_has_no_problem(good: Path) -> None:
     assert check(good) == []
 
 
+FIXED = onnx_file({"x": (TensorProto.FLOAT, (1, 3, 8, 8))}, {"raw": (TensorProto.FLOAT, (1, 10, "k"))})
+
+
+def in_openvino(repository: Path) -> None:
+    """The runtime step as an ONNX file for OpenVINO."""
+    edit("run", 'platform: "onnxruntime_onnx"', 'backend: "openvino" default_model_filename: "model.onnx"')(repository)
+
+
 GOOD = {
     "a config without a name": edit("run", 'name: "run"', ""),
     "an ensemble in an ensemble": ensemble_of("outer", "m"),
@@ -152,6 +161,12 @@ GOOD = {
     "a model file of another name": lambda repository: (
         rename("run/1/model.onnx", "run/1/net.onnx")(repository),
         add("run", 'default_model_filename: "net.onnx"\n')(repository),
+    ),
+    "a batch that is fixed at max_batch_size, in OpenVINO": lambda repository: (
+        FIXED(repository),
+        in_openvino(repository),
+        edit("run", "max_batch_size: 4", "max_batch_size: 1")(repository),
+        edit("m", "max_batch_size: 4", "max_batch_size: 1")(repository),
     ),
     "a backend of one's own": lambda repository: (
         edit("post", 'backend: "python"', 'backend: "mine"')(repository),
@@ -275,6 +290,27 @@ ROWS: dict[str, tuple[Change, str, str]] = {
     "no class": (put("post/1/model.py", "x = 1\n"), "post/1/model.py", "has no class TritonPythonModel"),
     "no settings": (drop("pre/1/spec.json"), "pre/1/spec.json", "is missing, and settings.py reads it"),
     "settings are no JSON": (put("pre/1/spec.json", "{"), "pre/1/spec.json", "is not valid JSON"),
+    "a batch that is fixed": (FIXED, "run/1/model.onnx", "batches need a free first size"),
+    "a batch that OpenVINO does not have": (
+        lambda repository: (FIXED(repository), in_openvino(repository)),
+        "run/1/model.onnx", "batches need a free first size"),
+    "no weights beside the model": (
+        lambda repository: put(
+            "run/1/manifest.json",
+            json.dumps({"artifact": {"sha256": sha256(graph()).hexdigest()}, "parts": [{"name": "w", "sha256": "0"}]}),
+        )(repository),
+        "run/1/w", "is missing, and manifest.json names it"),
+    "other weights beside the model": (
+        lambda repository: (
+            put("run/1/w", "weights")(repository),
+            put(
+                "run/1/manifest.json",
+                json.dumps(
+                    {"artifact": {"sha256": sha256(graph()).hexdigest()}, "parts": [{"name": "w", "sha256": "0"}]}
+                ),
+            )(repository),
+        ),
+        "run/1/w", "does not have the sha256"),
     "another artifact": (
         put("run/1/manifest.json", '{"artifact": {"sha256": "00"}}'), "run/1/model.onnx", "does not have the sha256"),
     "manifest without a hash": (put("run/1/manifest.json", "{}"), "run/1/manifest.json", "does not tell the sha256"),

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from qtriton import resources
+from qtriton.backends import Serving
 from qtriton.errors import RepositoryError
 from qtriton.triton.config import Config, DataType, Ensemble, EnsembleStep, PythonStep, RuntimeStep, Tensor
 from qtriton.triton.render import render_config
 
 X, Y = Tensor("x", DataType.FP32, (3, 8, -1)), Tensor("y", DataType.INT32, (5,))
 PYTHON = PythonStep("p", 4, (X,), (Y,))
-RUNTIME = RuntimeStep("r", "onnxruntime_onnx", 4, (Tensor("x", DataType.FP32, (3, 8, 8)),), (Y,), threads=1)
+SERVING = Serving("some_platform", "some_backend", "model.some", (("threads", "1"),))
+RUNTIME = RuntimeStep("r", SERVING, 4, (Tensor("x", DataType.FP32, (3, 8, 8)),), (Y,))
 ENSEMBLE = Ensemble(
     "e", 4, (X,), (Y,), (EnsembleStep("p", (("x", "x"),), (("y", "y"),)),), (("qtriton", '{"a": "\\"b\\""}'),)
 )
@@ -28,6 +30,10 @@ MISTAKES: dict[str, tuple[Config, str, str]] = {
     "inputs for outputs": (PYTHON, '"output", config.outputs', '"output", config.inputs'),
     "parameters": (ENSEMBLE, "{% for key, text in config.parameters %}", "{% for key, text in [] %}"),
     "value of a parameter": (ENSEMBLE, "string_value: {{ text | quoted }}", "string_value: {{ key | quoted }}"),
+    "platform": (RUNTIME, "platform: {{ config.serving.platform | quoted }}", ""),
+    "backend": (RUNTIME, "backend: {{ config.serving.backend | quoted }}", 'backend: "python"'),
+    "file": (RUNTIME, "default_model_filename: {{ config.serving.file | quoted }}", ""),
+    "parameters of a runtime": (RUNTIME, "for key, text in config.serving.parameters", "for key, text in []"),
     "steps": (ENSEMBLE, "{% for step in config.steps %}", "{% for step in [] %}"),
     "model of a step": (ENSEMBLE, "model_name: {{ step.model | quoted }}", 'model_name: "q"'),
     "input map": (ENSEMBLE, "{% for own, ensemble in step.inputs %}", "{% for own, ensemble in step.outputs %}"),

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from qtriton.backends.running import Array, Feed, Port
 from qtriton.datasets import Labelled
 from qtriton.errors import InputError
 from qtriton.spec import parse_spec
@@ -23,9 +24,14 @@ postprocess: [{op: softmax}, {op: top_k, k: 3}]
 )
 
 
-def brightest(batch: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> list[np.ndarray[tuple[int, ...], np.dtype]]:
+class Brightest:
     """A model that knows ten greys: its class is the brightness in tenths."""
-    return [np.eye(10, dtype=np.float32)[(batch.mean(axis=(1, 2, 3)) * 9.99).astype(int)]]
+
+    inputs = (Port("image", "FP32", (-1, 3, 8, 8)),)
+    outputs = (Port("scores", "FP32", (-1, 10)),)
+
+    def __call__(self, feed: Feed) -> dict[str, Array]:
+        return {"scores": np.eye(10, dtype=np.float32)[(feed["image"].mean(axis=(1, 2, 3)) * 9.99).astype(int)]}
 
 
 @pytest.fixture
@@ -38,9 +44,9 @@ def greys(tmp_path: Path) -> tuple[Path, ...]:
 
 def test_top1_is_the_share_of_right_answers(greys: tuple[Path, ...]) -> None:
     labels = Labelled(greys, classes=(0, 4, 1))
-    assert evaluate(brightest, SPEC, labels, lambda done, total: None) == pytest.approx(200 / 3)
+    assert evaluate(Brightest(), SPEC, labels, lambda done, total: None) == pytest.approx(200 / 3)
 
 
 def test_labels_of_another_data_set_are_refused_rather_than_scored(greys: tuple[Path, ...]) -> None:
     with pytest.raises(InputError, match="class index 99, but ten knows the classes 0 to 9"):
-        evaluate(brightest, SPEC, Labelled(greys, classes=(0, 4, 99)), lambda done, total: None)
+        evaluate(Brightest(), SPEC, Labelled(greys, classes=(0, 4, 99)), lambda done, total: None)

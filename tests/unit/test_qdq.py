@@ -17,11 +17,11 @@ from qtriton.quantize.integers import Affine, largest_pair, to_integers
 from qtriton.quantize.placement import Policy
 from qtriton.quantize.qdq import emit
 from qtriton.quantize.ranges import Range
-from qtriton.target import BackendName, Method, Precision, Target
+from qtriton.target import Method, Precision, Target
 
 Floats = npt.NDArray[np.float32]
-NO_VNNI = Target(BackendName.ONNXRUNTIME, Precision.INT8)
-VNNI = Target(BackendName.ONNXRUNTIME, Precision.INT8, vnni=True)
+NO_VNNI = Target("onnxruntime", Precision.INT8)
+VNNI = Target("onnxruntime", Precision.INT8, vnni=True)
 
 
 def net(path: Path) -> Path:

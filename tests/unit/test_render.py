@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from qtriton import resources
+from qtriton.backends import Serving
 from qtriton.errors import RepositoryError
 from qtriton.triton.config import Config, DataType, Ensemble, EnsembleStep, PythonStep, RuntimeStep, Tensor
 from qtriton.triton.render import parse_config, quoted, render_config
@@ -17,7 +18,8 @@ SCORES = Tensor("scores", DataType.FP32, (5,))
 CLASSES = Tensor("classes", DataType.INT32, (5,))
 
 PYTHON = PythonStep("m_preprocess", 4, (IMAGE,), (PIXELS,))
-RUNTIME = RuntimeStep("m_runtime", "onnxruntime_onnx", 4, (PIXELS,), (SCORES, CLASSES), threads=2)
+SERVING = Serving(platform="onnxruntime_onnx", parameters=(("intra_op_thread_count", "2"),))
+RUNTIME = RuntimeStep("m_runtime", SERVING, 4, (PIXELS,), (SCORES, CLASSES))
 ENSEMBLE = Ensemble(
     "m",
     4,
@@ -64,12 +66,15 @@ def test_tensor_and_step_names_come_back_as_they_were(text: str) -> None:
     step = EnsembleStep(f"s{text}", ((odd.name, f"in{text}"),), ((odd.name, f"out{text}"),))
 
     ensemble = parse_config(render_config(Ensemble("m", 1, (odd,), (odd,), (step,))), "m")
-    runtime = parse_config(render_config(replace(RUNTIME, inputs=(odd,), platform=f"p{text}")), "m")
+    serving = Serving(f"p{text}", f"b{text}", f"f{text}", ((f"k{text}", text),))
+    runtime = parse_config(render_config(replace(RUNTIME, inputs=(odd,), serving=serving)), "m")
 
     (read,) = ensemble.ensemble_scheduling.step
     assert read.model_name == step.model
     assert (dict(read.input_map), dict(read.output_map)) == (dict(step.inputs), dict(step.outputs))
-    assert runtime.platform == f"p{text}"
+    assert (runtime.platform, runtime.backend) == (f"p{text}", f"b{text}")
+    assert runtime.default_model_filename == f"f{text}"
+    assert runtime.parameters[f"k{text}"].string_value == text
     assert set(runtime.model_warmup[0].inputs) == {odd.name}
 
 
@@ -108,13 +113,18 @@ def test_requests_are_joined_only_where_a_batch_has_room_for_two(size: int, batc
     assert message.dynamic_batching.max_queue_delay_microseconds == (300 if batched else 0)
 
 
-def test_threads_and_warm_up_of_a_runtime_step() -> None:
+def test_what_a_runtime_does_not_need_is_not_written() -> None:
+    text = render_config(RUNTIME)
+
+    assert "backend:" not in text
+    assert "default_model_filename" not in text
+
+
+def test_a_runtime_step_is_warmed_up() -> None:
     fixed = Tensor("x", DataType.UINT8, (8, 8, 3))
 
-    message = parse_config(render_config(replace(RUNTIME, inputs=(fixed,), threads=3)), "m")
+    message = parse_config(render_config(replace(RUNTIME, inputs=(fixed,))), "m")
 
-    assert message.parameters["intra_op_thread_count"].string_value == "3"
-    assert message.parameters["inter_op_thread_count"].string_value == "1"
     (warmup,) = message.model_warmup
     assert warmup.batch_size == 1
     assert list(warmup.inputs["x"].dims) == [8, 8, 3]

@@ -13,7 +13,7 @@ from qtriton.quantize.graph import GraphView
 from qtriton.quantize.match import match_layers
 from qtriton.quantize.qdq import emit
 from qtriton.quantize.rewrite import rewrite
-from qtriton.target import BackendName, Method, Precision, Target
+from qtriton.target import Method, Precision, Target
 
 SIDE = 16
 
@@ -74,7 +74,7 @@ def test_what_would_not_pay_or_not_fit_stays(kernel: tuple[int, int], side: int,
 def test_the_image_layer_runs_in_integers(tmp_path: Path) -> None:
     model = image_net((6, 6), [2, 2, 2, 2])
     onnx.save(model, str(tmp_path / "fp32.onnx"))
-    target = Target(BackendName.ONNXRUNTIME, Precision.INT8)
+    target = Target("onnxruntime", Precision.INT8)
     emit(tmp_path / "fp32.onnx", scales(model), target, tmp_path / "int8.onnx")
     options = ort.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")

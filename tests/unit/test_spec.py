@@ -38,7 +38,11 @@ def test_a_shared_list_of_classes() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("task: detection", "task: detektion", r"task: Input should be 'detection' or 'classification'"),
+        (
+            "task: detection",
+            "task: detektion",
+            r"task: Input should be 'detection', 'class.*' or 'segmentation'",
+        ),
         ("classes:", "clases:", r"clases: .*\(a typo\?\)"),
         ("op: letterbox", "op: leterbox", r"preprocess.0: .*'leterbox'.*'letterbox'"),
         ("op: nms", "op: nms, iou_treshold: 0.5", r"postprocess.1.nms.iou_treshold: .*\(a typo\?\)"),

@@ -1,21 +1,55 @@
-"""The runtimes that serve a model: one module and one row each."""
+"""The runtimes that serve a model: one package and one row each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias
-
-import numpy.typing as npt
+from typing import Final, Protocol
 
 from qtriton.backends.onnxruntime import OnnxRuntime
+from qtriton.backends.openvino import OpenVino
+from qtriton.backends.paddle import Paddle
 from qtriton.errors import NotBuiltYet
-from qtriton.target import BackendName, Precision, Target
+from qtriton.target import Precision, Target
 
-#: One batch in, the model's raw outputs out, in the order of the artifact.
-Runner: TypeAlias = Callable[[npt.NDArray[Any]], Sequence[npt.NDArray[Any]]]
+
+@dataclass(frozen=True)
+class Serving:
+    """What config.pbtxt says of an artifact beside its tensors: Triton's platform or backend, and parameters."""
+
+    platform: str = ""
+    backend: str = ""
+    #: default_model_filename, where the artifact is not called what the backend looks for.
+    file: str = ""
+    parameters: tuple[tuple[str, str], ...] = ()
+
+
+class Origin(Protocol):
+    """What artifacts are made from; each part is made when it is asked for, and kept."""
+
+    def onnx(self) -> Path:
+        """The FP32 model as an ONNX file."""
+        ...
+
+    def paddle(self) -> Path:
+        """The FP32 model as a Paddle inference folder."""
+        ...
+
+    def scales(self) -> Path:
+        """The file of the ranges that ACT learnt."""
+        ...
+
+    def quantized_paddle(self) -> Path:
+        """The INT8 model that ACT wrote, as a Paddle inference folder."""
+        ...
 
 
 class Backend(Protocol):
-    """What a build needs to know of a runtime."""
+    """What a build needs to know of a runtime; the name of its row is that of Triton's backend."""
+
+    @property
+    def title(self) -> str:
+        """What tables call it."""
+        ...
 
     @property
     def precisions(self) -> frozenset[Precision]:
@@ -23,25 +57,43 @@ class Backend(Protocol):
         ...
 
     @property
-    def platform(self) -> str:
-        """Triton's platform of the runtime step."""
+    def files(self) -> tuple[str, ...]:
+        """The files of an artifact in a version folder; Triton opens the first."""
         ...
 
     @property
-    def artifact(self) -> str:
-        """The file name of the artifact in a version folder."""
+    def engine(self) -> Path:
+        """The module with the class Engine, which runs an artifact in Triton's python-based backend and in a build.
+
+        It is copied into the backend, so it imports nothing of qtriton. `Engine(path, config)` takes the first file
+        of an artifact and Triton's model configuration as a dict; `inputs` and `outputs` are (name, datatype,
+        shape) with the batch, -1 where a size is free; `run(feed)` takes and returns arrays by name.
+        """
         ...
 
-    def emit(self, fp32: Path, scales: Path | None, target: Target, out: Path) -> None:
-        """Write the artifact of the target from the FP32 ONNX model and, for INT8, the file of learnt scales."""
+    def serving(self, target: Target) -> Serving:
+        """How Triton runs the artifact of a target."""
         ...
 
-    def runner(self, artifact: Path, threads: int) -> Runner:
-        """Load the artifact in this process, in the runtime that serves it."""
+    def emit(self, origin: Origin, target: Target, out: Path) -> None:
+        """Write `files` into the folder `out`."""
         ...
 
 
-BACKENDS: Final[dict[BackendName, Backend]] = {BackendName.ONNXRUNTIME: OnnxRuntime()}
+BACKENDS: Final[dict[str, Backend]] = {
+    "onnxruntime": OnnxRuntime(),
+    "openvino": OpenVino(),
+    "paddle": Paddle(),
+}
+
+#: What the tables name and this version does not build.
+PLANNED: Final[Mapping[str, str]] = {"tensorrt": "TensorRT", "paddle-tensorrt": "Paddle-TensorRT"}
+
+
+def title_of(name: str) -> str:
+    """What tables call a backend; its own name where nothing is known of it."""
+    known = BACKENDS.get(name)
+    return known.title if known else PLANNED.get(name, name)
 
 
 def backend_for(target: Target) -> Backend:
@@ -51,12 +103,10 @@ def backend_for(target: Target) -> Backend:
         NotBuiltYet: this version has no such backend, or not in this precision.
     """
     backend = BACKENDS.get(target.backend)
-    ways_out = ", ".join(f"--backend {name.value}" for name in BACKENDS)
+    ways_out = ", ".join(f"--backend {name}" for name in BACKENDS)
     if backend is None:
-        raise NotBuiltYet(f"--backend {target.backend.value} is not built yet. Use {ways_out}.")
+        raise NotBuiltYet(f"--backend {target.backend} is not built yet. Use {ways_out}.")
     if target.precision not in backend.precisions:
         able = " or ".join(f"--precision {p.value}" for p in Precision if p in backend.precisions)
-        raise NotBuiltYet(
-            f"--precision {target.precision.value} does not exist on --backend {target.backend.value} yet. Use {able}."
-        )
+        raise NotBuiltYet(f"--precision {target.precision.value} does not exist on {backend.title} (CPU). Use {able}.")
     return backend

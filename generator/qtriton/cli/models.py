@@ -13,7 +13,7 @@ def models(json: o.Json = False) -> None:
     from qtriton.workspace import Workspace
 
     workspace = Workspace.default()
-    backends = [name.value for name in BACKENDS]
+    backends = list(BACKENDS)
     precisions = [p.value for p in Precision if any(p in backend.precisions for backend in BACKENDS.values())]
     rows = []
     for spec in map(load_spec, zoo_names()):

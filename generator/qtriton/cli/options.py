@@ -18,7 +18,9 @@ Model: TypeAlias = Annotated[
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Precision: TypeAlias = Annotated[str, typer.Option(help="fp32, fp16, int8 or int8-fp16; fp32 is published beside it.")]
-Backend: TypeAlias = Annotated[str, typer.Option(help="The runtime that serves the model: onnxruntime.")]
+Backend: TypeAlias = Annotated[
+    str, typer.Option(help="The runtimes that serve the model: onnxruntime, openvino, paddle; several with commas.")
+]
 Method: TypeAlias = Annotated[str, typer.Option(help="How INT8 is reached: ptq or qat.")]
 Weights: TypeAlias = Annotated[
     Path | None,
@@ -64,12 +66,12 @@ def to_request(
     """
     from qtriton.cpu import has_vnni
     from qtriton.plan import Request
-    from qtriton.target import BackendName, Method, Precision
+    from qtriton.target import Method, Precision
 
     cpuinfo = Path("/proc/cpuinfo")
     return Request(
         precision=_member(Precision, precision, "--precision"),
-        backend=_member(BackendName, backend, "--backend"),
+        backends=tuple(_backend(word.strip()) for word in backend.split(",")),
         method=_member(Method, method, "--method"),
         repository=repository,
         weights=weights,
@@ -90,3 +92,12 @@ def _member(kind: type[Choice], word: str, option: str) -> Choice:
     except ValueError:
         known = ", ".join(member.value for member in kind)
         raise InputError(f"{option} {word}: unknown. Choose one of {known}.") from None
+
+
+def _backend(word: str) -> str:
+    from qtriton.backends import BACKENDS, PLANNED
+    from qtriton.errors import InputError
+
+    if word not in BACKENDS and word not in PLANNED:
+        raise InputError(f"--backend {word}: unknown. Choose from {', '.join(BACKENDS)}.")
+    return word

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE
@@ -25,12 +25,13 @@ def compress(
     work: Path,
     method: Method = Method.PTQ,
     options: PtqOptions | None = None,
+    extras: Sequence[str] = (),
     progress: Progress = _silent,
 ) -> Scales:
     """Run ACT on an FP32 ONNX file, or on a folder with inference.pdmodel and inference.pdiparams.
 
-    `calibration` is an .npy file, float32 [K, C, H, W], as the model takes it. The log is work/worker.log,
-    the result stays in work/scales.npz.
+    `calibration` is an .npy file, float32 [K, C, H, W], as the model takes it; `extras` are further inputs, float32
+    [1, 2], which are fed with ones. The log is work/worker.log, the results stay in work/scales.npz and work/act.
 
     Raises:
         InputError: the calibration array or the model folder is not as described.
@@ -49,6 +50,7 @@ def compress(
         "work": str(work.absolute()),
         "algorithm": chosen.algorithm.value,
         "hist_percent": chosen.hist_percent,
+        "extras": list(extras),
     }
     result = work / SCALES_FILE
     result.unlink(missing_ok=True)
@@ -77,6 +79,23 @@ def export_fp32(folder: Path, out: Path, work: Path | None = None) -> None:
     run_worker(request, place)
     if not out.is_file():
         raise CompressionError(f"paddle2onnx wrote no model. Its log is {place / 'worker.log'}.")
+
+
+def import_onnx(source: Path, shape: tuple[int, ...], folder: Path) -> None:
+    """Write an ONNX model, its one input fixed to `shape`, as a Paddle inference model; the log lies beside `folder`.
+
+    Raises:
+        CompressionError: x2paddle failed; the message names the log.
+    """
+    request = {
+        "task": "import",
+        "model": str(source.absolute()),
+        "shape": list(shape),
+        "out": str(folder.absolute()),
+        "work": str(folder.absolute().parent),
+    }
+    run_worker(request, folder.absolute().parent)
+    _check_model(folder)
 
 
 def _check_model(model: Path) -> None:

@@ -48,7 +48,28 @@ def _fixed_shape(model: ModelProto, shape: tuple[int, ...]) -> ModelProto:
             node.attribute.append(onnx.helper.make_attribute("kernel_shape", weights[node.input[1]][2:]))
         if node.op_type == "Resize" and len(node.input) == 4:
             _sizes_to_scales(inferred, node)
+        if node.op_type == "Slice":
+            _bounded_ends(inferred, node)
     return inferred
+
+
+def _bounded_ends(model: ModelProto, node: NodeProto) -> None:
+    """ONNX says "to the end" with the largest int64; Paddle's int32 makes it -1 and then writes out of bounds."""
+    import numpy as np
+    from onnx import numpy_helper
+
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    if node.input[2] not in constants:
+        return
+    ends = numpy_helper.to_array(constants[node.input[2]])
+    axes = range(len(ends))
+    if len(node.input) > 3 and node.input[3] in constants:
+        axes = numpy_helper.to_array(constants[node.input[3]]).tolist()
+    sizes = _dims(model, node.input[0])
+    bounded = np.array([min(int(end), sizes[axis]) for end, axis in zip(ends, axes, strict=True)], ends.dtype)
+    name = f"{node.output[0]}_ends"
+    model.graph.initializer.append(numpy_helper.from_array(bounded, name))
+    node.input[2] = name
 
 
 def _sizes_to_scales(model: ModelProto, node: NodeProto) -> None:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from qtriton.target import Method
 
 SCALES_FILE: Final = "scales.npz"
+#: The folder of the INT8 model that ACT writes, beside it.
+QUANTIZED: Final = "act"
 
 
 class Algorithm(str, Enum):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE, import_onnx
-from qtriton.compress.scales import SCALES_FILE, Algorithm, LearntLayer, PtqOptions, Scales
+from qtriton.compress.scales import QUANTIZED, SCALES_FILE, Algorithm, LearntLayer, PtqOptions, Scales
 from qtriton.target import Method
 
 #: Paddle's layers with weights, and the names of their activation and weight inputs.
@@ -41,10 +41,15 @@ def main(request_file: str) -> None:
     match request["task"]:
         case "export":
             _export(Path(request["model"]), Path(request["out"]))
+        case "import":
+            made = import_onnx(Path(request["model"]), tuple(request["shape"]), work / "import")
+            made.replace(request["out"])
+            shutil.rmtree(work / "import")
         case "ptq":
             options = PtqOptions(Algorithm(request["algorithm"]), request["hist_percent"])
             paddle.disable_signal_handler()
-            _post_training(Path(request["model"]), Path(request["calibration"]), work, options)
+            extras = tuple(request.get("extras", ()))
+            _post_training(Path(request["model"]), Path(request["calibration"]), work, options, extras)
         case task:
             raise ValueError(f"unknown task {task!r}")
 
@@ -76,23 +81,24 @@ def _export(folder: Path, out: Path) -> None:
     staged.replace(out)
 
 
-def _post_training(model: Path, calibration: Path, work: Path, options: PtqOptions) -> None:
+def _post_training(
+    model: Path, calibration: Path, work: Path, options: PtqOptions, extras: tuple[str, ...] = ()
+) -> None:
     import paddle
 
     images: NDArray[np.float32] = np.load(calibration, mmap_mode="r")
     folder = _paddle_folder(model, images.shape, work / "import")
     paddle.enable_static()
     # ACT looks at 12 images to pick the evaluation set; the rest are the passes of its algorithm.
-    feed = _Images(images, _feed_name(folder), total=options.algorithm.passes * len(images))
-    quantized = work / "act"
+    feed = _Images(images, _feed_name(folder, extras), extras, total=options.algorithm.passes * len(images))
+    quantized = work / QUANTIZED
     _run_act(folder, feed, quantized, options)
     layers = tuple(_learnt(folder, quantized))
     if not layers:
         raise RuntimeError("ACT quantized no layer: the model has no convolution or matrix product with weights")
     image = float(images.min()), float(images.max())
     Scales(Method.PTQ, options.algorithm.value, layers, image).save(work / SCALES_FILE)
-    for folder in (quantized, work / "import"):
-        shutil.rmtree(folder)
+    shutil.rmtree(work / "import")
     report(feed.total, feed.total)
 
 
@@ -109,8 +115,9 @@ def _paddle_folder(model: Path, shape: tuple[int, ...], work: Path) -> Path:
 class _Images:
     """What paddle.io.DataLoader needs of a dataset: one image a sample, by the name of the model's input."""
 
-    def __init__(self, images: NDArray[np.float32], name: str, total: int) -> None:
+    def __init__(self, images: NDArray[np.float32], name: str, extras: tuple[str, ...], total: int) -> None:
         self._images, self._name, self.total = images, name, total
+        self._extras = {name: np.ones(2, np.float32) for name in extras}
         self._served = 0
         self.counting = False
 
@@ -121,7 +128,7 @@ class _Images:
         if self.counting:
             self._served = min(self._served + 1, self.total - 1)
             report(self._served, self.total)
-        return {self._name: np.array(self._images[index], dtype=np.float32)}
+        return {self._name: np.array(self._images[index], dtype=np.float32), **self._extras}
 
 
 def _run_act(folder: Path, images: _Images, out: Path, options: PtqOptions) -> None:
@@ -226,15 +233,16 @@ def _load(folder: Path, executor: Any) -> Any:
     )
 
 
-def _feed_name(folder: Path) -> str:
+def _feed_name(folder: Path, extras: tuple[str, ...]) -> str:
     import paddle
 
     scope = paddle.static.Scope()
     with paddle.static.scope_guard(scope):
         _, feeds, _ = _load(folder, paddle.static.Executor(paddle.CPUPlace()))
-    if len(feeds) != 1:
-        raise RuntimeError(f"the model has {len(feeds)} inputs, compression needs exactly one")
-    return str(feeds[0])
+    images = [str(name) for name in feeds if name not in extras]
+    if len(images) != 1:
+        raise RuntimeError(f"the model takes {', '.join(images)}: compression needs one image, see extra_inputs")
+    return images[0]
 
 
 def _headline(error: Exception) -> str:

@@ -32,6 +32,9 @@ class Policy:
     #: Layers from which only float ops lead to the output: for yolov5n's heads integers give 2 % of speed and take
     #: 0.7 to 1 point of mAP.
     last_layers: bool = False
+    #: What stands between layers (SiLU, Add, Concat ...) runs in integers too, as ONNX Runtime has kernels for it;
+    #: without, only what a layer reads is quantized, for a runtime that fuses the rest into the layer before.
+    between: bool = True
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ def place(view: GraphView, layers: Mapping[str, Layer], ranges: Ranges, policy: 
             chosen.add(name)
         else:
             left[name] = reason
+    if not policy.between:
+        return Placement(frozenset(chosen), frozenset(layers[name].node.input[0] for name in chosen), left)
     chosen |= {
         node.output[0]
         for node in view.nodes

@@ -50,10 +50,13 @@ def emit(fp32: Path, scales: Scales, target: Target, out: Path, policy: Policy |
     import onnx
 
     model = prepared(fp32)
-    layers = rewrite(model, match_layers(GraphView(model), scales.layers))
+    policy = policy or Policy()
+    layers = match_layers(GraphView(model), scales.layers)
+    if not policy.image_layer:
+        layers = rewrite(model, layers)
     view = GraphView(model)
     ranges = Ranges(view, layers, Range(*scales.image))
-    placement = place(view, layers, ranges, policy or Policy())
+    placement = place(view, layers, ranges, policy)
     chosen = [name for name in layers if name in placement.nodes]
     if not chosen:
         raise CompressionError(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
+from qtriton.backends import title_of
 from qtriton.report.plausibility import implausible_rows
 from qtriton.report.rows import KINDS, Column, Kind, Measured, Row, column_of, hardware_of, latest, rows_of
 from qtriton.target import Method
@@ -20,12 +21,6 @@ DETAIL_HEADERS: Final = (
     *("Model", "Inference Backend", "Hardware", "Precision", "Latency (ms)"),
     *("mean", "p50", "p90", "p99", "requests/s", "failures"),
 )
-BACKENDS: Final = {
-    "onnxruntime": "ONNX Runtime",
-    "paddle": "Paddle Inference",
-    "openvino": "OpenVINO",
-    "tensorrt": "TensorRT",
-}
 #: Stands behind a latency that contradicts the other table.
 FLAG: Final = " (!)"
 
@@ -98,7 +93,7 @@ def details(measured: Sequence[Measured]) -> Table:
     for each in measured:
         run, about = each.run, each.run.variant
         precision = f"{about.precision}, pinned memory" if about.pinned_memory else about.precision
-        head = (about.title, BACKENDS.get(about.backend, about.backend), hardware(each), precision)
+        head = (about.title, title_of(about.backend), hardware(each), precision)
         server = number(server_runtime_ms(run.end2end))
         rows.append((*head, "Runtime, server", server, "-", "-", "-", "-", "-"))
         rows.append((*head, "Runtime, client", *cells(summarize(run.runtime))))
@@ -116,7 +111,7 @@ def speedup_cell(value: float | None) -> str:
 def _cells(row: Row, marked: set[str]) -> tuple[str, ...]:
     name = f"{row.model} | {row.backend} | {row.device} | "
     times = [number(value) + (FLAG if name + column.value in marked else "") for column, value in row.latencies.items()]
-    head = (row.model, BACKENDS.get(row.backend, row.backend), row.device)
+    head = (row.model, title_of(row.backend), row.device)
     metrics = (_metric(row.metric, row.fp32_metric), _metric(row.metric, row.int8_metric))
     return (*head, *times, speedup_cell(row.max_speedup), *metrics, _method(row.method))
 
@@ -167,6 +162,6 @@ def _mixed(measured: Sequence[Measured]) -> list[str]:
     for each in measured:
         if column_of(each.run) is not None:
             about = each.run.variant
-            name = f"{about.title} | {BACKENDS.get(about.backend, about.backend)} | {hardware(each)}"
+            name = f"{about.title} | {title_of(about.backend)} | {hardware(each)}"
             runs.setdefault(name, set()).add(id(each.results))
     return [name for name, sources in runs.items() if len(sources) > 1]

@@ -26,13 +26,22 @@ class TritonPythonModel:
         try:
             outputs = [_input(request, name) for name in self.settings.inputs]
             rows = [
-                postprocess([output[i] for output in outputs], Geometry(*map(float, geometry)), self.settings.ops)
+                postprocess(
+                    [output[i] for output in outputs] if self.settings.batched else outputs,
+                    Geometry(*map(float, geometry)),
+                    self.settings.ops,
+                )
                 for i, geometry in enumerate(_input(request, "geometry"))
             ]
-            tensors = [pb_utils.Tensor(name, np.stack([row[name] for row in rows])) for name in rows[0]]
+            tensors = [pb_utils.Tensor(name, self._joined([row[name] for row in rows])) for name in rows[0]]
         except Exception as error:  # one strange output must not end the step for everybody
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"postprocess: {error}"))
         return pb_utils.InferenceResponse(tensors)
+
+    def _joined(self, results: list[Any]) -> Any:
+        if len({result.shape for result in results}) > 1:
+            raise ValueError("the images of one request differ in size, and so do their results: send them one by one")
+        return np.stack(results) if self.settings.batched else results[0]
 
 
 def _input(request: Any, name: str) -> Any:

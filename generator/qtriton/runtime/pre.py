@@ -35,6 +35,11 @@ class Geometry(NamedTuple):
     pad_y: float = 0.0
 
 
+#: What else a model may take, by Paddle's names: float32 [2], (y, x). scale_factor is by how much the image was scaled;
+#: im_shape is its size in pixels as the model sees it.
+ExtraInput: TypeAlias = Literal["scale_factor", "im_shape"]
+
+
 class Frame(NamedTuple):
     """An image on its way to the model: pixels [height, width, 3] (later [3, height, width])."""
 
@@ -199,6 +204,13 @@ PRE_OPS: Final[dict[str, type[PreOp]]] = {
     "normalize": Normalize,
     "chw": Chw,
 }
+
+
+def extra_input(kind: ExtraInput, frame: Frame) -> Array:
+    """The tensor of an extra input for one preprocessed image."""
+    was = frame.geometry
+    values = (was.scale_y, was.scale_x) if kind == "scale_factor" else frame.pixels.shape[1:]
+    return np.asarray(values, np.float32)
 
 
 def preprocess(data: bytes, ops: Sequence[PreOp], max_pixels: int = MAX_PIXELS) -> Frame:

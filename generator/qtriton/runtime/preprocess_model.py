@@ -7,12 +7,12 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from .image import ImageError
-from .pre import preprocess
+from .pre import extra_input, preprocess
 from .settings import read_preprocess
 
 
 class TritonPythonModel:
-    """`image` BYTES [batch, 1] becomes the model's input and `geometry` float32 [batch, 6]."""
+    """`image` BYTES [batch, 1] becomes the model's inputs and `geometry` float32 [batch, 6]."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read spec.json beside this file."""
@@ -28,11 +28,14 @@ class TritonPythonModel:
             frames = [preprocess(image, self.settings.ops, self.settings.max_pixels) for image in images]
             tensor = np.stack([frame.pixels for frame in frames])
             geometry = np.asarray([frame.geometry for frame in frames], np.float32)
+            extras = {
+                name: np.stack([extra_input(kind, frame) for frame in frames])
+                for name, kind in self.settings.extra_inputs.items()
+            }
         except ImageError as error:
             wrong = pb_utils.TritonError(f"preprocess: {error}", pb_utils.TritonError.INVALID_ARG)
             return pb_utils.InferenceResponse(error=wrong)
         except Exception as error:  # whatever an image does, the server must answer and go on
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"preprocess: {error}"))
-        return pb_utils.InferenceResponse(
-            [pb_utils.Tensor(self.settings.output, tensor), pb_utils.Tensor("geometry", geometry)]
-        )
+        made = {self.settings.output: tensor, "geometry": geometry, **extras}
+        return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in made.items()])

@@ -1,14 +1,18 @@
 """Take a plan to a published repository, stage by stage; what was made before from the same inputs is reused."""
 
 import json
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from qtriton import console
 from qtriton.backends import backend_for
+from qtriton.backends.running import RuntimeRefusal, Signature, running
+from qtriton.compress.scales import QUANTIZED
 from qtriton.compress.scales import SCALES_FILE as SCALES
+from qtriton.errors import ModelError
 from qtriton.manifest import FILE as MANIFEST
 from qtriton.manifest import File, Manifest, Metric
 from qtriton.plan import Plan
@@ -17,23 +21,24 @@ from qtriton.stages import key as keys
 from qtriton.stages.data import Folders, labelled, remember_images, settle, write_calibration
 from qtriton.stages.fetch import fetch
 from qtriton.stages.record import Record, is_published
-from qtriton.target import Precision, Target
+from qtriton.target import Names, Precision, Target
 from qtriton.workspace import Workspace, sha256_file, sha256_json
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One artifact, ready to be published: where it lies in the cache and what is known of it."""
+    """One artifact, ready to be published: the folder it lies in, its tensors, and what is known of it."""
 
     target: Target
     artifact: Path
+    signature: Signature
     manifest: Manifest
     record: Record
 
 
 @dataclass(frozen=True)
 class Job:
-    """A plan with its inputs found: what every stage of one build shares."""
+    """A plan with its inputs found: what every stage of one build shares, and the origin of its artifacts."""
 
     plan: Plan
     workspace: Workspace
@@ -56,6 +61,58 @@ class Job:
         key = keys.build_key(target, self.plan.request.method, self.spec_key, self.folders)
         return Record(self.spec.name, self.spec_key, key)
 
+    def onnx(self) -> Path:
+        """The FP32 model as an ONNX file that fits the spec."""
+        from qtriton.stages.fp32 import fp32_onnx
+
+        def produce(folder: Path) -> None:
+            with console.progress(f"{self.spec.name}: FP32 as ONNX"):
+                fp32_onnx(self.weights, self.spec, folder / "model.onnx")
+
+        return self.stage("fp32", [self.spec_key, keys.code("stages"), keys.code("compress")], produce) / "model.onnx"
+
+    def paddle(self) -> Path:
+        """The FP32 model as a Paddle inference folder: as it came, or converted with a batch of 1."""
+        if self.weights.is_dir():
+            return self.weights
+        onnx = self.onnx()
+
+        def produce(folder: Path) -> None:
+            from qtriton.compress.act import import_onnx
+
+            with console.progress(f"{self.spec.name}: FP32 as a Paddle model"):
+                import_onnx(onnx, (1, *self.spec.input.dims), folder / "paddle")
+
+        return (
+            self.stage("paddle", [sha256_file(onnx), self.spec.input.dims, keys.code("compress")], produce) / "paddle"
+        )
+
+    def scales(self) -> Path:
+        """The file of the ranges that ACT learnt."""
+        return self._learnt() / SCALES
+
+    def quantized_paddle(self) -> Path:
+        """The INT8 model that ACT wrote."""
+        return self._learnt() / QUANTIZED
+
+    def _learnt(self) -> Path:
+        calibration, method = self.folders.calibration, self.plan.request.method
+        assert calibration is not None  # the plan saw to it
+        model = self.paddle()
+
+        def produce(folder: Path) -> None:
+            from qtriton.compress.act import compress
+
+            frames = folder / "calibration.npy"
+            with console.progress(f"{self.spec.name}: calibration images") as progress:
+                write_calibration(calibration, self.spec, frames, progress)
+            with console.progress(f"{self.spec.name}: {method.label} (PaddleSlim ACT)") as progress:
+                extras = tuple(self.spec.extra_inputs)
+                compress(model, calibration=frames, work=folder, method=method, extras=extras, progress=progress)
+            frames.unlink()
+
+        return self.stage("scales", keys.learnt_from(method, self.spec, self.weights, calibration), produce)
+
 
 @dataclass(frozen=True)
 class Built:
@@ -63,59 +120,87 @@ class Built:
 
     plan: Plan
     changed: bool
-    metrics: tuple[tuple[Precision, Metric | None], ...]
+    metrics: tuple[tuple[Target, Metric | None], ...]
+    #: What was asked for and cannot be, with the reason.
+    left_out: tuple[tuple[Target, str], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Repository, ensemble, steps, artifact, manifest and metrics, for programs."""
-        names, repository = self.plan.names, self.plan.request.repository.resolve()
-        version = repository / names.runtime / "1"
+        """Repository, every variant, and the one that was asked for on the first backend, for programs."""
+        variants = [self._variant(target, metric) for target, metric in self.metrics]
+        asked = next((each for each in variants if each["ensemble"] == self.plan.names.ensemble), variants[-1])
         return {
             "model": self.plan.spec.name,
             "changed": self.changed,
-            "repository": str(repository),
-            "ensemble": names.ensemble,
-            "steps": {"preprocess": names.preprocess, "runtime": names.runtime, "postprocess": names.postprocess},
-            "artifact": str(version / backend_for(self.plan.target).artifact),
-            "manifest": str(version / MANIFEST),
-            "metrics": {p.value: m.model_dump() if m else None for p, m in self.metrics},
+            "repository": str(self.plan.request.repository.resolve()),
+            **{key: asked[key] for key in ("ensemble", "steps", "artifact", "manifest")},
+            "metrics": {each["precision"]: each["metric"] for each in variants if each["backend"] == asked["backend"]},
+            "variants": variants,
+            "left_out": [
+                {"backend": target.backend, "precision": target.precision.value, "reason": reason}
+                for target, reason in self.left_out
+            ],
         }
 
     def summary(self) -> str:
         """What stands in the repository now, and what to do next."""
-        repository, names = self.plan.request.repository, self.plan.names
-        first = (
-            f"{repository}: {names.ensemble} is published."
-            if self.changed
-            else (f"{repository}: {names.ensemble} is up to date, nothing was done (--force does it all the same).")
-        )
+        repository, spec = self.plan.request.repository, self.plan.spec
+        first = f"{repository}: {spec.name} is published."
+        if not self.changed:
+            first = f"{repository}: {spec.name} is up to date, nothing was done (--force does it all the same)."
         lines = [first]
-        for precision, metric in self.metrics:
+        for target, metric in self.metrics:
             measured = "accuracy not measured"
             if metric is not None:
                 measured = f"{metric.name} {metric.value:.2f} on {metric.images} images"
-            lines.append(f"  {precision.value}: {measured}")
+            lines.append(f"  {Names.of(spec.name, target).ensemble}: {measured}")
+        lines += [f"  {target.backend} {target.precision.value}: -" for target, _ in self.left_out]
         if all(metric is None for _, metric in self.metrics):
-            lines.append("Pass --validation DIR --labels FILE to measure it.")
-        lines.append(f"Next: qtriton bench {repository} --model {self.plan.spec.name}, or qtriton serve {repository}")
+            lines.append("Pass --validation and --labels to measure it.")
+        lines.append(f"Next: qtriton bench {repository} --model {spec.name}, or qtriton serve {repository}")
         return "\n".join(lines)
+
+    def _variant(self, target: Target, metric: Metric | None) -> dict[str, Any]:
+        names = Names.of(self.plan.spec.name, target)
+        version = self.plan.request.repository.resolve() / names.runtime / "1"
+        return {
+            "backend": target.backend,
+            "precision": target.precision.value,
+            "ensemble": names.ensemble,
+            "steps": {"preprocess": names.preprocess, "runtime": names.runtime, "postprocess": names.postprocess},
+            "artifact": str(version / backend_for(target).files[0]),
+            "manifest": str(version / MANIFEST),
+            "metric": metric.model_dump() if metric else None,
+        }
 
 
 def build(plan: Plan, workspace: Workspace) -> Built:
-    """Carry a plan out; nothing in the repository changes before everything is made and checked."""
+    """Carry a plan out; nothing in the repository changes before everything is made and checked.
+
+    Of several backends, one whose runtime refuses its artifact is left out with a warning; a single one is an error.
+    """
     job = _prepare(plan, workspace)
     records = tuple(job.record(target) for target in plan.variants)
     published = None if plan.request.force else is_published(plan, records)
     if published is not None:
         return Built(plan, False, published)
-    fp32 = _fp32(job)
     variants: list[Variant] = []
+    left_out: list[tuple[Target, str]] = []
     for target, record in zip(plan.variants, records, strict=True):
-        baseline = variants[0].manifest.metric if variants else None
-        variants.append(_variant(job, target, fp32, record, baseline))
+        baseline = next((each.manifest.metric for each in variants if each.target.backend == target.backend), None)
+        try:
+            variants.append(_variant(job, target, record, baseline))
+        except RuntimeRefusal as error:
+            if len(plan.request.backends) == 1:
+                raise
+            console.warn(str(error))
+            left_out.append((target, str(error)))
+    if not variants:
+        raise ModelError(f"{plan.spec.name}: no backend can run it; the warnings say why.")
     from qtriton.stages.publish import publish
 
-    publish(plan, variants)
-    return Built(plan, True, tuple((variant.target.precision, variant.manifest.metric) for variant in variants))
+    publish(plan, job.onnx(), variants)
+    metrics = tuple((variant.target, variant.manifest.metric) for variant in variants)
+    return Built(plan, True, metrics, tuple(left_out))
 
 
 def _prepare(plan: Plan, workspace: Workspace) -> Job:
@@ -128,20 +213,11 @@ def _prepare(plan: Plan, workspace: Workspace) -> Job:
     return Job(plan, workspace, weights, folders, keys.spec_key(spec, weights))
 
 
-def _fp32(job: Job) -> Path:
-    from qtriton.stages.fp32 import fp32_onnx
-
-    def produce(folder: Path) -> None:
-        with console.progress(f"{job.spec.name}: FP32 as ONNX"):
-            fp32_onnx(job.weights, job.spec, folder / "model.onnx")
-
-    return job.stage("fp32", [job.spec_key, keys.code("stages"), keys.code("compress")], produce) / "model.onnx"
-
-
-def _variant(job: Job, target: Target, fp32: Path, record: Record, baseline: Metric | None) -> Variant:
-    artifact = _artifact(job, target, fp32)
-    metric = _measure(job, target, artifact)
+def _variant(job: Job, target: Target, record: Record, baseline: Metric | None) -> Variant:
+    folder = _artifact(job, target)
+    metric = _measure(job, target, folder)
     compressed = target.precision is not Precision.FP32
+    files = [File(name=name, sha256=sha256_file(folder / name)) for name in backend_for(target).files]
     manifest = Manifest(
         model=job.spec.name,
         title=job.spec.title or job.spec.name,
@@ -149,7 +225,8 @@ def _variant(job: Job, target: Target, fp32: Path, record: Record, baseline: Met
         precision=target.precision,
         threads=target.threads,
         key=record.key,
-        artifact=File(name=artifact.name, sha256=sha256_file(artifact)),
+        artifact=files[0],
+        parts=tuple(files[1:]),
         source=File(name=job.weights.name, sha256=keys.weights_sha256(job.weights)),
         licence=job.spec.source.licence,
         method=job.plan.request.method if compressed else None,
@@ -158,58 +235,45 @@ def _variant(job: Job, target: Target, fp32: Path, record: Record, baseline: Met
         settings={"vnni": target.vnni} if compressed else {},
         versions=keys.versions(),
     )
-    return Variant(target, artifact, manifest, record)
+    return Variant(target, folder, Signature.load(folder), manifest, record)
 
 
-def _artifact(job: Job, target: Target, fp32: Path) -> Path:
+def _artifact(job: Job, target: Target) -> Path:
+    """The folder of an artifact, which its runtime has loaded once."""
     backend = backend_for(target)
-    scales = None if target.precision is Precision.FP32 else _scales(job, fp32)
-    made_from = [sha256_file(fp32), sha256_file(scales) if scales else None, keys.code("backends")]
-    how = [target.backend, target.precision, target.vnni, keys.code("quantize")]
+    how: list[object] = [target.backend, target.precision, keys.code("backends"), keys.code("compress")]
+    if target.precision is not Precision.FP32:
+        assert job.folders.calibration is not None
+        learnt = keys.learnt_from(job.plan.request.method, job.spec, job.weights, job.folders.calibration)
+        how += [target.vnni, learnt, keys.code("quantize")]
 
     def produce(folder: Path) -> None:
-        with console.progress(f"{job.spec.name}: {target.precision.value} artifact"):
-            backend.emit(fp32, scales, target, folder / backend.artifact)
+        with console.progress(f"{job.spec.name}: {target.backend} {target.precision.value} artifact"):
+            backend.emit(job, target, folder)
+            with running(backend, target, folder) as run:
+                Signature(run.inputs, run.outputs).save(folder)
 
-    return job.stage(target.precision.value, [made_from, how], produce) / backend.artifact
-
-
-def _scales(job: Job, fp32: Path) -> Path:
-    """The file of what ACT learnt; a Paddle model goes to ACT as it is, not through ONNX and back."""
-    calibration, method = job.folders.calibration, job.plan.request.method
-    assert calibration is not None  # the plan saw to it
-
-    model = job.weights if job.weights.is_dir() else fp32
-
-    def produce(folder: Path) -> None:
-        from qtriton.compress.act import compress
-
-        frames = folder / "calibration.npy"
-        with console.progress(f"{job.spec.name}: calibration images") as progress:
-            write_calibration(calibration, job.spec, frames, progress)
-        with console.progress(f"{job.spec.name}: {method.label} (PaddleSlim ACT)") as progress:
-            compress(model, calibration=frames, work=folder, method=method, progress=progress)
-        frames.unlink()
-
-    return job.stage("scales", keys.learnt_from(method, job.spec, model, calibration), produce) / SCALES
+    return job.stage(f"{target.backend}-{target.precision.value}", [job.spec_key, how], produce)
 
 
 def _measure(job: Job, target: Target, artifact: Path) -> Metric | None:
     data = labelled(job.spec, job.folders)
     if data is None:
         return None
-    made_from = [sha256_file(artifact), data.coco, data.classes, [sha256_file(path) for path in data.images]]
-    how = [job.spec_key, *(keys.code(name) for name in ("metrics", "backends"))]
+    truth = [data.coco, data.classes, [sha256_file(path) for path in (*data.images, *data.masks)]]
+    made_from = [[sha256_file(path) for path in sorted(artifact.iterdir()) if path.is_file()], truth]
+    how = [job.spec_key, target.backend, *(keys.code(name) for name in ("metrics", "backends"))]
     name = METRIC[job.spec.task]
 
     def produce(folder: Path) -> None:
         from qtriton.stages.evaluate import evaluate
 
-        run = backend_for(target).runner(artifact, threads=0)
-        with console.progress(f"{job.spec.name}: {name} of {target.precision.value}") as progress:
+        cores = replace(target, threads=len(os.sched_getaffinity(0)))
+        label = f"{job.spec.name}: {name} of {target.backend} {target.precision.value}"
+        with running(backend_for(target), cores, artifact) as run, console.progress(label) as progress:
             value = evaluate(run, job.spec, data, progress)
         (folder / "metric.json").write_text(json.dumps({"value": value}))
 
-    folder = job.stage(f"{target.precision.value}-metric", [made_from, how], produce)
+    folder = job.stage(f"{target.backend}-{target.precision.value}-metric", [made_from, how], produce)
     value = json.loads((folder / "metric.json").read_text())["value"]
     return Metric(name=name, value=value, images=len(data.images))

@@ -2,10 +2,14 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from qtriton.backends.running import Port, Signature
 from qtriton.errors import ModelError
 from qtriton.spec import ModelSpec
+
+#: Triton's names of ONNX's types, where they differ.
+_DATATYPES: Final = {"FLOAT": "FP32", "FLOAT16": "FP16", "DOUBLE": "FP64"}
 
 
 def fp32_onnx(weights: Path, spec: ModelSpec, out: Path) -> None:
@@ -19,18 +23,11 @@ def fp32_onnx(weights: Path, spec: ModelSpec, out: Path) -> None:
     signature(out, spec)
 
 
-class Signature:
-    """The outputs of an ONNX model: (name, dims without the batch), -1 where a size is free."""
-
-    def __init__(self, outputs: tuple[tuple[str, tuple[int, ...]], ...]) -> None:
-        self.outputs = outputs
-
-
 def signature(model: Path, spec: ModelSpec) -> Signature:
     """Check an ONNX file against the spec and read what the spec does not state.
 
     Raises:
-        ModelError: not an ONNX model, or its input is not the one in the spec.
+        ModelError: not an ONNX model, or its inputs are not those in the spec.
     """
     import onnx
 
@@ -43,27 +40,43 @@ def signature(model: Path, spec: ModelSpec) -> Signature:
             "Export the model again, or give another file with --weights."
         ) from error
     constants = {tensor.name for tensor in graph.initializer}
-    inputs = {value.name: _dims(value) for value in graph.input if value.name not in constants}
-    wanted = spec.input
-    if list(inputs) != [wanted.name]:
+    found = Signature(
+        tuple(_port(value) for value in graph.input if value.name not in constants),
+        tuple(_port(value) for value in graph.output),
+    )
+    _check_inputs(found, spec)
+    return found
+
+
+def _check_inputs(found: Signature, spec: ModelSpec) -> None:
+    shapes = {port.name: port.shape for port in found.inputs}
+    if sorted(shapes) != sorted(name for name, _ in spec.inputs):
         raise ModelError(
-            f"{spec.name}: the spec's input is {wanted.name}, the ONNX model takes {', '.join(inputs) or 'nothing'}. "
-            "Correct input.name in the spec, or give other weights."
+            f"{spec.name}: the spec's inputs are {', '.join(name for name, _ in spec.inputs)}, the ONNX model takes "
+            f"{', '.join(shapes) or 'nothing'}. Correct input and extra_inputs in the spec, or give other weights."
         )
-    dims = inputs[wanted.name]
-    if len(dims) != 4 or any(a not in (-1, b) for a, b in zip(dims[1:], wanted.dims, strict=True)):
+    for name, wanted in spec.inputs:
+        shape = shapes[name]
+        if len(shape) != len(wanted) + 1 or any(a not in (-1, b) for a, b in zip(shape[1:], wanted, strict=True)):
+            raise ModelError(
+                f"{spec.name}: the spec's input {name} is [batch, {', '.join(map(str, wanted))}], the ONNX model's is "
+                f"{list(shape)}. Correct the spec, or give other weights."
+            )
+    batch = shapes[spec.input.name][0]
+    if batch not in (-1, 1):
+        raise ModelError(f"{spec.name}: the ONNX model's batch is fixed at {batch}. Export it with a free batch.")
+    if batch == 1 and spec.max_batch_size:
         raise ModelError(
-            f"{spec.name}: the spec's input is [batch, {', '.join(map(str, wanted.dims))}], the ONNX model's is "
-            f"{list(dims)}. Correct input.dims in the spec, or give other weights."
-        )
-    if dims[0] not in (-1, 1):
-        raise ModelError(f"{spec.name}: the ONNX model's batch is fixed at {dims[0]}. Export it with a free batch.")
-    if dims[0] == 1 and spec.max_batch_size > 1:
-        raise ModelError(
-            f"{spec.name}: the ONNX model's batch is fixed at 1. Write max_batch_size: 1 in the spec, "
+            f"{spec.name}: the ONNX model's batch is fixed at 1. Write max_batch_size: 0 in the spec, "
             "or export the model with a free batch."
         )
-    return Signature(tuple((value.name, _dims(value)[1:]) for value in graph.output))
+
+
+def _port(value: Any) -> Port:
+    from onnx import TensorProto
+
+    kind = TensorProto.DataType.Name(value.type.tensor_type.elem_type)
+    return Port(value.name, _DATATYPES.get(kind, kind), _dims(value))
 
 
 def _dims(value: Any) -> tuple[int, ...]:

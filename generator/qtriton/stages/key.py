@@ -14,6 +14,7 @@ from qtriton.workspace import sha256_file, sha256_json
 #: The packages whose versions change what a build produces.
 PACKAGES: Final = (
     *("qtriton", "paddlepaddle", "paddleslim", "paddle2onnx", "x2paddle", "onnx", "onnxsim", "onnxruntime"),
+    "openvino",
     *("numpy", "opencv-python", "pycocotools"),
 )
 

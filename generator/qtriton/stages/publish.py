@@ -8,11 +8,13 @@ from typing import Any
 
 from qtriton import console, resources
 from qtriton.backends import backend_for
+from qtriton.backends.running import Port
 from qtriton.errors import RepositoryError
 from qtriton.plan import Plan
 from qtriton.runtime.settings import FILE as SETTINGS
 from qtriton.spec import ModelSpec
 from qtriton.stages.build import Variant
+from qtriton.stages.evaluate import own_inputs
 from qtriton.stages.fp32 import signature
 from qtriton.stages.record import stale_variants, write_record
 from qtriton.target import Names
@@ -26,8 +28,13 @@ _IMAGE = Tensor("image", DataType.STRING, (1,))
 _GEOMETRY = Tensor("geometry", DataType.FP32, (6,))
 
 
-def publish(plan: Plan, variants: Sequence[Variant]) -> None:
+def publish(plan: Plan, fp32: Path, variants: Sequence[Variant]) -> None:
     """Stage the shared steps and every variant, check the whole repository, and swap it in.
+
+    Args:
+        plan: what was asked for.
+        fp32: the FP32 ONNX file; its outputs are those that the postprocess step takes, in their order.
+        variants: what is published.
 
     Raises:
         RepositoryError: it cannot be written, or the check found a problem; nothing was changed then.
@@ -39,7 +46,7 @@ def publish(plan: Plan, variants: Sequence[Variant]) -> None:
             console.warn(f"{ensemble} was built from another spec or other weights and is taken out.")
             staging.remove(ensemble)
             staging.remove(f"{ensemble}_runtime")
-        outputs = _outputs(plan.spec, variants[0].artifact)
+        outputs = _tensors(signature(fp32, plan.spec).outputs, plan.spec)
         _write_shared(staging, plan, outputs)
         for variant in variants:
             _write_variant(staging, plan.spec, variant, outputs)
@@ -52,12 +59,21 @@ def publish(plan: Plan, variants: Sequence[Variant]) -> None:
         staging.commit()
 
 
-def _outputs(spec: ModelSpec, artifact: Path) -> tuple[Tensor, ...]:
-    return tuple(Tensor(name, DataType.FP32, dims) for name, dims in signature(artifact, spec).outputs)
+def _tensors(ports: Sequence[Port], spec: ModelSpec) -> tuple[Tensor, ...]:
+    """As config.pbtxt states them: without the batch, where there is one."""
+    skipped = 1 if spec.max_batch_size else 0
+    return tuple(Tensor(port.name, DataType(port.datatype), port.shape[skipped:]) for port in ports)
 
 
-def _input(spec: ModelSpec) -> Tensor:
-    return Tensor(spec.input.name, DataType.FP32, spec.input.dims)
+def _single(spec: ModelSpec, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """Tensors of one image as config.pbtxt states them: with a first size of 1 where there is no batch."""
+    if spec.max_batch_size:
+        return tensors
+    return tuple(Tensor(tensor.name, tensor.dtype, (1, *tensor.dims)) for tensor in tensors)
+
+
+def _inputs(spec: ModelSpec) -> tuple[Tensor, ...]:
+    return _single(spec, *(Tensor(name, DataType.FP32, dims) for name, dims in spec.inputs))
 
 
 def _results(spec: ModelSpec) -> tuple[Tensor, ...]:
@@ -67,16 +83,15 @@ def _results(spec: ModelSpec) -> tuple[Tensor, ...]:
 def _write_shared(staging: Staging, plan: Plan, outputs: Sequence[Tensor]) -> None:
     spec, names = plan.spec, plan.names
     batch = spec.max_batch_size
-    pre = PythonStep(names.preprocess, batch, (_IMAGE,), (_input(spec), _GEOMETRY))
-    post = PythonStep(names.postprocess, batch, (*outputs, _GEOMETRY), _results(spec))
+    (geometry,) = _single(spec, _GEOMETRY)
+    pre = PythonStep(names.preprocess, batch, (_IMAGE,), (*_inputs(spec), geometry))
+    post = PythonStep(names.postprocess, batch, (*outputs, geometry), _results(spec))
     dumped = spec.model_dump(mode="json")
+    before = {"ops": dumped["preprocess"], "output": spec.input.name, "max_pixels": spec.max_pixels}
+    behind = {"ops": dumped["postprocess"], "inputs": [t.name for t in outputs], "batched": batch > 0}
     for step, code, settings in (
-        (
-            pre,
-            "preprocess_model.py",
-            {"ops": dumped["preprocess"], "output": spec.input.name, "max_pixels": spec.max_pixels},
-        ),
-        (post, "postprocess_model.py", {"ops": dumped["postprocess"], "inputs": [t.name for t in outputs]}),
+        (pre, "preprocess_model.py", {**before, "extra_inputs": spec.extra_inputs}),
+        (post, "postprocess_model.py", behind),
     ):
         version = _write_config(staging, step)
         shutil.copyfile(resources.runtime() / code, version / "model.py")
@@ -85,33 +100,49 @@ def _write_shared(staging: Staging, plan: Plan, outputs: Sequence[Tensor]) -> No
         (version / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
-def _write_variant(staging: Staging, spec: ModelSpec, variant: Variant, outputs: tuple[Tensor, ...]) -> None:
+def _write_variant(staging: Staging, spec: ModelSpec, variant: Variant, outputs: Sequence[Tensor]) -> None:
     names, backend = Names.of(spec.name, variant.target), backend_for(variant.target)
-    runtime = RuntimeStep(
-        names.runtime, backend.platform, spec.max_batch_size, (_input(spec),), outputs, variant.target.threads
-    )
+    own = own_inputs(spec, tuple(port.name for port in variant.signature.inputs))
+    inputs = tuple(Tensor(own[tensor.name], tensor.dtype, tensor.dims) for tensor in _inputs(spec))
+    made = _own_outputs(spec, variant, outputs)
+    batch = min(spec.max_batch_size, 1) if variant.signature.inputs[0].shape[0] == 1 else spec.max_batch_size
+    runtime = RuntimeStep(names.runtime, backend.serving(variant.target), batch, inputs, made)
     version = _write_config(staging, runtime)
-    shutil.copyfile(variant.artifact, version / backend.artifact)
+    for name in backend.files:
+        shutil.copyfile(variant.artifact / name, version / name)
     variant.manifest.write(version)
-    _write_config(staging, _ensemble(spec, variant, names, outputs))
+    about = (("qtriton", json.dumps({"task": spec.task, **_about(variant, names)}, sort_keys=True)),)
+    steps = _steps(spec, names, runtime, outputs)
+    _write_config(staging, Ensemble(names.ensemble, batch, (_IMAGE,), _results(spec), steps, about))
 
 
-def _ensemble(spec: ModelSpec, variant: Variant, names: Names, outputs: tuple[Tensor, ...]) -> Ensemble:
+def _own_outputs(spec: ModelSpec, variant: Variant, outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The outputs under the artifact's own names: a converter may rename them, but keeps their order."""
+    found = _tensors(variant.signature.outputs, spec)
+    if [(each.dtype, len(each.dims)) for each in found] != [(each.dtype, len(each.dims)) for each in outputs]:
+        backend = backend_for(variant.target).title
+        raise RepositoryError(
+            f"{spec.name}: {backend} gives {_listed(found)}, the FP32 ONNX model {_listed(outputs)}. "
+            "Leave this backend out with --backend."
+        )
+    return tuple(Tensor(own.name, own.dtype, meant.dims) for own, meant in zip(found, outputs, strict=True))
+
+
+def _listed(tensors: Sequence[Tensor]) -> str:
+    return ", ".join(f"{tensor.name} {tensor.dtype.value} {list(tensor.dims)}" for tensor in tensors)
+
+
+def _steps(spec: ModelSpec, names: Names, runtime: RuntimeStep, outputs: Sequence[Tensor]) -> tuple[EnsembleStep, ...]:
     # A result may have the name of a raw output, so raw tensors are set apart by the step they come from.
-    raw = tuple((tensor.name, f"raw_{tensor.name}") for tensor in outputs)
-    results = _results(spec)
-    model_input = ((spec.input.name, "model_input"),)
-    return Ensemble(
-        names.ensemble,
-        spec.max_batch_size,
-        (_IMAGE,),
-        results,
-        (
-            EnsembleStep(names.preprocess, _same(_IMAGE), (*model_input, *_same(_GEOMETRY))),
-            EnsembleStep(names.runtime, model_input, raw),
-            EnsembleStep(names.postprocess, (*raw, *_same(_GEOMETRY)), _same(*results)),
-        ),
-        (("qtriton", json.dumps({"task": spec.task, **_about(variant, names)}, sort_keys=True)),),
+    fed = tuple((name, "model_input" if name == spec.input.name else f"model_{name}") for name, _ in spec.inputs)
+    raw = [f"raw_{tensor.name}" for tensor in outputs]
+    own_fed = tuple((own.name, tensor) for own, (_, tensor) in zip(runtime.inputs, fed, strict=True))
+    own_raw = tuple((own.name, tensor) for own, tensor in zip(runtime.outputs, raw, strict=True))
+    read = tuple((tensor.name, name) for tensor, name in zip(outputs, raw, strict=True))
+    return (
+        EnsembleStep(names.preprocess, _same(_IMAGE), (*fed, *_same(_GEOMETRY))),
+        EnsembleStep(names.runtime, own_fed, own_raw),
+        EnsembleStep(names.postprocess, (*read, *_same(_GEOMETRY)), _same(*_results(spec))),
     )
 
 
@@ -126,7 +157,7 @@ def _about(variant: Variant, names: Names) -> dict[str, Any]:
     return {
         "model": manifest.model,
         "title": manifest.title,
-        "backend": manifest.backend.value,
+        "backend": manifest.backend,
         "precision": manifest.precision.value,
         "method": manifest.method.value if manifest.method else None,
         "metric": manifest.metric.name if manifest.metric else None,

@@ -8,7 +8,7 @@ from typing import Final
 
 from qtriton.manifest import Metric, read_manifest
 from qtriton.plan import Plan
-from qtriton.target import Names, Precision
+from qtriton.target import Names, Target
 from qtriton.workspace import sha256_file
 
 FILE: Final = "build.json"
@@ -46,7 +46,7 @@ def read_record(repository: Path, ensemble: str) -> tuple[Record, dict[str, str]
         return None
 
 
-def is_published(plan: Plan, records: Sequence[Record]) -> tuple[tuple[Precision, Metric | None], ...] | None:
+def is_published(plan: Plan, records: Sequence[Record]) -> tuple[tuple[Target, Metric | None], ...] | None:
     """The metrics of what stands in the repository, if it is what this build would make and is untouched."""
     repository, metrics = plan.request.repository, []
     for target, record in zip(plan.variants, records, strict=True):
@@ -57,7 +57,7 @@ def is_published(plan: Plan, records: Sequence[Record]) -> tuple[tuple[Precision
         manifest = read_manifest(repository / names.runtime / "1")
         if manifest is None:
             return None
-        metrics.append((target.precision, manifest.metric))
+        metrics.append((target, manifest.metric))
     return tuple(metrics)
 
 

@@ -111,15 +111,24 @@ def _manifest(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
         beside = path.parent / manifest.FILE
         if not beside.exists() or not path.is_file():
             continue
-        place = f"{where.split('/')[0]}/{manifest.FILE}"
+        version = where.split("/")[0]
         try:
-            stated = json.loads(beside.read_text(encoding="utf-8"))["artifact"]["sha256"]
-            actual = sha256_file(path)
+            stated = json.loads(beside.read_text(encoding="utf-8"))
+            files = {path.name: stated["artifact"]["sha256"]}
+            files |= {str(part["name"]): part["sha256"] for part in stated.get("parts", ())}
         except (OSError, ValueError, KeyError, TypeError) as error:
+            place = f"{version}/{manifest.FILE}"
             yield place, f"does not tell the sha256 of the model file ({error!r}). Publish the model again."
             continue
-        if stated != actual:
-            yield where, f"does not have the sha256 that {manifest.FILE} states. Publish the model again."
+        for name, sha256 in files.items():
+            yield from _content(path.parent / name, f"{version}/{name}", sha256)
+
+
+def _content(path: Path, where: str, sha256: object) -> Iterator[Finding]:
+    if not path.is_file():
+        yield where, f"is missing, and {manifest.FILE} names it. Publish the model again."
+    elif sha256_file(path) != sha256:
+        yield where, f"does not have the sha256 that {manifest.FILE} states. Publish the model again."
 
 
 FILE_CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterator[Finding]], ...]] = (

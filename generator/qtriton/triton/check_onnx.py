@@ -12,17 +12,20 @@ _TYPES: Final = {
     9: "BOOL", 10: "FP16", 11: "FP64", 12: "UINT32", 13: "UINT64", 16: "BF16",
 }  # fmt: skip
 
+#: The backends that load ONNX files, and whether they serve a batch that the file fixes.
+_READERS: Final = {"onnxruntime": False, "openvino": True}
+
 
 def onnx_problems(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
-    """What differs between config.pbtxt and the model file that ONNX Runtime would load."""
-    if model.kind != "onnxruntime":
-        return
-    for where, path in model.files():
+    """What differs between config.pbtxt and an ONNX file that its backend would load."""
+    for where, path in model.files() if model.kind in _READERS else ():
+        if path.suffix != ".onnx":
+            continue
         graph = _graph(path)
         if isinstance(graph, str):
             yield where, f"is no ONNX model ({graph}). Publish the model again."
         else:
-            yield from ((where, reason) for reason in _signature(model, graph))
+            yield from ((where, reason) for reason in _signature(model, graph, _READERS[model.kind]))
 
 
 def _graph(path: Path) -> Any:
@@ -40,7 +43,7 @@ def _graph(path: Path) -> Any:
     return loaded.graph
 
 
-def _signature(model: Model, graph: Any) -> Iterator[str]:
+def _signature(model: Model, graph: Any, fixed: bool) -> Iterator[str]:
     constants = {tensor.name for tensor in graph.initializer}
     inputs = {value.name: value for value in graph.input if value.name not in constants}
     outputs = {value.name: value for value in graph.output}
@@ -54,13 +57,14 @@ def _signature(model: Model, graph: Any) -> Iterator[str]:
             yield f"needs the input {name!r}, which config.pbtxt does not list. Add it."
         for tensor in configured:
             if tensor.name in known:
-                yield from _tensor(f"{kind} {tensor.name!r}", tensor, known[tensor.name], model.config.max_batch_size)
+                batch = model.config.max_batch_size
+                yield from _tensor(f"{kind} {tensor.name!r}", tensor, known[tensor.name], batch, fixed)
             elif kind == "output" or tensor.name not in constants:
                 has = ", ".join(known) or "none"
                 yield f"has no {kind} {tensor.name!r} (it has {has}). Correct config.pbtxt."
 
 
-def _tensor(label: str, tensor: Any, value: Any, max_batch_size: int) -> Iterator[str]:
+def _tensor(label: str, tensor: Any, value: Any, max_batch_size: int, fixed: bool) -> Iterator[str]:
     has = _TYPES.get(value.type.tensor_type.elem_type, "")
     stated = dtype_name(tensor.data_type).removeprefix("TYPE_")
     if has != stated:
@@ -68,7 +72,7 @@ def _tensor(label: str, tensor: Any, value: Any, max_batch_size: int) -> Iterato
     if not value.type.tensor_type.HasField("shape"):
         return
     shape = [size.dim_value if size.HasField("dim_value") else -1 for size in value.type.tensor_type.shape.dim]
-    if max_batch_size > 0 and shape[:1] != [-1]:
+    if max_batch_size > 0 and shape[:1] not in ([-1], [max_batch_size] * fixed):
         yield f"{label} has shape {dims_text(shape)}, batches need a free first size. Export it with a free batch."
         return
     wanted = shape[1:] if max_batch_size > 0 else shape

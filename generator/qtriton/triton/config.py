@@ -1,8 +1,13 @@
 """The parts of Triton's model configuration that qtriton renders, as typed values."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from qtriton.backends import Serving
 
 
 class DataType(str, Enum):
@@ -11,6 +16,7 @@ class DataType(str, Enum):
     FP32 = "FP32"
     UINT8 = "UINT8"
     INT32 = "INT32"
+    INT64 = "INT64"
     STRING = "STRING"
 
 
@@ -39,11 +45,10 @@ class RuntimeStep:
     """The step that runs the model."""
 
     name: str
-    platform: str
+    serving: Serving
     max_batch_size: int
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    threads: int
     #: How long a request waits for others to share its batch; 0 takes what is in the queue and waits for none.
     max_queue_delay_us: int = 0
     template: Literal["runtime.pbtxt.j2"] = "runtime.pbtxt.j2"

@@ -4,7 +4,7 @@ from typing import Any
 
 from qtriton import resources
 from qtriton.errors import RepositoryError
-from qtriton.triton.config import Config, Ensemble, Tensor
+from qtriton.triton.config import Config, PythonStep, RuntimeStep, Tensor
 
 
 def quoted(text: str) -> str:
@@ -38,16 +38,20 @@ def render_config(config: Config) -> str:
 
 
 def _reads_as(message: Any, config: Config) -> bool:
-    """Whether a parsed message says what was meant: name, tensors, and what an ensemble joins and tells."""
+    """Whether a parsed message says what was meant: name, tensors, and what is told of a runtime or an ensemble."""
     read = (message.name, message.max_batch_size, _tensors(message.input), _tensors(message.output))
     meant = (config.name, config.max_batch_size, *map(_meant, (config.inputs, config.outputs)))
-    if read != meant or not isinstance(config, Ensemble):
+    texts = {key: value.string_value for key, value in message.parameters.items()}
+    if isinstance(config, RuntimeStep):
+        told = (message.platform, message.backend, message.default_model_filename)
+        serving = config.serving
+        wanted = (serving.platform, serving.backend, serving.file)
+        return read == meant and told == wanted and texts == dict(serving.parameters)
+    if isinstance(config, PythonStep):
         return read == meant
     steps = [(s.model_name, dict(s.input_map), dict(s.output_map)) for s in message.ensemble_scheduling.step]
-    texts = {key: value.string_value for key, value in message.parameters.items()}
-    return texts == dict(config.parameters) and steps == [
-        (s.model, dict(s.inputs), dict(s.outputs)) for s in config.steps
-    ]
+    joined = [(s.model, dict(s.inputs), dict(s.outputs)) for s in config.steps]
+    return read == meant and texts == dict(config.parameters) and steps == joined
 
 
 def _tensors(fields: Any) -> list[tuple[str, str, tuple[int, ...]]]:

@@ -8,10 +8,12 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
+from qtriton.backends import BACKENDS
 from qtriton.triton.server.wheel import Wheel, version
 
 _PACKAGES = ("site-packages", "dist-packages")
-BACKENDS = Path(__file__).parent / "backends"
+#: Around an engine of qtriton.backends this is a python-based backend.
+MODEL = Path(__file__).parent / "python_backend" / "model.py"
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Layout:
 def prepare(root: Path, wheel: Wheel) -> Layout:
     layout = Layout(root)
     layout.cwd.mkdir(parents=True)
-    shutil.copytree(BACKENDS, layout.backends, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in BACKENDS:
+        write_backend(name, layout.backends / name)
     python = layout.backends / "python"
     # Copies: Triton refuses a backend library that is a link out of the backend's folder.
     shutil.copytree(wheel.python_backend, python, ignore=shutil.ignore_patterns("__pycache__"))
@@ -45,6 +48,13 @@ def prepare(root: Path, wheel: Wheel) -> Layout:
     (python / wheel.stub.name).chmod(0o755)
     _environment(layout)
     return layout
+
+
+def write_backend(name: str, folder: Path) -> None:
+    """Write the python-based backend of a runtime: a folder that any Triton with a python backend takes."""
+    folder.mkdir(parents=True)
+    shutil.copyfile(MODEL, folder / "model.py")
+    shutil.copyfile(BACKENDS[name].engine, folder / "engine.py")
 
 
 def _environment(layout: Layout) -> None:

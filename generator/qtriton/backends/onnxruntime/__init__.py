@@ -1,0 +1,42 @@
+"""ONNX Runtime on a CPU: Triton's own onnxruntime backend in docker, ours in the embedded server."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from qtriton.target import Precision, Target
+
+if TYPE_CHECKING:
+    from qtriton.backends import Origin, Serving
+
+ENGINE: Final = Path(__file__).with_name("engine.py")
+
+
+@dataclass(frozen=True)
+class OnnxRuntime:
+    """FP32 is the model as it came; INT8 is the same graph with Q/DQ where ONNX Runtime fuses it."""
+
+    title: str = "ONNX Runtime"
+    precisions: frozenset[Precision] = frozenset({Precision.FP32, Precision.INT8})
+    files: tuple[str, ...] = ("model.onnx",)
+    engine: Path = ENGINE
+
+    def serving(self, target: Target) -> Serving:
+        """Triton's platform onnxruntime_onnx, with the threads of one instance."""
+        from qtriton.backends import Serving
+
+        threads = (("intra_op_thread_count", str(target.threads)), ("inter_op_thread_count", "1"))
+        return Serving(platform="onnxruntime_onnx", parameters=threads)
+
+    def emit(self, origin: Origin, target: Target, out: Path) -> None:
+        """Write model.onnx."""
+        if target.precision is Precision.FP32:
+            shutil.copyfile(origin.onnx(), out / self.files[0])
+            return
+        from qtriton.compress.scales import Scales
+        from qtriton.quantize.qdq import emit
+
+        emit(origin.onnx(), Scales.load(origin.scales()), target, out / self.files[0])

@@ -1,0 +1,178 @@
+"""Runs an artifact in the runtime that serves it, in a process of its own: what crashes there ends nothing else."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy.typing as npt
+
+from qtriton.errors import ModelError
+
+if TYPE_CHECKING:
+    from qtriton.backends import Backend
+    from qtriton.target import Target
+
+Array: TypeAlias = npt.NDArray[Any]
+_SIGNATURE = "signature.json"
+_GRACE_S = 5.0
+#: Arrays by the names of the artifact's tensors.
+Feed: TypeAlias = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of an artifact: Triton's datatype, the shape with the batch, -1 where a size is free."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The tensors of an artifact, in its order."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    def save(self, folder: Path) -> None:
+        """Write signature.json beside the artifact."""
+        (folder / _SIGNATURE).write_text(json.dumps(asdict(self)))
+
+    @classmethod
+    def load(cls, folder: Path) -> Signature:
+        """Read what `save` wrote."""
+        raw = json.loads((folder / _SIGNATURE).read_text())
+        return cls(*(tuple(_port(each) for each in raw[side]) for side in ("inputs", "outputs")))
+
+
+def _port(raw: dict[str, Any]) -> Port:
+    return Port(raw["name"], raw["datatype"], tuple(raw["shape"]))
+
+
+class RuntimeRefusal(ModelError):
+    """A runtime cannot load or run an artifact."""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """An artifact that is loaded; only `running` makes one."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    _pipe: Connection
+    _what: str
+
+    def __call__(self, feed: Feed) -> dict[str, Array]:
+        """One batch.
+
+        Raises:
+            RuntimeRefusal: the runtime cannot run it, or has crashed.
+        """
+        results, _ = self._run(feed, 1)
+        return results
+
+    def time(self, feed: Feed, repeats: int) -> tuple[int, ...]:
+        """What each of so many runs in a row took, in ns, as it is measured in the process that runs them.
+
+        Raises:
+            RuntimeRefusal: the runtime cannot run it, or has crashed.
+        """
+        _, times = self._run(feed, repeats)
+        return times
+
+    def _run(self, feed: Feed, repeats: int) -> tuple[dict[str, Array], tuple[int, ...]]:
+        self._pipe.send((dict(feed), repeats))
+        results: tuple[dict[str, Array], tuple[int, ...]] = _answer(self._pipe, self._what)
+        return results
+
+
+@contextmanager
+def running(backend: Backend, target: Target, folder: Path) -> Iterator[Runner]:
+    """Load the artifact in a folder as the server would; the process ends with the block.
+
+    Raises:
+        RuntimeRefusal: the runtime refuses the artifact; the message has its own words.
+    """
+    parameters = {key: {"string_value": text} for key, text in backend.serving(target).parameters}
+    artifact = folder / backend.files[0]
+    ours, theirs = multiprocessing.get_context("spawn").Pipe()
+    process = multiprocessing.get_context("spawn").Process(
+        target=_serve, args=(theirs, str(backend.engine), str(artifact), {"parameters": parameters}), daemon=True
+    )
+    process.start()
+    theirs.close()
+    what = f"{backend.title} cannot run the {target.precision.value} model {artifact}"
+    try:
+        inputs, outputs = _answer(ours, what)
+        yield Runner(tuple(Port(*port) for port in inputs), tuple(Port(*port) for port in outputs), ours, what)
+    finally:
+        ours.close()
+        process.join(_GRACE_S)
+        process.kill()
+        process.join()
+
+
+def _answer(pipe: Connection, what: str) -> Any:
+    try:
+        kind, value = pipe.recv()
+    except EOFError:
+        raise RuntimeRefusal(f"{what}: it crashed. Choose another --backend, or --precision fp32.") from None
+    if kind == "error":
+        raise RuntimeRefusal(f"{what}: {value}. Choose another --backend, or --precision fp32.")
+    return value
+
+
+def _serve(pipe: Connection, engine: str, artifact: str, config: dict[str, Any]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent too, which ends this process
+    if not os.environ.get("QTRITON_DEBUG"):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(nothing, stream)  # Paddle tells of each of its passes
+    try:
+        spec = importlib.util.spec_from_file_location("engine", engine)
+        assert spec and spec.loader
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        loaded = module.Engine(artifact, config)
+        ports = [[(name, kind, tuple(shape)) for name, kind, shape in side] for side in (loaded.inputs, loaded.outputs)]
+        pipe.send(("ready", ports))
+    except Exception as error:  # whatever the runtime raises
+        pipe.send(("error", headline(error)))
+        return
+    while True:
+        try:
+            feed, repeats = pipe.recv()
+        except EOFError:
+            os._exit(0)  # without the runtime's destructors, which have crashed finished runs
+        try:
+            pipe.send(("done", _timed(loaded, feed, repeats)))
+        except Exception as error:
+            pipe.send(("error", headline(error)))
+
+
+def _timed(engine: Any, feed: Feed, repeats: int) -> tuple[dict[str, Array], tuple[int, ...]]:
+    times, results = [], {}
+    for _ in range(repeats):
+        started = time.perf_counter_ns()
+        results = engine.run(feed)
+        times.append(time.perf_counter_ns() - started)
+    return results, tuple(times)
+
+
+def headline(error: Exception) -> str:
+    """One line of what may be pages of C++ traces."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" -")]
+    telling = [line for line in lines if "Error:" in line] or lines[:1]
+    return (telling[0] if telling else type(error).__name__).rstrip(".")

@@ -1,0 +1,19 @@
+"""An ONNX model with its batch fixed to one image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def one_image(source: Path, out: Path) -> None:
+    """Write `source` with the first size of every input and output set to 1, where it was free."""
+    import onnx
+
+    model = onnx.load(str(source))
+    constants = {tensor.name for tensor in model.graph.initializer}
+    for value in (*model.graph.input, *model.graph.output):
+        shape = value.type.tensor_type.shape
+        if value.name not in constants and shape.dim and not shape.dim[0].dim_value:
+            shape.dim[0].dim_value = 1
+    del model.graph.value_info[:]
+    out.write_bytes(model.SerializeToString(deterministic=True))
