@@ -30,6 +30,7 @@ class Toy:
 
     title = "Toy"
     files = (DEFAULT_FILE,)
+    packages = ()
     engine = Path(__file__)
 
     @property

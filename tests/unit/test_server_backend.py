@@ -1,6 +1,7 @@
 """The python-based backend around an engine, with stand-ins for Triton's module and the engine."""
 
 import importlib.util
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,7 +161,9 @@ def test_an_engine_has_what_the_backend_asks_for(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_a_backend_is_one_folder_of_two_files(name: str, tmp_path: Path) -> None:
+def test_a_backend_is_one_folder(name: str, tmp_path: Path) -> None:
     write_backend(name, tmp_path / name)
 
-    assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["engine.py", "model.py"]
+    assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["engine.py", "model.py", "requirements.txt"]
+    lines = (tmp_path / name / "requirements.txt").read_text().splitlines()
+    assert {"numpy", *BACKENDS[name].packages} == {re.split("[<=>]", line)[0] for line in lines}

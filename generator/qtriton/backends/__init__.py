@@ -62,6 +62,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def packages(self) -> tuple[str, ...]:
+        """What pip must install beside Triton's Python for the engine, NumPy apart."""
+        ...
+
+    @property
     def engine(self) -> Path:
         """The module with the class Engine, which runs an artifact in Triton's python-based backend and in a build.
 

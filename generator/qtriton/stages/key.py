@@ -50,7 +50,7 @@ def build_key(target: Target, method: Method, spec_hash: str, folders: Folders) 
     how: list[object] = []
     if target.precision is not Precision.FP32 and folders.calibration is not None:
         how = [method.value, target.vnni, images_sha256(folders.calibration), code("compress"), code("quantize")]
-    labels = sha256_file(folders.labels) if folders.labels and folders.labels.is_file() else None
+    labels = folders.labels and (sha256_file if folders.labels.is_file() else images_sha256)(folders.labels)
     common = [code(name) for name in ("backends", "metrics", "stages", "triton")]
     templates = [sha256_file(path) for path in sorted(resources.templates().glob("*.j2"))]
     what = [target.backend, target.precision, target.threads]

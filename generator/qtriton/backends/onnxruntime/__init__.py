@@ -22,6 +22,7 @@ class OnnxRuntime:
     title: str = "ONNX Runtime"
     precisions: frozenset[Precision] = frozenset({Precision.FP32, Precision.INT8})
     files: tuple[str, ...] = ("model.onnx",)
+    packages: tuple[str, ...] = ("onnxruntime",)
     engine: Path = ENGINE
 
     def serving(self, target: Target) -> Serving:

@@ -27,6 +27,7 @@ class OpenVino:
     title: str = "OpenVINO"
     precisions: frozenset[Precision] = frozenset({Precision.FP32, Precision.INT8})
     files: tuple[str, ...] = ("model.onnx",)
+    packages: tuple[str, ...] = ("openvino",)
     engine: Path = ENGINE
 
     def serving(self, target: Target) -> Serving:

@@ -23,6 +23,7 @@ class Paddle:
     precisions: frozenset[Precision] = frozenset({Precision.FP32, Precision.INT8})
     #: The names that Triton's own paddle backend had.
     files: tuple[str, ...] = ("model.pdmodel", "model.pdiparams")
+    packages: tuple[str, ...] = ("paddlepaddle", "scipy", "scikit-learn", "setuptools")
     engine: Path = ENGINE
 
     def serving(self, target: Target) -> Serving:

@@ -1,11 +1,13 @@
 """Prepares the folder that one running server works from; site-packages is never written to."""
 
 import os
+import re
 import shutil
 import site
 import sys
 import sysconfig
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from qtriton.backends import BACKENDS
@@ -52,9 +54,16 @@ def prepare(root: Path, wheel: Wheel) -> Layout:
 
 def write_backend(name: str, folder: Path) -> None:
     """Write the python-based backend of a runtime: a folder that any Triton with a python backend takes."""
+    backend = BACKENDS[name]
     folder.mkdir(parents=True)
     shutil.copyfile(MODEL, folder / "model.py")
-    shutil.copyfile(BACKENDS[name].engine, folder / "engine.py")
+    shutil.copyfile(backend.engine, folder / "engine.py")
+    lines = [line for line in metadata.requires("qtriton") or () if _name_of(line) in ("numpy", *backend.packages)]
+    (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _name_of(requirement: str) -> str:
+    return re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
 
 
 def _environment(layout: Layout) -> None:
