@@ -167,3 +167,16 @@ def test_a_backend_is_one_folder(name: str, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["engine.py", "model.py", "requirements.txt"]
     lines = (tmp_path / name / "requirements.txt").read_text().splitlines()
     assert {"numpy", *BACKENDS[name].packages} == {re.split("[<=>]", line)[0] for line in lines}
+
+
+def test_openvino_is_kept_from_telling_its_maker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its import would report itself over the network, unless the package that does so cannot be imported."""
+    for name in [name for name in sys.modules if name.split(".")[0] in ("openvino", "openvino_telemetry")]:
+        monkeypatch.delitem(sys.modules, name)
+    engine = module_at(BACKENDS["openvino"].engine)
+
+    with pytest.raises(Exception, match="nowhere"):
+        engine.Engine("/nowhere.onnx", {})
+
+    assert "openvino.tools.ovc" in sys.modules
+    assert sys.modules["openvino_telemetry"] is None

@@ -1,5 +1,6 @@
 """Runs a model in OpenVINO; copied into Triton's python-based backend, so it must not import qtriton."""
 
+import sys
 from typing import Any
 
 import numpy.typing as npt
@@ -36,6 +37,9 @@ class Engine:
 
     def __init__(self, path: str, config: dict[str, Any]) -> None:
         """Take the parameters of Triton's own openvino backend, and INFERENCE_PRECISION_HINT."""
+        # OpenVINO tells its maker over the network that it was imported; where this package cannot be imported, it
+        # uses a stub of its own.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         import openvino
 
         parameters = {key: entry["string_value"] for key, entry in config.get("parameters", {}).items()}
