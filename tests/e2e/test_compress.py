@@ -1,6 +1,7 @@
 """The real compression worker, from ONNX and from Paddle, down to an INT8 model that ONNX Runtime runs."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +16,10 @@ import psutil
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from qtriton.compress.act import compress, export_fp32
-from qtriton.compress.scales import Algorithm, PtqOptions
+from qtriton.backends import BACKENDS
+from qtriton.backends.running import running
+from qtriton.compress.act import compress, export_fp32, import_onnx
+from qtriton.compress.scales import QUANTIZED, Algorithm, PtqOptions
 from qtriton.errors import CompressionError, InputError
 from qtriton.quantize.qdq import emit
 from qtriton.target import Precision, Target
@@ -65,6 +68,50 @@ def onnx_net(path: Path) -> Path:
     return path
 
 
+def shortcut_net(path: Path) -> Path:
+    """What Paddle 2.6.2 gets wrong if it is taken over as it comes.
+
+    The shortcut of a CIFAR ResNet, as torch exports it: a slice to the "end", channels that are padded; and a layer
+    with transposed weights.
+    """
+    rng = np.random.default_rng(0)
+    last = np.iinfo(np.int64).max
+    held = {
+        **{f"w{i}": rng.normal(size=s).astype(np.float32) / 5 for i, s in enumerate([(8, 3, 3, 3), (16, 8, 3, 3)])},
+        "fc": rng.normal(size=(10, 16)).astype(np.float32),
+        "bias": rng.normal(size=10).astype(np.float32),
+        "starts": np.array([0, 0]), "ends": np.array([last, last]), "axes": np.array([2, 3]), "steps": np.array([2, 2]),
+        "pads": np.array([0, 4, 0, 0, 0, 4, 0, 0]),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["c0"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c0"], ["r0"]),
+        helper.make_node("Conv", ["r0", "w1"], ["c1"], pads=[1, 1, 1, 1], strides=[2, 2]),
+        helper.make_node("Slice", ["r0", "starts", "ends", "axes", "steps"], ["half"]),
+        helper.make_node("Pad", ["half", "pads"], ["short"]),
+        helper.make_node("Add", ["c1", "short"], ["sum"]),
+        helper.make_node("Relu", ["sum"], ["r1"]),
+        helper.make_node("GlobalAveragePool", ["r1"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "fc", "bias"], ["y"], transB=1),
+    ]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3, 16, 16])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 10])
+    tensors = [numpy_helper.from_array(array, name) for name, array in held.items()]
+    graph = helper.make_graph(nodes, "shortcut", [x], [y], tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
+    return path
+
+
+def in_paddle(folder: Path, precision: Precision, batch: Floats) -> Floats:
+    """What Paddle Inference makes of each image of a batch."""
+    for part in BACKENDS["paddle"].files:
+        shutil.copyfile(folder / f"inference{Path(part).suffix}", folder / part)
+    with running(BACKENDS["paddle"], Target("paddle", precision), folder) as engine:
+        own = engine.inputs[0].name
+        return np.concatenate([next(iter(engine({own: image[np.newaxis]}).values())) for image in batch])
+
+
 def images(path: Path, side: int, count: int = 6) -> Path:
     np.save(path, np.random.default_rng(2).normal(size=(count, 3, side, side)).astype(np.float32))
     return path
@@ -103,6 +150,20 @@ def test_onnx_to_int8(tmp_path: Path) -> None:
     report = emit(fp32, scales, TARGET, tmp_path / "int8.onnx")
     assert report.integer_layers == 1, "the first reads the image, the last feeds the output"
     assert 0 < relative_error(tmp_path / "int8.onnx", fp32, batch[:2]) < 0.03
+
+
+def test_a_shortcut_in_paddle(tmp_path: Path) -> None:
+    fp32, calibration = shortcut_net(tmp_path / "fp32.onnx"), images(tmp_path / "images.npy", 16, count=16)
+    batch = np.load(calibration)
+    want = run(fp32, batch)
+
+    import_onnx(fp32, (1, 3, 16, 16), tmp_path / "paddle")
+    found = in_paddle(tmp_path / "paddle", Precision.FP32, batch)
+    assert np.abs(found - want).max() <= 1e-4 * np.abs(want).max()
+
+    compress(tmp_path / "paddle", calibration=calibration, work=tmp_path / "work")
+    found = in_paddle(tmp_path / "work" / QUANTIZED, Precision.INT8, batch)
+    assert 0 < np.linalg.norm(found - want) / np.linalg.norm(want) < 0.05
 
 
 def test_paddle_with_batch_normalisation_to_int8(tmp_path: Path) -> None:

@@ -50,7 +50,56 @@ def _fixed_shape(model: ModelProto, shape: tuple[int, ...]) -> ModelProto:
             _sizes_to_scales(inferred, node)
         if node.op_type == "Slice":
             _bounded_ends(inferred, node)
+        if node.op_type == "Pad":
+            _channels_beside(inferred, node)
+        if node.op_type == "Gemm":
+            _columns_first(inferred, node)
     return inferred
+
+
+def _columns_first(model: ModelProto, node: NodeProto) -> None:
+    """Transposed weights are written the other way round: Paddle 2.6.2 quantizes a trans_y along the wrong axis."""
+    import numpy as np
+    from onnx import numpy_helper
+
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}.get(node.input[1])
+    transposed = next((each for each in node.attribute if each.name == "transB" and each.i), None)
+    if weights is None or transposed is None:
+        return
+    name = f"{node.input[1]}_columns"
+    flipped = np.ascontiguousarray(numpy_helper.to_array(weights).T)
+    model.graph.initializer.append(numpy_helper.from_array(flipped, name))
+    node.input[1] = name
+    node.attribute.remove(transposed)
+
+
+def _channels_beside(model: ModelProto, node: NodeProto) -> None:
+    """Padding of channels with a constant becomes a Concat: under oneDNN Paddle's `pad` corrupts memory."""
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    constants, sizes = _constants(model), _dims(model, node.input[0])
+    mode = next((each.s for each in node.attribute if each.name == "mode"), b"constant")
+    pads = constants.get(node.input[1]) if len(node.input) > 1 else None
+    if pads is None or mode != b"constant" or len(pads) != 8 or pads.min() < 0 or np.delete(pads, [1, 5]).any():
+        return
+    value = constants[node.input[2]] if len(node.input) > 2 and node.input[2] else np.zeros(1, np.float32)
+    added = {f"{node.output[0]}_{side}": int(count) for side, count in (("before", pads[1]), ("behind", pads[5]))}
+    for name in filter(added.get, added):
+        filled = np.full((sizes[0], added[name], *sizes[2:]), value.reshape(-1)[0], value.dtype)
+        model.graph.initializer.append(numpy_helper.from_array(filled, name))
+    before, behind = ([name] if added[name] else [] for name in added)
+    parts = [*before, node.input[0], *behind]
+    node.CopyFrom(helper.make_node("Concat", parts, list(node.output), name=node.name, axis=1))
+
+
+def _constants(model: ModelProto) -> dict[str, Any]:
+    """The arrays of initializers and of Constant nodes by name."""
+    from onnx import numpy_helper
+
+    nodes = [(node.output[0], each.t) for node in model.graph.node for each in node.attribute if each.name == "value"]
+    tensors = [*((tensor.name, tensor) for tensor in model.graph.initializer), *nodes]
+    return {name: numpy_helper.to_array(tensor) for name, tensor in tensors}
 
 
 def _bounded_ends(model: ModelProto, node: NodeProto) -> None:

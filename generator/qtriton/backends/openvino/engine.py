@@ -47,10 +47,11 @@ class Engine:
         if parameters.get("HINT_BF16", "").upper() == "YES":
             settings["INFERENCE_PRECISION_HINT"] = "bf16"
         core = openvino.Core()
-        compiled = core.compile_model(core.read_model(path), "CPU", settings)
-        self._request = compiled.create_infer_request()
-        self.inputs = [_port(node) for node in compiled.inputs]
-        self.outputs = [_port(node) for node in compiled.outputs]
+        model = core.read_model(path)
+        self._request = core.compile_model(model, "CPU", settings).create_infer_request()
+        # Not those of the compiled model: where it drops an operation, an output also has the name of what went in.
+        self.inputs = [_port(node) for node in model.inputs]
+        self.outputs = [_port(node) for node in model.outputs]
 
     def run(self, feed: dict[str, Array]) -> dict[str, Array]:
         """One batch; the results are copies."""

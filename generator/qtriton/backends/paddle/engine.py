@@ -43,6 +43,7 @@ class Engine:
         settings.disable_glog_info()
         settings.enable_memory_optim()
         settings.enable_mkldnn()
+        settings.delete_pass("seqpool_cvm_concat_fuse_pass")  # it crashes at a Concat with a constant
         if parameters.get("int8") == "true":
             settings.enable_mkldnn_int8(set(INTEGER_OPS))
         settings.set_cpu_math_library_num_threads(int(parameters.get("cpu_threads", "1")))
