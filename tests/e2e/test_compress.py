@@ -19,9 +19,12 @@ from onnx import TensorProto, helper, numpy_helper
 from qtriton.backends import BACKENDS
 from qtriton.backends.running import running
 from qtriton.compress.act import compress, export_fp32, import_onnx
+from qtriton.compress.importing import random_image
 from qtriton.compress.scales import QUANTIZED, Algorithm, PtqOptions
-from qtriton.errors import CompressionError, InputError
+from qtriton.errors import CompressionError, InputError, ModelError
 from qtriton.quantize.qdq import emit
+from qtriton.spec import parse_spec
+from qtriton.stages.fp32 import check_conversion
 from qtriton.target import Precision, Target
 
 Floats = npt.NDArray[np.float32]
@@ -68,37 +71,41 @@ def onnx_net(path: Path) -> Path:
     return path
 
 
-def shortcut_net(path: Path) -> Path:
-    """What Paddle 2.6.2 gets wrong if it is taken over as it comes.
+def awkward_net(path: Path) -> Path:
+    """What x2paddle and Paddle 2.6.2 get wrong if it is taken over as it comes.
 
-    The shortcut of a CIFAR ResNet, as torch exports it: a slice to the "end", channels that are padded; and a layer
-    with transposed weights.
+    The shortcut of a CIFAR ResNet as torch exports it (a slice to the "end", padded channels), a hard swish in parts,
+    half pixels, transposed weights, and names that differ in a dot only.
     """
     rng = np.random.default_rng(0)
     last = np.iinfo(np.int64).max
+    weights = {"a.0": (8, 3, 3, 3), "a_0": (16, 8, 3, 3), "fc": (10, 16 * 64), "bias": (10,)}
     held = {
-        **{f"w{i}": rng.normal(size=s).astype(np.float32) / 5 for i, s in enumerate([(8, 3, 3, 3), (16, 8, 3, 3)])},
-        "fc": rng.normal(size=(10, 16)).astype(np.float32),
-        "bias": rng.normal(size=10).astype(np.float32),
+        **{name: rng.normal(size=shape).astype(np.float32) / 5 for name, shape in weights.items()},
         "starts": np.array([0, 0]), "ends": np.array([last, last]), "axes": np.array([2, 3]), "steps": np.array([2, 2]),
-        "pads": np.array([0, 4, 0, 0, 0, 4, 0, 0]),
+        "pads": np.array([0, 4, 0, 0, 0, 4, 0, 0]), "none": np.array([], np.float32),
+        "three": np.array([3], np.float32), "zero": np.float32(0), "six": np.float32(6),
+        "half": np.array([1, 1, 2, 2], np.float32),
     }  # fmt: skip
     nodes = [
-        helper.make_node("Conv", ["x", "w0"], ["c0"], pads=[1, 1, 1, 1]),
-        helper.make_node("Relu", ["c0"], ["r0"]),
-        helper.make_node("Conv", ["r0", "w1"], ["c1"], pads=[1, 1, 1, 1], strides=[2, 2]),
-        helper.make_node("Slice", ["r0", "starts", "ends", "axes", "steps"], ["half"]),
-        helper.make_node("Pad", ["half", "pads"], ["short"]),
+        helper.make_node("Conv", ["x", "a.0"], ["c.0"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c.0"], ["c_0"]),
+        helper.make_node("Conv", ["c_0", "a_0"], ["c1"], pads=[1, 1, 1, 1], strides=[2, 2]),
+        helper.make_node("Slice", ["c_0", "starts", "ends", "axes", "steps"], ["sliced"]),
+        helper.make_node("Pad", ["sliced", "pads"], ["short"]),
         helper.make_node("Add", ["c1", "short"], ["sum"]),
-        helper.make_node("Relu", ["sum"], ["r1"]),
-        helper.make_node("GlobalAveragePool", ["r1"], ["pooled"]),
-        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("Add", ["sum", "three"], ["up"]),
+        helper.make_node("Clip", ["up", "zero", "six"], ["clipped"]),
+        helper.make_node("Mul", ["sum", "clipped"], ["swish"]),
+        helper.make_node("Resize", ["swish", "none", "half"], ["large"], mode="linear"),
+        helper.make_node("MaxPool", ["large"], ["small"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Flatten", ["small"], ["flat"]),
         helper.make_node("Gemm", ["flat", "fc", "bias"], ["y"], transB=1),
     ]
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3, 16, 16])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 10])
-    tensors = [numpy_helper.from_array(array, name) for name, array in held.items()]
-    graph = helper.make_graph(nodes, "shortcut", [x], [y], tensors)
+    tensors = [numpy_helper.from_array(np.asarray(array), name) for name, array in held.items()]
+    graph = helper.make_graph(nodes, "awkward", [x], [y], tensors)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
     return path
 
@@ -152,18 +159,37 @@ def test_onnx_to_int8(tmp_path: Path) -> None:
     assert 0 < relative_error(tmp_path / "int8.onnx", fp32, batch[:2]) < 0.03
 
 
-def test_a_shortcut_in_paddle(tmp_path: Path) -> None:
-    fp32, calibration = shortcut_net(tmp_path / "fp32.onnx"), images(tmp_path / "images.npy", 16, count=16)
+def test_a_conversion_keeps_the_meaning_in_float_and_int8(tmp_path: Path) -> None:
+    fp32, calibration = awkward_net(tmp_path / "fp32.onnx"), images(tmp_path / "images.npy", 16, count=16)
     batch = np.load(calibration)
     want = run(fp32, batch)
 
-    import_onnx(fp32, (1, 3, 16, 16), tmp_path / "paddle")
+    made = import_onnx(fp32, (1, 3, 16, 16), tmp_path / "paddle")
+    np.testing.assert_allclose(made[0], run(fp32, random_image((1, 3, 16, 16))), rtol=1e-4, atol=1e-4)
     found = in_paddle(tmp_path / "paddle", Precision.FP32, batch)
     assert np.abs(found - want).max() <= 1e-4 * np.abs(want).max()
 
     compress(tmp_path / "paddle", calibration=calibration, work=tmp_path / "work")
     found = in_paddle(tmp_path / "work" / QUANTIZED, Precision.INT8, batch)
     assert 0 < np.linalg.norm(found - want) / np.linalg.norm(want) < 0.05
+
+
+def test_a_conversion_with_another_meaning_is_refused(tmp_path: Path) -> None:
+    spec = parse_spec(
+        "name: net\ntask: classification\ninput: {name: x, dims: [3, 16, 16]}\n"
+        "preprocess: [{op: resize}, {op: normalize}, {op: chw}]\npostprocess: [{op: top_k}]\n",
+        "net.yaml",
+    )
+    fp32 = awkward_net(tmp_path / "model.onnx")
+    right = run(fp32, random_image((1, 3, 16, 16)))
+
+    check_conversion(fp32, [right], spec)
+    with pytest.raises(ModelError, match=r"net: .* differ by 5\.0%\. Export .* --weights"):
+        check_conversion(fp32, [right * 1.05], spec)
+    with pytest.raises(ModelError, match="differ by nan%"):
+        check_conversion(fp32, [right * np.nan], spec)
+    with pytest.raises(ModelError, match=r"gives \[1, 9\], not \[1, 10\]"):
+        check_conversion(fp32, [right[:, :9]], spec)
 
 
 def test_paddle_with_batch_normalisation_to_int8(tmp_path: Path) -> None:

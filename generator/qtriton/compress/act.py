@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE
+from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE, TRIED
 from qtriton.compress.process import run_worker
 from qtriton.compress.scales import SCALES_FILE, PtqOptions, Scales
 from qtriton.errors import CompressionError, InputError, NotBuiltYet
 from qtriton.target import Method
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Progress = Callable[[int, int], None]
 
@@ -81,8 +85,11 @@ def export_fp32(folder: Path, out: Path, work: Path | None = None) -> None:
         raise CompressionError(f"paddle2onnx wrote no model. Its log is {place / 'worker.log'}.")
 
 
-def import_onnx(source: Path, shape: tuple[int, ...], folder: Path) -> None:
+def import_onnx(source: Path, shape: tuple[int, ...], folder: Path) -> list[NDArray[Any]]:
     """Write an ONNX model, its one input fixed to `shape`, as a Paddle inference model; the log lies beside `folder`.
+
+    Returns:
+        the outputs of what was written for `random_image(shape)`: a conversion can be wrong.
 
     Raises:
         CompressionError: x2paddle failed; the message names the log.
@@ -96,6 +103,13 @@ def import_onnx(source: Path, shape: tuple[int, ...], folder: Path) -> None:
     }
     run_worker(request, folder.absolute().parent)
     _check_model(folder)
+    import numpy as np
+
+    tried = folder.absolute().parent / TRIED
+    with np.load(tried) as arrays:
+        outputs = list(arrays.values())
+    tried.unlink()
+    return outputs
 
 
 def _check_model(model: Path) -> None:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from onnx import ModelProto, NodeProto
 
 MODEL_FILE: Final = "inference.pdmodel"
 PARAMS_FILE: Final = "inference.pdiparams"
+
+#: What the converted model made of `random_image`, for its caller to compare.
+TRIED: Final = "tried.npz"
+
+
+def random_image(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """A batch of noise in [0, 1), always the same."""
+    import numpy as np
+
+    return np.random.default_rng(0).random(shape, np.float32)
 
 
 def import_onnx(source: Path, shape: tuple[int, ...], folder: Path) -> Path:
@@ -46,15 +59,50 @@ def _fixed_shape(model: ModelProto, shape: tuple[int, ...]) -> ModelProto:
         if node.op_type in ("Conv", "ConvTranspose") and not any(a.name == "kernel_shape" for a in node.attribute):
             # ONNX lets it be left out, x2paddle does not.
             node.attribute.append(onnx.helper.make_attribute("kernel_shape", weights[node.input[1]][2:]))
-        if node.op_type == "Resize" and len(node.input) == 4:
-            _sizes_to_scales(inferred, node)
+        if node.op_type == "Resize":
+            _half_pixel(node)
+            if len(node.input) == 4:
+                _sizes_to_scales(inferred, node)
         if node.op_type == "Slice":
             _bounded_ends(inferred, node)
         if node.op_type == "Pad":
             _channels_beside(inferred, node)
         if node.op_type == "Gemm":
             _columns_first(inferred, node)
+    _distinct_names(inferred)
     return inferred
+
+
+def _distinct_names(model: ModelProto) -> None:
+    """Name every tensor so that x2paddle, to which a.0 and a_0 are the same, keeps it apart from the others."""
+    graph = model.graph
+    del graph.value_info[:]  # x2paddle infers the shapes itself
+    new = {"": ""}
+    for name in dict.fromkeys(
+        [*(value.name for value in graph.input), *(name for node in graph.node for name in (*node.input, *node.output))]
+    ):
+        plain = re.sub(r"\W", "_", name)
+        new.setdefault(name, plain if plain not in new.values() else f"{plain}_{len(new)}_")
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        value.name = new.get(value.name, value.name)
+    for node in graph.node:
+        node.input[:] = [new[name] for name in node.input]
+        node.output[:] = [new[name] for name in node.output]
+
+
+def _half_pixel(node: NodeProto) -> None:
+    """x2paddle knows half pixels under PyTorch's name only, and aligns the corners otherwise.
+
+    The two differ where the result is one pixel large.
+    """
+    from onnx import helper
+
+    name = "coordinate_transformation_mode"
+    stated = next((each for each in node.attribute if each.name == name), None)
+    if stated is None:
+        node.attribute.append(helper.make_attribute(name, "pytorch_half_pixel"))
+    elif stated.s == b"half_pixel":
+        stated.s = b"pytorch_half_pixel"
 
 
 def _columns_first(model: ModelProto, node: NodeProto) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE, import_onnx
+from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE, TRIED, import_onnx, random_image
 from qtriton.compress.scales import QUANTIZED, SCALES_FILE, Algorithm, LearntLayer, PtqOptions, Scales
 from qtriton.target import Method
 
@@ -43,6 +43,7 @@ def main(request_file: str) -> None:
             _export(Path(request["model"]), Path(request["out"]))
         case "import":
             made = import_onnx(Path(request["model"]), tuple(request["shape"]), work / "import")
+            _try(made, tuple(request["shape"]), work / TRIED)
             made.replace(request["out"])
             shutil.rmtree(work / "import")
         case "ptq":
@@ -67,6 +68,16 @@ def _stay_offline() -> None:
 def report(done: int, total: int) -> None:
     """Tell the parent, which reads our stdout, how far we are."""
     os.write(_PIPE, f"{_PROGRESS} {done} {total}\n".encode())
+
+
+def _try(folder: Path, shape: tuple[int, ...], out: Path) -> None:
+    """Save what the model gives for `random_image`."""
+    import paddle
+
+    paddle.enable_static()
+    executor = paddle.static.Executor(paddle.CPUPlace())
+    program, feeds, fetches = paddle.static.load_inference_model(str(folder / Path(MODEL_FILE).stem), executor)
+    np.savez(out, *executor.run(program, feed={feeds[0]: random_image(shape)}, fetch_list=fetches))
 
 
 def _export(folder: Path, out: Path) -> None:

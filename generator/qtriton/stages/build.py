@@ -20,6 +20,7 @@ from qtriton.spec import METRIC, ModelSpec
 from qtriton.stages import key as keys
 from qtriton.stages.data import Folders, labelled, remember_images, settle, write_calibration
 from qtriton.stages.fetch import fetch
+from qtriton.stages.fp32 import check_conversion
 from qtriton.stages.record import Record, is_published
 from qtriton.target import Names, Precision, Target
 from qtriton.workspace import Workspace, sha256_file, sha256_json
@@ -81,11 +82,11 @@ class Job:
             from qtriton.compress.act import import_onnx
 
             with console.progress(f"{self.spec.name}: FP32 as a Paddle model"):
-                import_onnx(onnx, (1, *self.spec.input.dims), folder / "paddle")
+                made = import_onnx(onnx, (1, *self.spec.input.dims), folder / "paddle")
+                check_conversion(onnx, made, self.spec)
 
-        return (
-            self.stage("paddle", [sha256_file(onnx), self.spec.input.dims, keys.code("compress")], produce) / "paddle"
-        )
+        made_from = [sha256_file(onnx), self.spec.input.dims, keys.code("compress")]
+        return self.stage("paddle", made_from, produce) / "paddle"
 
     def scales(self) -> Path:
         """The file of the ranges that ACT learnt."""

@@ -1,15 +1,28 @@
 """Bring the FP32 weights into the one form that every later stage reads: an ONNX file that fits the spec."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from qtriton.backends.running import Port, Signature
+import numpy as np
+from numpy.typing import NDArray
+
+from qtriton.backends.running import Port, Signature, running
 from qtriton.errors import ModelError
 from qtriton.spec import ModelSpec
+from qtriton.target import Precision, Target
 
 #: Triton's names of ONNX's types, where they differ.
 _DATATYPES: Final = {"FLOAT": "FP32", "FLOAT16": "FP16", "DOUBLE": "FP64"}
+
+#: Of the Euclidean norm. A conversion that keeps a model's meaning differs by float rounding only, which is at most
+#: 2e-3 over the zoo: picodet takes the square root of scores that are next to nothing.
+_CONVERSION_WITHIN: Final = 1e-2
+_WAYS_OUT: Final = (
+    "Export the model to Paddle's format yourself and pass its folder with --weights, "
+    "or pass --precision fp32 without --backend paddle."
+)
 
 
 def fp32_onnx(weights: Path, spec: ModelSpec, out: Path) -> None:
@@ -21,6 +34,29 @@ def fp32_onnx(weights: Path, spec: ModelSpec, out: Path) -> None:
     else:
         shutil.copyfile(weights, out)
     signature(out, spec)
+
+
+def check_conversion(onnx: Path, made: Sequence[NDArray[Any]], spec: ModelSpec) -> None:
+    """Compare what the converted model made of `random_image` with what ONNX Runtime makes of it.
+
+    Raises:
+        ModelError: they differ; INT8 would learn its ranges from another model.
+    """
+    from qtriton.backends import BACKENDS
+    from qtriton.compress.importing import random_image
+
+    with running(BACKENDS["onnxruntime"], Target("onnxruntime", Precision.FP32), onnx.parent) as run:
+        results = run({spec.input.name: random_image((1, *spec.input.dims))})
+        expected = [results[port.name] for port in run.outputs]
+    if [each.shape for each in made] != [each.shape for each in expected]:
+        found, wanted = (", ".join(str(list(each.shape)) for each in arrays) for arrays in (made, expected))
+        raise ModelError(f"{spec.name}: x2paddle made a model that gives {found}, not {wanted}. {_WAYS_OUT}")
+    for ours, theirs in zip(made, expected, strict=True):
+        difference = float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
+        if not difference <= _CONVERSION_WITHIN:
+            raise ModelError(
+                f"{spec.name}: x2paddle made a model whose results differ by {difference:.1%}. {_WAYS_OUT}"
+            )
 
 
 def signature(model: Path, spec: ModelSpec) -> Signature:

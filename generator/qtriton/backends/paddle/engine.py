@@ -25,6 +25,8 @@ DATATYPES = {
 #: What runs in integers. With Paddle's own choice, which is everything, a pass of 2.6.2 refuses yolov5n ("the operator
 #: after requantize should have input scale equal to requantize output scale").
 INTEGER_OPS = frozenset({"conv2d", "depthwise_conv2d", "fused_conv2d"})
+#: Passes of 2.6.2 that crash at a Concat with a constant, and that make NaN of an Add before a Clip (hard swish).
+WRONG_PASSES = ("seqpool_cvm_concat_fuse_pass", "elementwise_act_onednn_fuse_pass")
 
 
 class Engine:
@@ -43,7 +45,8 @@ class Engine:
         settings.disable_glog_info()
         settings.enable_memory_optim()
         settings.enable_mkldnn()
-        settings.delete_pass("seqpool_cvm_concat_fuse_pass")  # it crashes at a Concat with a constant
+        for each in WRONG_PASSES:
+            settings.delete_pass(each)
         if parameters.get("int8") == "true":
             settings.enable_mkldnn_int8(set(INTEGER_OPS))
         settings.set_cpu_math_library_num_threads(int(parameters.get("cpu_threads", "1")))
