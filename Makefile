@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO_REQUESTS ?= 300
 
-.PHONY: demo test lint unit clean
+.PHONY: demo test test-models lint unit clean
 .DELETE_ON_ERROR:
 
 # The main job: compress the demo detector, publish it, serve it, measure it.
@@ -22,6 +22,22 @@ lint: .venv/.ready
 unit: .venv/.ready
 	$(BIN)/python -m pytest tests/unit tests/golden
 
+# The models of the tables whose weights are not at hand, with random ones: about twenty minutes.
+test-models: .venv/.ready .venv-models/exported/.ready
+	$(BIN)/python -m pytest tests/models
+
+.venv-models/exported/.ready: .venv-models/.ready tests/models/export.py
+	rm -rf $(@D)
+	.venv-models/bin/python tests/models/export.py $(@D)
+	@touch $@
+
+# What exports the models cannot live beside what compresses them, so it has an environment of its own.
+.venv-models/.ready: tests/models/requirements.txt | .venv/.ready
+	@echo "Setting up .venv-models (once, about a minute)"
+	$(PYTHON) -m venv --clear .venv-models
+	.venv-models/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@touch $@
+
 .venv/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v < (3, 13) else "qtriton needs Python 3.10 to 3.12, $(PYTHON) is %d.%d. Name another: make demo PYTHON=python3.11" % v)'
 	@echo "Setting up .venv (once, one to three minutes)"
@@ -30,4 +46,4 @@ unit: .venv/.ready
 	@touch $@
 
 clean:
-	rm -rf .venv results
+	rm -rf .venv .venv-models results

@@ -15,11 +15,12 @@ from qtriton.runtime.post import Results
 from qtriton.target import Target
 
 
-def ask(url: str, ensemble: str, images: Sequence[bytes], outputs: Sequence[str]) -> Results:
-    """One request with one or several images; each result has the batch first."""
+def ask(url: str, ensemble: str, images: Sequence[bytes], outputs: Sequence[str], *, batched: bool = True) -> Results:
+    """One request with one or several images; each result has the batch first, where there is one."""
     with grpc.InferenceServerClient(url) as client:
-        tensor = grpc.InferInput("image", [len(images), 1], "BYTES")
-        tensor.set_data_from_numpy(np.array([[image] for image in images], object))
+        given = np.array([[image] for image in images] if batched else images, object)
+        tensor = grpc.InferInput("image", given.shape, "BYTES")
+        tensor.set_data_from_numpy(given)
         answer: Any = client.infer(ensemble, [tensor], client_timeout=60)
         return {name: answer.as_numpy(name) for name in outputs}
 

@@ -50,6 +50,15 @@ class Signature:
         """Write signature.json beside the artifact."""
         (folder / _SIGNATURE).write_text(json.dumps(asdict(self)))
 
+    def answers_like(self, other: Signature) -> bool:
+        """Whether the outputs have the datatypes and ranks of another's, in its order, under whatever names."""
+        mine, theirs = ([(port.datatype, len(port.shape)) for port in each.outputs] for each in (self, other))
+        return mine == theirs
+
+    def listed(self) -> str:
+        """The outputs in words."""
+        return ", ".join(f"{port.name} {port.datatype} {list(port.shape)}" for port in self.outputs)
+
     @classmethod
     def load(cls, folder: Path) -> Signature:
         """Read what `save` wrote."""
@@ -174,5 +183,6 @@ def _timed(engine: Any, feed: Feed, repeats: int) -> tuple[dict[str, Array], tup
 def headline(error: Exception) -> str:
     """One line of what may be pages of C++ traces."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip(" -")]
+    lines = [line for line in lines if not line.startswith("Exception from ")]  # of OpenVINO, and only a place
     telling = [line for line in lines if "Error:" in line] or lines[:1]
     return (telling[0] if telling else type(error).__name__).rstrip(".")

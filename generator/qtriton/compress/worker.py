@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from qtriton.compress.exporting import name_squeezed_axes
 from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE, TRIED, import_onnx, random_image
 from qtriton.compress.scales import QUANTIZED, SCALES_FILE, Algorithm, LearntLayer, PtqOptions, Scales
 from qtriton.target import Method
@@ -89,6 +90,7 @@ def _export(folder: Path, out: Path) -> None:
     )
     if not staged.is_file() or staged.stat().st_size == 0:
         raise RuntimeError(f"paddle2onnx wrote no ONNX model for {folder}")
+    name_squeezed_axes(staged)
     staged.replace(out)
 
 

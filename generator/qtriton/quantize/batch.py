@@ -6,12 +6,15 @@ from pathlib import Path
 
 
 def one_image(source: Path, out: Path) -> None:
-    """Write `source` with the first size of every input and output set to 1, where it was free."""
+    """Write `source` with the first size of every input set to 1, where it was free.
+
+    The outputs stay as they are: the rows of a detector with NMS inside are no batch.
+    """
     import onnx
 
     model = onnx.load(str(source))
     constants = {tensor.name for tensor in model.graph.initializer}
-    for value in (*model.graph.input, *model.graph.output):
+    for value in model.graph.input:
         shape = value.type.tensor_type.shape
         if value.name not in constants and shape.dim and not shape.dim[0].dim_value:
             shape.dim[0].dim_value = 1

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from qtriton import console
 from qtriton.backends import backend_for
@@ -20,10 +20,13 @@ from qtriton.spec import METRIC, ModelSpec
 from qtriton.stages import key as keys
 from qtriton.stages.data import Folders, labelled, remember_images, settle, write_calibration
 from qtriton.stages.fetch import fetch
-from qtriton.stages.fp32 import check_conversion
+from qtriton.stages.fp32 import check_conversion, signature
 from qtriton.stages.record import Record, is_published
 from qtriton.target import Names, Precision, Target
 from qtriton.workspace import Workspace, sha256_file, sha256_json
+
+#: Points that no deployment would give away for speed; FastDeploy's worst published row loses 7.8.
+_HEAVY_LOSS: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -197,6 +200,8 @@ def build(plan: Plan, workspace: Workspace) -> Built:
             left_out.append((target, str(error)))
     if not variants:
         raise ModelError(f"{plan.spec.name}: no backend can run it; the warnings say why.")
+    for variant in variants:
+        _warn_of_loss(variant.manifest, Names.of(plan.spec.name, variant.target))
     from qtriton.stages.publish import publish
 
     publish(plan, job.onnx(), variants)
@@ -239,6 +244,13 @@ def _variant(job: Job, target: Target, record: Record, baseline: Metric | None) 
     return Variant(target, folder, Signature.load(folder), manifest, record)
 
 
+def _warn_of_loss(manifest: Manifest, names: Names) -> None:
+    before, after = manifest.fp32_metric, manifest.metric
+    if before is not None and after is not None and before.value - after.value > _HEAVY_LOSS:
+        lost = before.value - after.value
+        console.warn(f"{names.ensemble} loses {lost:.1f} points of {after.name}. Serve the FP32 ensemble beside it.")
+
+
 def _artifact(job: Job, target: Target) -> Path:
     """The folder of an artifact, which its runtime has loaded once."""
     backend = backend_for(target)
@@ -252,7 +264,13 @@ def _artifact(job: Job, target: Target) -> Path:
         with console.progress(f"{job.spec.name}: {target.backend} {target.precision.value} artifact"):
             backend.emit(job, target, folder)
             with running(backend, target, folder) as run:
-                Signature(run.inputs, run.outputs).save(folder)
+                own = Signature(run.inputs, run.outputs)
+            if not own.answers_like(meant := signature(job.onnx(), job.spec)):
+                raise RuntimeRefusal(
+                    f"{job.spec.name}: {backend.title} gives {own.listed()}, the FP32 ONNX model {meant.listed()}. "
+                    "Choose another --backend."
+                )
+            own.save(folder)
 
     return job.stage(f"{target.backend}-{target.precision.value}", [job.spec_key, how], produce)
 
