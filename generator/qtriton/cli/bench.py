@@ -2,11 +2,14 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from qtriton.cli import options as o
+
+#: Requests before anything is measured; as many as are measured where that is less.
+_WARMUP: Final = 20
 
 
 def bench(
@@ -38,7 +41,8 @@ def bench(
     from qtriton.workspace import Workspace
     from qtriton_client import LoadOptions
 
-    options, models = LoadOptions(requests=requests, concurrency=concurrency), model or []
+    options = LoadOptions(requests=requests, concurrency=concurrency, warmup=min(_WARMUP, requests))
+    models = model or []
     if url is None:
         results = bench_repository(repository, models, images, options, Workspace.default())
     elif images is None:

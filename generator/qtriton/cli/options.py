@@ -28,14 +28,19 @@ Weights: TypeAlias = Annotated[
 ]
 Calibration: TypeAlias = Annotated[
     Path | None,
-    typer.Option(help="Typical images without labels, at least 32; INT8 learns its ranges from them.", metavar="DIR"),
+    typer.Option(
+        help="Typical images without labels, 32 or more (16 at least); INT8 learns its ranges from them.", metavar="DIR"
+    ),
 ]
 Validation: TypeAlias = Annotated[
     Path | None, typer.Option(help="Images to measure the accuracy on; needs --labels.", metavar="DIR")
 ]
 Labels: TypeAlias = Annotated[
     Path | None,
-    typer.Option(help="COCO JSON (detection), or lines of `file class-index` (classification).", metavar="FILE"),
+    typer.Option(
+        help="COCO JSON (detection), lines of `file class-index` (classification), a folder of masks (segmentation).",
+        metavar="FILE|DIR",
+    ),
 ]
 RepositoryOption: TypeAlias = Annotated[
     Path, typer.Option("--repository", help="The Triton model repository to publish into.", metavar="DIR")

@@ -7,7 +7,7 @@ import numpy as np
 
 from qtriton.atomic import write_atomically
 from qtriton.console import Report, warn
-from qtriton.datasets import CALIBRATION_LEAST, Labelled, list_images, load_labelled
+from qtriton.datasets import CALIBRATION_ENOUGH, CALIBRATION_LEAST, Labelled, list_images, load_labelled
 from qtriton.errors import InputError
 from qtriton.plan import Request
 from qtriton.spec import GeneratedData, ModelSpec
@@ -81,6 +81,8 @@ def write_calibration(folder: Path, spec: ModelSpec, out: Path, progress: Report
             f"--calibration {folder}: {len(good)} images that can be decoded, INT8 calibration needs "
             f"{CALIBRATION_LEAST}. Add images or pass --precision fp32."
         )
+    if len(good) < CALIBRATION_ENOUGH:
+        warn(f"--calibration {folder}: {len(good)} images. With {CALIBRATION_ENOUGH} or more the ranges are surer.")
     # Read twice rather than held at once: a thousand frames of a detector are five gigabytes.
     shape = (len(good), *spec.input.dims)
     frames = np.lib.format.open_memmap(out, "w+", np.float32, shape)  # type: ignore[no-untyped-call]
