@@ -153,6 +153,15 @@ def zoo_names() -> list[str]:
     return sorted(path.stem for path in resources.zoo().glob("*.yaml"))
 
 
+def generic_names() -> list[str]:
+    """The entries that are no models but the `base:` of a user's own: what a task's models have in common, sorted."""
+    return sorted(path.stem for path in _generic().glob("*.yaml"))
+
+
+def _generic() -> Path:
+    return resources.zoo() / "generic"
+
+
 def parse_spec(text: str, where: str) -> ModelSpec:
     """Validate YAML text; `where` is named in the error."""
     import yaml
@@ -175,9 +184,12 @@ def _base(name: str, where: str) -> dict[str, Any]:
     """The fields of a zoo entry that a spec takes over; a base may have a base."""
     import yaml
 
-    path = resources.zoo() / f"{name}.yaml"
-    if name not in zoo_names():
-        raise ModelError(f"{where}: base: {name} is not in the zoo. `qtriton models` lists it.")
+    if name not in (*zoo_names(), *generic_names()):
+        raise ModelError(
+            f"{where}: base: {name} is not in the zoo. `qtriton models` lists it; the bases of a task are "
+            f"{', '.join(generic_names())}."
+        )
+    path = (_generic() if name in generic_names() else resources.zoo()) / f"{name}.yaml"
     raw: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return {**_base(str(raw.pop("base")), str(path)), **raw} if "base" in raw else raw
 
@@ -194,6 +206,10 @@ def _sentences(error: ValidationError) -> str:
 def _no_such_model(model: str, is_path: bool) -> str:
     if is_path:
         return f"{model}: no such file. Give a spec's path, or a name that `qtriton models` lists."
+    if model in generic_names():
+        return (
+            f"{model}: a base for specs of your own. Write `base: {model}`, name, input and classes into a YAML file."
+        )
     import difflib
 
     near = difflib.get_close_matches(model, zoo_names(), 1)

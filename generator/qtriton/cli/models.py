@@ -1,54 +1,43 @@
 """qtriton models: the zoo."""
 
+from typing import Annotated
+
+import typer
+
 from qtriton.cli import options as o
 
 
-def models(json: o.Json = False) -> None:
+def models(
+    json: o.Json = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the page that lies beside the YAML files.")
+    ] = False,
+) -> None:
     """List the models that need no spec of your own."""
+    from dataclasses import asdict
+
     from qtriton import console
     from qtriton.backends import BACKENDS
-    from qtriton.spec import load_spec, zoo_names
+    from qtriton.report.models import dims_text, zoo_page, zoo_rows
+    from qtriton.spec import load_spec
     from qtriton.stages.fetch import weights_at_hand
     from qtriton.target import Precision
     from qtriton.workspace import Workspace
 
-    workspace = Workspace.default()
-    backends = list(BACKENDS)
-    precisions = [p.value for p in Precision if any(p in backend.precisions for backend in BACKENDS.values())]
-    rows = []
-    for spec in map(load_spec, zoo_names()):
-        at_hand = weights_at_hand(spec, workspace)
-        rows.append(
-            {
-                "name": spec.name,
-                "task": spec.task,
-                "input": [1, *spec.input.dims],
-                "backends": backends,
-                "precisions": precisions,
-                "weights": str(at_hand) if at_hand else None,
-                "download": spec.source.url,
-                "licence": spec.source.licence,
-            }
-        )
-    if json:
-        console.as_json(rows)
+    if markdown:
+        console.text(zoo_page())
         return
+    workspace, rows, backends = Workspace.default(), zoo_rows(), list(BACKENDS)
+    precisions = [p.value for p in Precision if any(p in backend.precisions for backend in BACKENDS.values())]
+    found = {row.name: weights_at_hand(load_spec(row.name), workspace) for row in rows}
+    if json:
+        more = {"backends": backends, "precisions": precisions}
+        console.as_json([{**asdict(row), **more, "weights": found[row.name]} for row in rows])
+        return
+    columns = ("Name", "Task", "Input", "Backends", "Precisions", "Weights")
+    made = (", ".join(backends), ", ".join(precisions))
     cells = [
-        (
-            str(row["name"]),
-            str(row["task"]),
-            "x".join(map(str, spec_dims(row["input"]))),
-            ", ".join(backends),
-            ", ".join(precisions),
-            "at hand" if row["weights"] else "download" if row["download"] else "--weights FILE",
-        )
-        for row in rows
+        (row.name, row.task, dims_text(row.input), *made, "at hand" if found[row.name] else row.weights) for row in rows
     ]
-    console.table("Models", ("Name", "Task", "Input", "Backends", "Precisions", "Weights"), cells)
+    console.table("Models", columns, cells)
     console.say("Next: qtriton build NAME --precision int8, or a YAML file of your own instead of NAME.")
-
-
-def spec_dims(value: object) -> list[int]:
-    """The dims of a row."""
-    assert isinstance(value, list)
-    return value

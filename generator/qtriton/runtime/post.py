@@ -240,12 +240,17 @@ class TopK:
 
 @dataclass(frozen=True)
 class ArgMax:
-    """The class of the highest score at each pixel: [C, height, width] becomes [height, width]."""
+    """The class of the highest score at each pixel: [C, height, width] becomes [height, width].
+
+    Integers are class ids already and stay: PaddleSeg's export ends in an argmax of its own unless told not to.
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     op: Literal["argmax"] = "argmax"
 
     def __call__(self, outputs: Sequence[Array], geometry: Geometry) -> tuple[Array, ...]:
+        if outputs[0].dtype.kind in "iu":
+            return tuple(outputs)
         return (outputs[0].argmax(axis=-3).astype(np.uint8), *outputs[1:])
 
 
