@@ -17,6 +17,11 @@ def zoo() -> Path:
     return _PACKAGE / "zoo"
 
 
+def fastdeploy() -> Path:
+    """FastDeploy's published tables, a row a model, backend and benchmark."""
+    return _PACKAGE / "report" / "fastdeploy.csv"
+
+
 def runtime() -> Path:
     """The code that is copied into the python steps."""
     return _PACKAGE / "runtime"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from qtriton import resources
 from qtriton.errors import BenchError, InputError
 from qtriton.report.plausibility import implausible_rows, published_rows, refuse_implausible
 from qtriton.report.tables import HEADERS, Table, build_report, speedup_cell, table
@@ -14,7 +15,6 @@ from qtriton_client import BenchResults, LoadOptions, Series, Variant, VariantRu
 from qtriton_client.results import Block, StepTotals
 
 MS = 1_000_000
-PUBLISHED = Path(__file__).parents[3] / "shared" / "fastdeploy-tables.csv"
 FP32 = Variant(
     ensemble="m_fp32", model="m", title="M", task="detection", backend="onnxruntime", precision="fp32", method="",
     metric="mAP50-95", value=34.54, fp32_value=34.54, device="CPU", threads=1, pinned_memory=False,
@@ -181,7 +181,6 @@ def test_a_csv_that_is_none(tmp_path: Path) -> None:
         published_rows(tmp_path / "t.csv")
 
 
-@pytest.mark.skipif(not PUBLISHED.is_file(), reason="../shared/fastdeploy-tables.csv is not there")
 def test_fastdeploy_has_rows_that_cannot_be_true() -> None:
-    names = {each.row for each in implausible_rows(published_rows(PUBLISHED))}
+    names = {each.row for each in implausible_rows(published_rows(resources.fastdeploy()))}
     assert names == {"YOLOv6s | Paddle Inference | CPU | INT8", "YOLOv7 | ONNX Runtime | CPU | FP32"}

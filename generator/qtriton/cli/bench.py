@@ -52,4 +52,4 @@ def bench(
     target = output or Path("results") / f"{datetime.now():%Y%m%dT%H%M%S}.json"
     results.save(target)
     console.say(f"Raw results: {target}")
-    show([target], json, markdown=False)
+    show([target], json)

@@ -16,6 +16,9 @@ def report(
     output: Annotated[
         Path | None, typer.Option(help="Write the Markdown into a file instead of stdout.", metavar="FILE")
     ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Set published tables beside ours: fastdeploy.", metavar="NAME")
+    ] = None,
     json: o.Json = False,
 ) -> None:
     """Print the tables of FastDeploy's kind as Markdown; for the same variant the latest results count."""
@@ -24,26 +27,37 @@ def report(
     files = results or sorted(Path("results").glob("*.json"))
     if not files:
         raise InputError("results/: no results there. Run qtriton bench first, or name the files it wrote.")
-    show(files, json, markdown=True, output=output)
-
-
-def show(files: Sequence[Path], json: bool, markdown: bool, output: Path | None = None) -> None:
-    """Show results as JSON, as Markdown, or drawn for a person."""
     from qtriton import console
     from qtriton.atomic import write_atomically
+    from qtriton.report.against import compare, published
+    from qtriton.report.tables import build_report
+    from qtriton_client import BenchResults
+
+    tables = published(against) if against else None
+    made = build_report([BenchResults.load(path) for path in files])
+    compared = compare(made.rows, tables) if tables else None
+    if json:
+        console.as_json({**made.to_json(), **({"against": compared.to_json()} if compared else {})})
+        return
+    text = "\n".join([made.markdown(), *([compared.markdown()] if compared else [])])
+    if output is None:
+        console.text(text)
+    else:
+        write_atomically(output, text.encode())
+        console.say(f"Written: {output}")
+
+
+def show(files: Sequence[Path], json: bool) -> None:
+    """Show results as JSON, or drawn for a person."""
+    from qtriton import console
     from qtriton.report.tables import build_report
     from qtriton_client import BenchResults
 
     made = build_report([BenchResults.load(path) for path in files])
     if json:
         console.as_json(made.to_json())
-    elif output is not None:
-        write_atomically(output, made.markdown().encode())
-        console.say(f"Written: {output}")
-    elif markdown:
-        console.text(made.markdown())
-    else:
-        for table in (made.runtime, made.end2end, made.details):
-            console.table(table.title, table.headers, table.rows)
-        for note in made.notes:
-            console.text(note)
+        return
+    for table in (made.runtime, made.end2end, made.details):
+        console.table(table.title, table.headers, table.rows)
+    for note in made.notes:
+        console.text(note)

@@ -113,7 +113,7 @@ def _cells(row: Row, marked: set[str]) -> tuple[str, ...]:
     times = [number(value) + (FLAG if name + column.value in marked else "") for column, value in row.latencies.items()]
     head = (row.model, title_of(row.backend), row.device)
     metrics = (_metric(row.metric, row.fp32_metric), _metric(row.metric, row.int8_metric))
-    return (*head, *times, speedup_cell(row.max_speedup), *metrics, _method(row.method))
+    return (*head, *times, speedup_cell(row.max_speedup), *metrics, method_cell(row.method))
 
 
 def _metric(name: str, value: float | None) -> str:
@@ -121,7 +121,8 @@ def _metric(name: str, value: float | None) -> str:
     return "-" if value is None else f"{name} {value:.{1 if name.startswith('mAP') else 2}f}".strip()
 
 
-def _method(method: str) -> str:
+def method_cell(method: str) -> str:
+    """A method by the name that FastDeploy's tables use."""
     known = {each.value: each.label for each in Method}
     return known.get(method, method) or "-"
 
