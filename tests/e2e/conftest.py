@@ -37,7 +37,7 @@ def nothing_left_behind(cache: Path) -> Iterator[None]:
 def qtriton(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
     """Run the command line in a process of its own."""
     command = [sys.executable, "-m", "qtriton", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, cwd=cwd)
+    return subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False, cwd=cwd)
 
 
 @pytest.fixture(scope="session")

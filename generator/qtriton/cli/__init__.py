@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from qtriton.cli import backend, bench, build, check, doctor, models, plan, report, serve
+from qtriton.cli import backend, bench, build, check, doctor, models, plan, predict, report, serve
 
 app = typer.Typer(
     name="qtriton",
@@ -28,6 +28,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "check": check.check,
     "serve": serve.serve,
     "bench": bench.bench,
+    "predict": predict.predict,
     "backend": backend.backend,
     "report": report.report,
     "doctor": doctor.doctor,
