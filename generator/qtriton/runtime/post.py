@@ -185,16 +185,24 @@ def suppress(boxes: Array, scores: Array, classes: Array, iou_threshold: float, 
         int64 indices of the kept boxes, best first.
     """
     areas = (boxes[:, 2] - boxes[:, 0]).clip(0) * (boxes[:, 3] - boxes[:, 1]).clip(0)
-    left = np.nonzero(np.isfinite(scores) & np.isfinite(boxes).all(axis=1))[0]
+    left = np.isfinite(scores) & np.isfinite(boxes).all(axis=1)
+    # A box is compared with its own class only: measuring has 30 000 candidates of 80 classes.
+    peers = {number: np.nonzero(left & (classes == number))[0] for number in np.unique(classes[left]).tolist()}
     keep: list[int] = []
-    while len(left) and len(keep) < most:
-        best, rest = left[0], left[1:]
-        keep.append(int(best))
+    for best in np.nonzero(left)[0].tolist():
+        if len(keep) == most:
+            break
+        if not left[best]:
+            continue
+        keep.append(best)
+        same = peers[classes[best].item()]
+        rest = same[np.searchsorted(same, best) + 1 :]
+        rest = rest[left[rest]]
         corner = np.maximum(boxes[best, :2], boxes[rest, :2])
         sides = (np.minimum(boxes[best, 2:], boxes[rest, 2:]) - corner).clip(0)
         overlap = sides[:, 0] * sides[:, 1]
         union = areas[best] + areas[rest] - overlap
-        left = rest[(overlap <= iou_threshold * union) | (classes[rest] != classes[best])]
+        left[rest[overlap > iou_threshold * union]] = False
     return np.asarray(keep, np.int64)
 
 
