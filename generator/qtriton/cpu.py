@@ -1,5 +1,7 @@
 """What the CPU offers to INT8 arithmetic, read from the text of /proc/cpuinfo."""
 
+from pathlib import Path
+
 
 def flags(cpuinfo: str) -> frozenset[str]:
     """The features of the first processor; empty where the text tells none (as on arm64)."""
@@ -21,3 +23,9 @@ def model_name(cpuinfo: str) -> str:
 def has_vnni(cpuinfo: str) -> bool:
     """Whether int8 dot products are one instruction, which is what makes INT8 much faster than FP32."""
     return bool({"avx512_vnni", "avx_vnni"} & flags(cpuinfo))
+
+
+def this_model() -> str:
+    """The model name of this machine's CPU."""
+    cpuinfo = Path("/proc/cpuinfo")
+    return model_name(cpuinfo.read_text()) if cpuinfo.is_file() else "unknown CPU"

@@ -10,9 +10,7 @@ from qtriton.errors import InputError
 
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png"})
 #: Fewer images than this do not show a model the range of its activations.
-CALIBRATION_LEAST: Final = 16
-#: So many are advised.
-CALIBRATION_ENOUGH: Final = 32
+CALIBRATION_LEAST: Final = 32
 
 
 @dataclass(frozen=True)
@@ -35,15 +33,24 @@ def list_images(folder: Path, option: str) -> tuple[Path, ...]:
     return images
 
 
-def calibration_images(folder: Path) -> tuple[Path, ...]:
-    """The images of a calibration folder, at least CALIBRATION_LEAST."""
+def calibration_images(folder: Path, few: bool = False) -> tuple[Path, ...]:
+    """The images of a calibration folder, at least CALIBRATION_LEAST unless `few` are allowed."""
     images = list_images(folder, "--calibration")
-    if len(images) < CALIBRATION_LEAST:
-        raise InputError(
-            f"--calibration {folder}: {len(images)} images, INT8 calibration needs {CALIBRATION_LEAST}. "
-            "Add images or pass --precision fp32."
-        )
+    enough(folder, len(images), few)
     return images
+
+
+def enough(folder: Path, count: int, few: bool) -> None:
+    """Refuse too few calibration images.
+
+    Raises:
+        InputError: there are fewer than CALIBRATION_LEAST.
+    """
+    if count < CALIBRATION_LEAST and not few:
+        raise InputError(
+            f"--calibration {folder}: {count} images that can be read, INT8 calibration needs {CALIBRATION_LEAST}. "
+            "Add images, pass --few-images to go on with these, or --precision fp32."
+        )
 
 
 def load_labelled(task: str, folder: Path, labels: Path) -> Labelled:

@@ -53,3 +53,7 @@ class BenchError(QtritonError):
     """A measurement failed or is not plausible (exit code 9)."""
 
     exit_code = 9
+
+
+class OverBudget(CompressionError):
+    """INT8 loses more accuracy than was allowed (exit code 6): nothing of it is published."""

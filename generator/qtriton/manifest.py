@@ -29,6 +29,56 @@ class File(_Frozen):
     sha256: str
 
 
+class Gate(_Frozen):
+    """What the accuracy gate found."""
+
+    #: Points that were allowed.
+    budget: float
+    #: Points that are lost, of `metric`; below 0 where INT8 is better.
+    drop: float
+    metric: str
+    images: int
+    #: Whether labels told what is right; else FP32's results did.
+    labelled: bool
+    #: Published although it loses more than the budget.
+    accepted: bool = False
+
+
+class Speed(_Frozen):
+    """Medians of interleaved runs of one image, without a server."""
+
+    fp32_ms: float
+    int8_ms: float
+    threads: int
+    cpu: str
+
+    @property
+    def ratio(self) -> float:
+        """FP32 over INT8."""
+        return self.fp32_ms / self.int8_ms
+
+
+class Trial(_Frozen):
+    """A recipe that was tried, and the points that it loses."""
+
+    recipe: str
+    drop: float
+
+
+class Layer(_Frozen):
+    """A layer with weights of an INT8 artifact."""
+
+    #: The output of its node in the FP32 ONNX.
+    node: str
+    op: str = ""
+    weights: tuple[int, ...] = ()
+    macs: int | None = None
+    #: How far the outputs move when this layer alone is in integers; none where it was not measured.
+    divergence: float | None = None
+    #: Why it runs in floating point; "" where it runs in integers.
+    float_because: str = ""
+
+
 class Manifest(_Frozen):
     """Provenance of one artifact; lies beside it in the version folder."""
 
@@ -49,6 +99,12 @@ class Manifest(_Frozen):
     fp32_metric: Metric | None = None
     #: Compression settings and what was decided from them.
     settings: dict[str, Any] = {}
+    #: What it was made from, by SHA-256: weights, images, labels.
+    parents: dict[str, str] = {}
+    gate: Gate | None = None
+    speed: Speed | None = None
+    tried: tuple[Trial, ...] = ()
+    layers: tuple[Layer, ...] = ()
     versions: dict[str, str] = {}
 
     def write(self, folder: Path) -> None:

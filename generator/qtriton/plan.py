@@ -1,15 +1,22 @@
 """Decide, then act: what a build will do, worked out without doing any of it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from qtriton.backends import backend_for
+from qtriton.compress.scales import Algorithm, QatOptions
 from qtriton.datasets import CALIBRATION_LEAST, calibration_images, list_images
-from qtriton.errors import InputError, NotBuiltYet
-from qtriton.spec import METRIC, ModelSpec
+from qtriton.errors import InputError
+from qtriton.spec import METRIC, ModelSpec, Task
 from qtriton.target import Method, Names, Precision, Target
+from qtriton.workspace import sha256_file
+
+#: Points of the model's metric that INT8 may lose where the user says nothing.
+MAX_DROP: Final = 0.5
+#: The same without labels: points of agreement with FP32, which differs where no label would tell who is right.
+MAX_DISAGREEMENT: Final[dict[Task, float]] = {"detection": 15.0, "classification": 3.0, "segmentation": 5.0}
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,14 @@ class Request:
     threads: int = 1
     vnni: bool = False
     force: bool = False
+    #: Points of the model's metric that INT8 may lose; none is the default of the kind of measurement.
+    max_drop: float | None = None
+    #: Publish INT8 that loses more all the same.
+    accept_drop: bool = False
+    #: The one algorithm of post-training quantization to use; none tries several.
+    algorithm: Algorithm | None = None
+    training: QatOptions = field(default_factory=QatOptions)
+    few_images: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,10 +102,10 @@ def make_plan(spec: ModelSpec, request: Request, at_hand: Path | None) -> Plan:
     if request.threads < 1:
         raise InputError(f"--threads {request.threads}: at least 1.")
     compressed = request.precision is not Precision.FP32
-    if compressed and request.method is not Method.PTQ:
-        raise NotBuiltYet("--method qat is not built yet. Use --method ptq.")
-    if (request.validation is None) != (request.labels is None):
-        raise InputError("--validation and --labels belong together: accuracy needs images and their labels.")
+    if request.labels is not None and request.validation is None:
+        raise InputError("--labels needs --validation: accuracy is measured on images and their labels.")
+    if request.max_drop is not None and not 0 <= request.max_drop <= 100:
+        raise InputError(f"--max-accuracy-drop {request.max_drop}: points of 100, 0 or more.")
     if compressed:
         _check_calibration(spec, request)
     if request.validation is not None:
@@ -109,12 +124,35 @@ def _check_calibration(spec: ModelSpec, request: Request) -> None:
         )
     if request.calibration is None:
         return
-    images = calibration_images(request.calibration)
-    if request.validation is not None and request.calibration.resolve() == request.validation.resolve():
+    calibration_images(request.calibration, request.few_images)
+    if request.validation is not None:
+        _check_apart(request.calibration, request.validation)
+
+
+def _check_apart(calibration: Path, validation: Path) -> None:
+    """An image that INT8 has learnt from says nothing about its accuracy."""
+    learnt = {sha256_file(path): path for path in list_images(calibration, "--calibration")}
+    both = [path for path in list_images(validation, "--validation") if sha256_file(path) in learnt]
+    if both:
         raise InputError(
-            f"--calibration and --validation are both {request.calibration}: accuracy on the images that the model "
-            f"was calibrated with says nothing. Set aside {len(images) // 2} of them for validation."
+            f"--calibration {calibration} and --validation {validation} have {len(both)} images in common, first "
+            f"{both[0].name}: accuracy on what the model was calibrated with says nothing. Take them out of one."
         )
+
+
+def _gate(spec: ModelSpec, request: Request) -> str:
+    labelled = request.labels is not None or (request.validation is None and spec.data is not None)
+    budget = max_drop(request, spec.task, labelled)
+    if request.accept_drop:
+        return f"look for {budget:g} points of loss at most; publish what loses more too (--accept-drop)"
+    return f"publish nothing that loses more than {budget:g} points{'' if labelled else ' of agreement with FP32'}"
+
+
+def max_drop(request: Request, task: Task, labelled: bool) -> float:
+    """The accuracy budget in points: of the metric with labels, of the agreement with FP32 without."""
+    if request.max_drop is not None:
+        return request.max_drop
+    return MAX_DROP if labelled else MAX_DISAGREEMENT[task]
 
 
 def _steps(spec: ModelSpec, request: Request, variants: Sequence[Target], at_hand: Path | None) -> list[Step]:
@@ -126,6 +164,7 @@ def _steps(spec: ModelSpec, request: Request, variants: Sequence[Target], at_han
         images = request.calibration or "generated scenes"
         steps.append(Step("calibrate", f"run {images} through the deployed preprocessing"))
         steps.append(Step("compress", f"{request.method.label} with PaddleSlim ACT, in a process of its own"))
+        steps.append(Step("gate", _gate(spec, request)))
     for target in variants:
         what = f"{', '.join(backend_for(target).files)} for {target.backend} {target.precision.value}"
         steps.append(Step("artifact", f"write {what}, and load it"))

@@ -21,13 +21,16 @@ class Precision(str, Enum):
 class Method(str, Enum):
     """How INT8 is reached."""
 
+    #: PTQ, then layers in floating point by sensitivity, then QAT, until the accuracy budget holds.
+    AUTO = "auto"
     PTQ = "ptq"
     QAT = "qat"
 
     @property
     def label(self) -> str:
-        """The name that FastDeploy's tables use."""
-        return {"ptq": "Post Training Quantization", "qat": "Quantaware Distillation Training"}[self.value]
+        """The name that FastDeploy's tables use, where they have one."""
+        names = {"ptq": "Post Training Quantization", "qat": "Quantaware Distillation Training"}
+        return names.get(self.value, "Auto Compression")
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,22 @@ class Workspace:
         return folder
 
     @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder that is gone after the block; what a killed process left of its own goes too."""
+        parent = self.folder("scratch")
+        with (parent / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for old in parent.glob("*[0-9]"):
+                if not Path(f"/proc/{old.name}").exists():
+                    shutil.rmtree(old, ignore_errors=True)
+        own = parent / str(os.getpid())
+        own.mkdir(exist_ok=True)
+        try:
+            yield own
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+
+    @contextmanager
     def _locked(self, final: Path) -> Iterator[None]:
         self.folder("stages")
         with final.with_name(final.name + ".lock").open("w") as file:

@@ -38,8 +38,12 @@ class Origin(Protocol):
         """The file of the ranges that ACT learnt."""
         ...
 
+    def floats(self) -> frozenset[str]:
+        """The layers, as the scales name them, that stay in floating point."""
+        ...
+
     def quantized_paddle(self) -> Path:
-        """The INT8 model that ACT wrote, as a Paddle inference folder."""
+        """The INT8 model that ACT wrote, as a Paddle inference folder, without integers in the layers of `floats`."""
         ...
 
 
@@ -80,8 +84,8 @@ class Backend(Protocol):
         """How Triton runs the artifact of a target."""
         ...
 
-    def emit(self, origin: Origin, target: Target, out: Path) -> None:
-        """Write `files` into the folder `out`."""
+    def emit(self, origin: Origin, target: Target, out: Path) -> Mapping[str, str]:
+        """Write `files` into the folder `out`; returns which layers of INT8 stay in floating point, and why."""
         ...
 
 

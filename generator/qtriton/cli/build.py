@@ -7,19 +7,24 @@ def build(
     model: o.Model,
     precision: o.Precision = "int8",
     backend: o.Backend = "onnxruntime",
-    method: o.Method = "ptq",
+    method: o.Method = "auto",
+    algorithm: o.Algorithm = "auto",
+    max_drop: o.MaxDrop = None,
+    accept_drop: o.AcceptDrop = False,
     weights: o.Weights = None,
     calibration: o.Calibration = None,
     validation: o.Validation = None,
     labels: o.Labels = None,
     repository: o.RepositoryOption = o.DEFAULT_REPOSITORY,
     threads: o.Threads = 1,
+    few_images: o.FewImages = False,
     force: o.Force = False,
     json: o.Json = False,
 ) -> None:
-    """Compress a model, measure its accuracy, and publish it as an ensemble into a Triton model repository.
+    """Compress a model, measure it, and publish it as an ensemble into a Triton model repository.
 
-    FP32 is published beside INT8. A second run with nothing changed does nothing.
+    FP32 is published beside INT8. INT8 that loses more than the accuracy budget is not published; what is faster
+    is named as the one to serve. A second run with nothing changed does nothing.
     """
     from qtriton import console
     from qtriton.plan import make_plan
@@ -29,7 +34,20 @@ def build(
     from qtriton.workspace import Workspace
 
     request = o.to_request(
-        precision, backend, method, repository, weights, calibration, validation, labels, threads, force
+        precision=precision,
+        backend=backend,
+        method=method,
+        algorithm=algorithm,
+        repository=repository,
+        weights=weights,
+        calibration=calibration,
+        validation=validation,
+        labels=labels,
+        threads=threads,
+        max_drop=max_drop,
+        accept_drop=accept_drop,
+        few_images=few_images,
+        force=force,
     )
     spec, workspace = load_spec(model), Workspace.default()
     built = run(make_plan(spec, request, weights_at_hand(spec, workspace)), workspace)

@@ -2,11 +2,13 @@
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, TypedDict, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from qtriton.plan import Request
 
 Choice = TypeVar("Choice", bound=Enum)
@@ -21,19 +23,42 @@ Precision: TypeAlias = Annotated[str, typer.Option(help="fp32, fp16, int8 or int
 Backend: TypeAlias = Annotated[
     str, typer.Option(help="The runtimes that serve the model: onnxruntime, openvino, paddle; several with commas.")
 ]
-Method: TypeAlias = Annotated[str, typer.Option(help="How INT8 is reached: ptq or qat.")]
+Method: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="How INT8 is reached: ptq, qat (training with FP32 as teacher), or auto, which tries ptq, then the "
+        "costliest layers in floating point, then qat, until the accuracy holds."
+    ),
+]
+Algorithm: TypeAlias = Annotated[
+    str, typer.Option(help="What turns activations into ranges: auto, avg, abs_max, hist, KL, mse or emd.")
+]
+MaxDrop: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--max-accuracy-drop",
+        help="Points of the model's metric that INT8 may lose, 0.5 by default; without labels, of its agreement with "
+        "FP32. INT8 that loses more is not published.",
+        metavar="POINTS",
+    ),
+]
+AcceptDrop: TypeAlias = Annotated[
+    bool, typer.Option("--accept-drop", help="Publish the best INT8 even if it loses more than that.")
+]
+FewImages: TypeAlias = Annotated[
+    bool, typer.Option("--few-images", help="Calibrate with fewer than 32 images all the same.")
+]
 Weights: TypeAlias = Annotated[
     Path | None,
     typer.Option(help="FP32 weights: an ONNX file or a Paddle inference folder. Default: the zoo's.", metavar="FILE"),
 ]
 Calibration: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
-        help="Typical images without labels, 32 or more (16 at least); INT8 learns its ranges from them.", metavar="DIR"
-    ),
+    typer.Option(help="Typical images without labels, at least 32; INT8 learns its ranges from them.", metavar="DIR"),
 ]
 Validation: TypeAlias = Annotated[
-    Path | None, typer.Option(help="Images to measure the accuracy on; needs --labels.", metavar="DIR")
+    Path | None,
+    typer.Option(help="Images to measure the accuracy on; without --labels, the agreement with FP32.", metavar="DIR"),
 ]
 Labels: TypeAlias = Annotated[
     Path | None,
@@ -52,23 +77,35 @@ Threads: TypeAlias = Annotated[int, typer.Option(help="CPU threads of each insta
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Publish again even if nothing has changed.")]
 
 
+class Rest(TypedDict, total=False):
+    """What needs no translation."""
+
+    repository: Path
+    weights: Path | None
+    calibration: Path | None
+    validation: Path | None
+    labels: Path | None
+    threads: int
+    max_drop: float | None
+    accept_drop: bool
+    few_images: bool
+    force: bool
+
+
 def to_request(
+    *,
     precision: str,
     backend: str,
     method: str,
-    repository: Path,
-    weights: Path | None,
-    calibration: Path | None,
-    validation: Path | None,
-    labels: Path | None,
-    threads: int,
-    force: bool = False,
+    algorithm: str,
+    **rest: "Unpack[Rest]",
 ) -> "Request":
-    """Turn the words of the command line into a request.
+    """Turn the words of the command line into a request; the rest is as Request has it.
 
     Raises:
         InputError: a word is none of those that exist.
     """
+    from qtriton.compress.scales import Algorithm
     from qtriton.cpu import has_vnni
     from qtriton.plan import Request
     from qtriton.target import Method, Precision
@@ -78,14 +115,9 @@ def to_request(
         precision=_member(Precision, precision, "--precision"),
         backends=tuple(_backend(word.strip()) for word in backend.split(",")),
         method=_member(Method, method, "--method"),
-        repository=repository,
-        weights=weights,
-        calibration=calibration,
-        validation=validation,
-        labels=labels,
-        threads=threads,
+        algorithm=None if algorithm == "auto" else _member(Algorithm, algorithm, "--algorithm"),
         vnni=has_vnni(cpuinfo.read_text()) if cpuinfo.is_file() else False,
-        force=force,
+        **rest,
     )
 
 

@@ -7,13 +7,17 @@ def plan(
     model: o.Model,
     precision: o.Precision = "int8",
     backend: o.Backend = "onnxruntime",
-    method: o.Method = "ptq",
+    method: o.Method = "auto",
+    algorithm: o.Algorithm = "auto",
+    max_drop: o.MaxDrop = None,
+    accept_drop: o.AcceptDrop = False,
     weights: o.Weights = None,
     calibration: o.Calibration = None,
     validation: o.Validation = None,
     labels: o.Labels = None,
     repository: o.RepositoryOption = o.DEFAULT_REPOSITORY,
     threads: o.Threads = 1,
+    few_images: o.FewImages = False,
     json: o.Json = False,
 ) -> None:
     """Show the steps that build would take, without taking them."""
@@ -23,7 +27,21 @@ def plan(
     from qtriton.stages.fetch import weights_at_hand
     from qtriton.workspace import Workspace
 
-    request = o.to_request(precision, backend, method, repository, weights, calibration, validation, labels, threads)
+    request = o.to_request(
+        precision=precision,
+        backend=backend,
+        method=method,
+        algorithm=algorithm,
+        repository=repository,
+        weights=weights,
+        calibration=calibration,
+        validation=validation,
+        labels=labels,
+        threads=threads,
+        max_drop=max_drop,
+        accept_drop=accept_drop,
+        few_images=few_images,
+    )
     spec = load_spec(model)
     made = make_plan(spec, request, weights_at_hand(spec, Workspace.default()))
     if json:

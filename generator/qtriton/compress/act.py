@@ -112,6 +112,24 @@ def import_onnx(source: Path, shape: tuple[int, ...], folder: Path) -> list[NDAr
     return outputs
 
 
+def with_floats(quantized: Path, fp32: Path, floats: Sequence[str], out: Path) -> None:
+    """Write ACT's INT8 model, with the layers in `floats` (as Scales names them) back in floating point, to `out`.
+
+    Raises:
+        CompressionError: the worker failed, or there is no such layer; the message names its log.
+    """
+    request = {
+        "task": "mixed",
+        "model": str(quantized.absolute()),
+        "fp32": str(fp32.absolute()),
+        "floats": list(floats),
+        "out": str(out.absolute()),
+        "work": str(out.absolute().parent),
+    }
+    run_worker(request, out.absolute().parent)
+    _check_model(out)
+
+
 def _check_model(model: Path) -> None:
     if model.is_dir():
         missing = [name for name in (MODEL_FILE, PARAMS_FILE) if not (model / name).is_file()]

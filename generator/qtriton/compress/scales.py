@@ -28,6 +28,7 @@ class Algorithm(str, Enum):
     KL = "KL"
     MSE = "mse"
     ABS_MAX = "abs_max"
+    EMD = "emd"
 
     @property
     def passes(self) -> int:
@@ -46,6 +47,13 @@ class PtqOptions:
     hist_percent: float = 0.9999
     #: CPU threads of the worker; 0 is every core it may use.
     threads: int = 0
+
+
+@dataclass(frozen=True)
+class QatOptions:
+    """Knobs of the training."""
+
+    iterations: int = 300
 
 
 @dataclass(frozen=True, eq=False)

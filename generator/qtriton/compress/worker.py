@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from qtriton.compress.exporting import name_squeezed_axes
 from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE, TRIED, import_onnx, random_image
+from qtriton.compress.mixed import origin, save, without_integers
 from qtriton.compress.scales import QUANTIZED, SCALES_FILE, Algorithm, LearntLayer, PtqOptions, Scales
 from qtriton.target import Method
 
@@ -47,6 +48,8 @@ def main(request_file: str) -> None:
             _try(made, tuple(request["shape"]), work / TRIED)
             made.replace(request["out"])
             shutil.rmtree(work / "import")
+        case "mixed":
+            _mixed(Path(request["model"]), Path(request["fp32"]), frozenset(request["floats"]), Path(request["out"]))
         case "ptq":
             options = PtqOptions(Algorithm(request["algorithm"]), request["hist_percent"])
             paddle.disable_signal_handler()
@@ -185,16 +188,31 @@ def _learnt(float_folder: Path, quantized: Path) -> Iterator[LearntLayer]:
     for op in ops:
         if op.type not in LAYERS:
             continue
-        read, held = (_origin(op.input(name)[0], source) for name in LAYERS[op.type])
+        read, held = (origin(op.input(name)[0], source) for name in LAYERS[op.type])
         if held in before and read in thresholds:
             handed = _behind(op, ops, before, source)
             yield LearntLayer(handed, op.type, before[held], thresholds[read], thresholds.get(handed))
 
 
-def _origin(name: str, source: dict[str, str]) -> str:
-    while name in source:
-        name = source[name]
-    return name
+def _mixed(quantized: Path, fp32: Path, floats: frozenset[str], out: Path) -> None:
+    """ACT's model with the layers in `floats`, named as `_learnt` names them, in floating point."""
+    import paddle
+
+    paddle.enable_static()
+    _, weights = _program(fp32)
+    scope, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+    with paddle.static.scope_guard(scope):
+        program, feeds, fetches = _load(quantized, executor)
+        ops = list(program.global_block().ops)
+        source = {op.output("Y")[0]: op.input("X")[0] for op in ops if op.type.endswith("quantize_linear")}
+        chosen = [(op, *LAYERS[op.type]) for op in ops if op.type in LAYERS]
+        chosen = [each for each in chosen if _behind(each[0], ops, weights, source) in floats]
+        if len(chosen) != len(floats):
+            raise RuntimeError(f"{len(floats)} layers were to stay in floating point, the model has {len(chosen)}")
+        without_integers(program, scope, chosen, weights)
+        staged = out.with_name(f"{out.name}.partial")
+        save(staged, program, feeds, fetches, executor, Path(MODEL_FILE).stem)
+    staged.replace(out)
 
 
 def _behind(layer: Any, ops: list[Any], weights: dict[str, Any], source: dict[str, str]) -> str:
@@ -203,14 +221,14 @@ def _behind(layer: Any, ops: list[Any], weights: dict[str, Any], source: dict[st
     readers = [
         op
         for op in ops
-        if output in (_origin(name, source) for name in op.input_arg_names) and not op.type.endswith("quantize_linear")
+        if output in (origin(name, source) for name in op.input_arg_names) and not op.type.endswith("quantize_linear")
     ]
     if len(readers) != 1:
         return output
     after = readers[0]
     if after.type == "batch_norm":
         return str(after.output("Y")[0])
-    if after.type == "elementwise_add" and _is_constant(_origin(after.input("Y")[0], source), ops, weights):
+    if after.type == "elementwise_add" and _is_constant(origin(after.input("Y")[0], source), ops, weights):
         return str(after.output("Out")[0])
     return output
 

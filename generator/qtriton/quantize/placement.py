@@ -35,6 +35,8 @@ class Policy:
     #: What stands between layers (SiLU, Add, Concat ...) runs in integers too, as ONNX Runtime has kernels for it;
     #: without, only what a layer reads is quantized, for a runtime that fuses the rest into the layer before.
     between: bool = True
+    #: Layers, as ACT's scales name them, that cost more accuracy than the budget has.
+    floats: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ def result(view: GraphView, node: NodeProto) -> str:
 
 def _why_float(view: GraphView, layer: Layer, ranges: Ranges, policy: Policy) -> str | None:
     node, source = layer.node, layer.node.input[0]
+    if layer.learnt.name in policy.floats:
+        return "costs too much accuracy in integers"
     if layer.node.op_type == "Conv" and source in view.inputs and layer.weight.shape[1] <= 4 and not policy.image_layer:
         return "reads the image: float is faster"
     if ranges.of(source) is None:

@@ -53,7 +53,8 @@ def emit(fp32: Path, scales: Scales, target: Target, out: Path, policy: Policy |
     policy = policy or Policy()
     layers = match_layers(GraphView(model), scales.layers)
     if not policy.image_layer:
-        layers = rewrite(model, layers)
+        whole = {name: layer for name, layer in layers.items() if layer.learnt.name not in policy.floats}
+        layers = {**layers, **rewrite(model, whole)}
     view = GraphView(model)
     ranges = Ranges(view, layers, Range(*scales.image))
     placement = place(view, layers, ranges, policy)
@@ -62,12 +63,17 @@ def emit(fp32: Path, scales: Scales, target: Target, out: Path, policy: Policy |
         raise CompressionError(
             f"{fp32}: none of its {len(layers)} layers with weights can run in integers. Use --precision fp32."
         )
-    _Writer(model, view, layers, ranges, placement, target.vnni).write()
+    written(model, layers, ranges, placement, target.vnni)
     onnx.checker.check_model(model)
     staged = out.with_name(f".{out.name}.{os.getpid()}")
     staged.write_bytes(model.SerializeToString(deterministic=True))
     staged.replace(out)
     return EmitReport(len(layers), len(chosen), len(placement.nodes), dict(placement.left))
+
+
+def written(model: ModelProto, layers: Mapping[str, Layer], ranges: Ranges, placement: Placement, vnni: bool) -> None:
+    """Write a placement into the model itself; `vnni`: see Target."""
+    _Writer(model, GraphView(model), layers, ranges, placement, vnni).write()
 
 
 def prepared(fp32: Path) -> ModelProto:

@@ -1,19 +1,26 @@
 """Settle which images a build calibrates with and measures on, generating them where a spec says so."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qtriton.atomic import write_atomically
 from qtriton.console import Report, warn
-from qtriton.datasets import CALIBRATION_ENOUGH, CALIBRATION_LEAST, Labelled, list_images, load_labelled
+from qtriton.datasets import Labelled, enough, list_images, load_labelled
 from qtriton.errors import InputError
 from qtriton.plan import Request
+from qtriton.runtime.image import decode
 from qtriton.spec import GeneratedData, ModelSpec
 from qtriton.stages.evaluate import read_frame
 from qtriton.target import Precision
 from qtriton.workspace import Workspace, sha256_json
+
+#: Levels of 255 that JPEG may put between the pixels of an image of one colour.
+_ONE_COLOUR: Final = 4
 
 
 @dataclass(frozen=True)
@@ -30,11 +37,9 @@ def settle(spec: ModelSpec, request: Request, workspace: Workspace) -> Folders:
     folders = Folders(request.calibration, request.validation, request.labels)
     if spec.data is not None and (folders.calibration is None or folders.validation is None):
         made = generated(spec.data, workspace)
-        folders = Folders(
-            folders.calibration or made / "calibration",
-            folders.validation or made / "validation",
-            folders.labels or made / "validation" / "instances.json",
-        )
+        own = folders.validation, folders.labels
+        measured = own if folders.validation else (made / "validation", made / "validation" / "instances.json")
+        folders = Folders(folders.calibration or made / "calibration", *measured)
     if request.precision is Precision.FP32:
         return Folders(None, folders.validation, folders.labels)
     return folders
@@ -59,37 +64,43 @@ def labelled(spec: ModelSpec, folders: Folders) -> Labelled | None:
     return load_labelled(spec.task, folders.validation, folders.labels)
 
 
-def write_calibration(folder: Path, spec: ModelSpec, out: Path, progress: Report) -> None:
+def write_calibration(folder: Path, spec: ModelSpec, out: Path, few: bool, progress: Report) -> None:
     """Write the calibration images as the deployed preprocessing gives them: float32 [images, *input.dims].
 
-    An image that cannot be decoded is named and skipped.
+    An image that cannot be decoded is named and skipped; images that say nothing, or nothing new, are warned about.
 
     Raises:
-        InputError: fewer than CALIBRATION_LEAST images are left.
+        InputError: fewer than CALIBRATION_LEAST images are left, and `few` are not allowed.
     """
     images = list_images(folder, "--calibration")
     good: list[Path] = []
+    flat = 0
     for done, path in enumerate(images, 1):
         try:
             read_frame(path, spec)
+            flat += int(_is_flat(decode(path.read_bytes(), spec.max_pixels)))
             good.append(path)
         except InputError as error:
             warn(f"{error} Calibration goes on without it.")
         progress(done, 2 * len(images))
-    if len(good) < CALIBRATION_LEAST:
-        raise InputError(
-            f"--calibration {folder}: {len(good)} images that can be decoded, INT8 calibration needs "
-            f"{CALIBRATION_LEAST}. Add images or pass --precision fp32."
-        )
-    if len(good) < CALIBRATION_ENOUGH:
-        warn(f"--calibration {folder}: {len(good)} images. With {CALIBRATION_ENOUGH} or more the ranges are surer.")
+    enough(folder, len(good), few)
     # Read twice rather than held at once: a thousand frames of a detector are five gigabytes.
     shape = (len(good), *spec.input.dims)
     frames = np.lib.format.open_memmap(out, "w+", np.float32, shape)  # type: ignore[no-untyped-call]
+    seen: set[bytes] = set()
     for index, path in enumerate(good):
         frames[index] = read_frame(path, spec).pixels
+        seen.add(sha256(frames[index]).digest())
         progress(len(images) + index + 1, 2 * len(images))
     frames.flush()
+    if flat:
+        warn(f"--calibration {folder}: {flat} of {len(good)} images are of one colour and teach INT8 nothing.")
+    if len(seen) < len(good):
+        warn(f"--calibration {folder}: only {len(seen)} of {len(good)} images differ. More different ones are better.")
+
+
+def _is_flat(pixels: NDArray[np.uint8]) -> bool:
+    return bool((np.ptp(pixels.reshape(-1, pixels.shape[-1]), axis=0) <= _ONE_COLOUR).all())
 
 
 def remember_images(workspace: Workspace, model: str, folder: Path) -> None:

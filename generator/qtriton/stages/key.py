@@ -6,9 +6,11 @@ from typing import Final
 
 from qtriton import resources
 from qtriton.datasets import list_images
+from qtriton.plan import Request
+from qtriton.recipe import Recipe
 from qtriton.spec import ModelSpec
 from qtriton.stages.data import Folders
-from qtriton.target import Method, Precision, Target
+from qtriton.target import Precision, Target
 from qtriton.workspace import sha256_file, sha256_json
 
 #: The packages whose versions change what a build produces.
@@ -37,19 +39,20 @@ def spec_key(spec: ModelSpec, weights: Path) -> str:
     return sha256_json([spec.model_dump(mode="json"), weights_sha256(weights), shipped])
 
 
-def learnt_from(method: Method, spec: ModelSpec, model: Path, calibration: Path) -> list[object]:
-    """What the learnt scales depend on: the model, and how an image becomes its input."""
+def learnt_from(recipe: Recipe, spec: ModelSpec, model: Path, calibration: Path) -> list[object]:
+    """What the learnt scales depend on: the model, how an image becomes its input, and how they are learnt."""
     before = spec.model_dump(mode="json", include={"input", "preprocess", "max_pixels"})
     shipped = [sha256_file(resources.runtime() / name) for name in ("image.py", "pre.py")]
-    return [weights_sha256(model), before, shipped, images_sha256(calibration), method.value, code("compress")]
+    return [weights_sha256(model), before, shipped, images_sha256(calibration), recipe.learnt_by, code("compress")]
 
 
-def build_key(target: Target, method: Method, spec_hash: str, folders: Folders) -> str:
+def build_key(target: Target, request: Request, spec_hash: str, folders: Folders) -> str:
     """What one published variant depends on; FP32 does not depend on how INT8 is made."""
     data = [images_sha256(folders.validation)] if folders.validation else []
     how: list[object] = []
     if target.precision is not Precision.FP32 and folders.calibration is not None:
-        how = [method.value, target.vnni, images_sha256(folders.calibration), code("compress"), code("quantize")]
+        how = [request.method.value, request.algorithm, repr(request.training), request.max_drop, request.accept_drop]
+        how += [target.vnni, images_sha256(folders.calibration), code("compress"), code("quantize")]
     labels = folders.labels and (sha256_file if folders.labels.is_file() else images_sha256)(folders.labels)
     common = [code(name) for name in ("backends", "metrics", "stages", "triton")]
     templates = [sha256_file(path) for path in sorted(resources.templates().glob("*.j2"))]
@@ -57,9 +60,26 @@ def build_key(target: Target, method: Method, spec_hash: str, folders: Folders) 
     return sha256_json([spec_hash, what, how, data, labels, versions(), common, templates])
 
 
+def parents(folders: Folders, target: Target) -> dict[str, str]:
+    """The SHA-256 of the folders and files that an artifact was made from and measured on, the weights apart."""
+    found = {"validation": folders.validation, "labels": folders.labels}
+    if target.precision is not Precision.FP32:
+        found["calibration"] = folders.calibration
+    return {
+        name: sha256_file(path) if path.is_file() else images_sha256(path)
+        for name, path in sorted(found.items())
+        if path is not None
+    }
+
+
 def images_sha256(folder: Path) -> str:
     """The hash of the names and contents of a folder's images."""
-    return sha256_json([(path.name, sha256_file(path)) for path in list_images(folder, "folder")])
+    return sha256_json(images_in(folder))
+
+
+def images_in(folder: Path) -> list[tuple[str, str]]:
+    """The name and the SHA-256 of every image of a folder, sorted by name."""
+    return [(path.name, sha256_file(path)) for path in list_images(folder, "folder")]
 
 
 def code(package: str) -> list[str]:

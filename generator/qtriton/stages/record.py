@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from qtriton.manifest import Metric, read_manifest
+from qtriton.manifest import Manifest, read_manifest
 from qtriton.plan import Plan
 from qtriton.target import Names, Target
 from qtriton.workspace import sha256_file
@@ -46,9 +46,9 @@ def read_record(repository: Path, ensemble: str) -> tuple[Record, dict[str, str]
         return None
 
 
-def is_published(plan: Plan, records: Sequence[Record]) -> tuple[tuple[Target, Metric | None], ...] | None:
-    """The metrics of what stands in the repository, if it is what this build would make and is untouched."""
-    repository, metrics = plan.request.repository, []
+def is_published(plan: Plan, records: Sequence[Record]) -> tuple[tuple[Target, Manifest], ...] | None:
+    """The manifests of what stands in the repository, if it is what this build would make and is untouched."""
+    repository, found_all = plan.request.repository, []
     for target, record in zip(plan.variants, records, strict=True):
         names = Names.of(plan.spec.name, target)
         found = read_record(repository, names.ensemble)
@@ -57,8 +57,8 @@ def is_published(plan: Plan, records: Sequence[Record]) -> tuple[tuple[Target, M
         manifest = read_manifest(repository / names.runtime / "1")
         if manifest is None:
             return None
-        metrics.append((target, manifest.metric))
-    return tuple(metrics)
+        found_all.append((target, manifest))
+    return tuple(found_all)
 
 
 def published(repository: Path) -> dict[str, str]:

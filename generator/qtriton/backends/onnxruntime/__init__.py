@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -32,12 +33,14 @@ class OnnxRuntime:
         threads = (("intra_op_thread_count", str(target.threads)), ("inter_op_thread_count", "1"))
         return Serving(platform="onnxruntime_onnx", parameters=threads)
 
-    def emit(self, origin: Origin, target: Target, out: Path) -> None:
+    def emit(self, origin: Origin, target: Target, out: Path) -> Mapping[str, str]:
         """Write model.onnx."""
         if target.precision is Precision.FP32:
             shutil.copyfile(origin.onnx(), out / self.files[0])
-            return
+            return {}
         from qtriton.compress.scales import Scales
+        from qtriton.quantize.placement import Policy
         from qtriton.quantize.qdq import emit
 
-        emit(origin.onnx(), Scales.load(origin.scales()), target, out / self.files[0])
+        policy = Policy(floats=origin.floats())
+        return emit(origin.onnx(), Scales.load(origin.scales()), target, out / self.files[0], policy).left

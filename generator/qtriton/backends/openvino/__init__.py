@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -44,7 +45,7 @@ class OpenVino:
         }
         return Serving(backend="openvino", file=self.files[0], parameters=tuple(parameters.items()))
 
-    def emit(self, origin: Origin, target: Target, out: Path) -> None:
+    def emit(self, origin: Origin, target: Target, out: Path) -> Mapping[str, str]:
         """Write model.onnx with a batch of 1."""
         from qtriton.compress.scales import Scales
         from qtriton.quantize.batch import one_image
@@ -54,6 +55,8 @@ class OpenVino:
         artifact = out / self.files[0]
         if target.precision is Precision.FP32:
             one_image(origin.onnx(), artifact)
-            return
-        emit(origin.onnx(), Scales.load(origin.scales()), target, artifact, Policy(image_layer=True, between=False))
+            return {}
+        policy = Policy(image_layer=True, between=False, floats=origin.floats())
+        report = emit(origin.onnx(), Scales.load(origin.scales()), target, artifact, policy)
         one_image(artifact, artifact)
+        return report.left

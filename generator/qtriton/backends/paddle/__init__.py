@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -33,8 +34,11 @@ class Paddle:
         int8 = (("int8", "true"),) if target.precision is Precision.INT8 else ()
         return Serving(backend="paddle", parameters=(("cpu_threads", str(target.threads)), *int8))
 
-    def emit(self, origin: Origin, target: Target, out: Path) -> None:
+    def emit(self, origin: Origin, target: Target, out: Path) -> Mapping[str, str]:
         """Write model.pdmodel and model.pdiparams."""
         folder = origin.paddle() if target.precision is Precision.FP32 else origin.quantized_paddle()
         for name in self.files:
             shutil.copyfile(folder / f"inference{Path(name).suffix}", out / name)
+        if target.precision is Precision.FP32:
+            return {}
+        return dict.fromkeys(sorted(origin.floats()), "costs too much accuracy in integers")

@@ -1,0 +1,80 @@
+"""How far outputs are from FP32's, without labels or thresholds: it tells what an accuracy metric's noise hides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from qtriton.runtime.post import Array, Candidates, Detections, PicoHead, PostOp, Softmax, YoloHead
+from qtriton.runtime.pre import Geometry
+
+#: Candidates that FP32 scores below this reach no client and hardly any mAP.
+_SCORE: Final = 0.05
+_TINY: Final = 1e-9
+
+
+def divergence(ops: Sequence[PostOp], geometry: Geometry, fp32: Sequence[Array], other: Sequence[Array]) -> float:
+    """The distance of one image's raw outputs (each without the batch) from those of FP32; 0 where they are equal.
+
+    Detection: over the candidates that FP32 scores above 0.05, weighted by score, 1 - IoU of the two boxes, plus
+    the differences of their scores. Classification and segmentation: the Kullback-Leibler divergence of the
+    probabilities, for segmentation the mean over the pixels; where the model ends in an argmax, the fraction of
+    pixels that differ.
+    """
+    first = ops[0]
+    if isinstance(first, YoloHead | PicoHead):
+        return _of_candidates(first(fp32, geometry), first(other, geometry))
+    if isinstance(first, Detections):
+        return _of_rows(fp32[0].reshape(-1, 6), other[0].reshape(-1, 6))
+    before, after = fp32[0], other[0]
+    if before.dtype.kind in "iu":
+        return float((before != after).mean())
+    axis = -1 if before.ndim < 3 else -3
+    if isinstance(first, Softmax) or axis == -3:
+        before, after = (_softmax(each, axis) for each in (before, after))
+    return _kullback_leibler(before, after, axis)
+
+
+def _of_candidates(fp32: Candidates, other: Candidates) -> float:
+    seen = fp32.scores.max(axis=1) > _SCORE
+    if not seen.any():
+        return float(np.abs(other.scores - fp32.scores).max(initial=0.0))
+    weights = fp32.scores[seen].max(axis=1)
+    moved = 1 - _iou(fp32.boxes[seen], other.boxes[seen])
+    rescored = np.abs(other.scores[seen] - fp32.scores[seen]).max(axis=1)
+    return float((weights * moved + rescored).sum() / weights.sum())
+
+
+def _of_rows(fp32: Array, other: Array) -> float:
+    """Rows of class, score and box behind an NMS: each is compared with the best of its class."""
+    rows = fp32[(fp32[:, 0] >= 0) & (fp32[:, 1] > _SCORE)]
+    if not len(rows):
+        return float(other[:, 1].max(initial=0.0))
+    total = 0.0
+    for row in rows:
+        same = other[other[:, 0] == row[0]]
+        overlaps = _iou(np.broadcast_to(row[2:], same[:, 2:].shape), same[:, 2:])
+        best = int(overlaps.argmax()) if len(same) else -1
+        total += row[1] * 2 if best < 0 else row[1] * (1 - overlaps[best]) + abs(row[1] - same[best, 1])
+    return float(total / rows[:, 1].sum())
+
+
+def _iou(one: Array, two: Array) -> Array:
+    sides = (np.minimum(one[:, 2:], two[:, 2:]) - np.maximum(one[:, :2], two[:, :2])).clip(0)
+    shared = sides[:, 0] * sides[:, 1]
+    areas = [((each[:, 2:] - each[:, :2]).clip(0)).prod(axis=1) for each in (one, two)]
+    ratio: Array = shared / np.maximum(areas[0] + areas[1] - shared, _TINY)
+    return ratio
+
+
+def _softmax(values: Array, axis: int) -> Array:
+    powers = np.exp(values - values.max(axis=axis, keepdims=True))
+    probabilities: Array = powers / powers.sum(axis=axis, keepdims=True)
+    return probabilities
+
+
+def _kullback_leibler(before: Array, after: Array, axis: int) -> float:
+    ratio = np.log(before.clip(_TINY)) - np.log(after.clip(_TINY))
+    return float((before * ratio).sum(axis=axis).mean())

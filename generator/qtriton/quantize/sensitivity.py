@@ -1,0 +1,92 @@
+"""What each layer's integers do to the output by themselves: which layers to leave in floating point first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qtriton.compress.scales import Scales
+from qtriton.quantize.graph import GraphView
+from qtriton.quantize.match import Layer, match_layers
+from qtriton.quantize.placement import Placement
+from qtriton.quantize.qdq import prepared, written
+from qtriton.quantize.ranges import Range, Ranges
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """A layer, what its integers cost, and what its floats would cost."""
+
+    #: As ACT's scales name it.
+    name: str
+    #: The ONNX node's output, which people know it by.
+    node: str
+    op: str
+    weights: tuple[int, ...]
+    #: Multiplications and additions of one image; 0 where the shapes are not known.
+    macs: int
+    #: How far the outputs move when this layer alone runs in integers (metrics.divergence), mean over the images.
+    divergence: float = 0.0
+
+    @property
+    def order(self) -> float:
+        """Divergence taken away for each operation that goes back to floating point."""
+        return self.divergence / max(self.macs, 1)
+
+
+class Alone:
+    """Writes, for each layer, the FP32 model in which it alone is quantized."""
+
+    def __init__(self, fp32: Path, scales: Scales, vnni: bool) -> None:
+        self._model, self._vnni = prepared(fp32), vnni
+        self._layers = match_layers(GraphView(self._model), scales.layers)
+        self._ranges = Ranges(GraphView(self._model), self._layers, Range(*scales.image))
+        self._sizes = _output_sizes(self._model)
+
+    def costs(self) -> Iterator[LayerCost]:
+        """The layers that can be quantized, in the order of the graph, without their divergence."""
+        for name, layer in self._layers.items():
+            if self._ranges.of(layer.node.input[0]) is not None:
+                yield LayerCost(layer.learnt.name, name, layer.node.op_type, layer.weight.shape, self._macs(layer))
+
+    def write(self, cost: LayerCost, out: Path) -> None:
+        """The model with Q/DQ on this layer's input and weights only."""
+        import onnx
+
+        model = onnx.ModelProto()
+        model.CopyFrom(self._model)
+        layer = self._layers[cost.node]
+        placement = Placement(frozenset({cost.node}), frozenset({layer.node.input[0]}), {})
+        written(model, self._layers, self._ranges, placement, self._vnni)
+        out.write_bytes(model.SerializeToString())
+
+    def _macs(self, layer: Layer) -> int:
+        pixels = self._sizes.get(layer.node.output[0], 0)
+        return int(pixels * np.prod(layer.weight.shape)) if layer.node.op_type == "Conv" else int(layer.weight.size)
+
+
+def _output_sizes(model: ModelProto) -> dict[str, int]:
+    """Pixels of each tensor [1, channels, height, width], for a batch of 1."""
+    import onnx
+
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    for value in fixed.graph.input:
+        if len(value.type.tensor_type.shape.dim) > 1:
+            value.type.tensor_type.shape.dim[0].dim_value = 1
+    graph = onnx.shape_inference.infer_shapes(fixed).graph
+    values = [*graph.value_info, *graph.output]
+    shapes = {each.name: [dim.dim_value for dim in each.type.tensor_type.shape.dim] for each in values}
+    return {name: int(np.prod(shape[2:])) for name, shape in shapes.items() if len(shape) == 4}
+
+
+def ranked(costs: Sequence[LayerCost]) -> tuple[LayerCost, ...]:
+    """Those first whose floats win most accuracy for the speed that they cost; ties in the order of the graph."""
+    return tuple(sorted((each for each in costs if each.divergence > 0), key=lambda each: -each.order))

@@ -1,0 +1,172 @@
+"""A plan with its inputs found, and what every artifact of it is made from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtriton import console
+from qtriton.compress.scales import QUANTIZED
+from qtriton.compress.scales import SCALES_FILE as SCALES
+from qtriton.plan import Plan
+from qtriton.recipe import Recipe
+from qtriton.spec import ModelSpec
+from qtriton.stages import key as keys
+from qtriton.stages.data import Folders, write_calibration
+from qtriton.stages.fp32 import check_conversion
+from qtriton.stages.record import Record
+from qtriton.target import Target
+from qtriton.workspace import Workspace, sha256_file, sha256_json
+
+if TYPE_CHECKING:
+    from qtriton.quantize.sensitivity import LayerCost
+
+_FRAMES = "calibration.npy"
+_COSTS = "layers.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every stage of one build shares, and the origin of its artifacts."""
+
+    plan: Plan
+    workspace: Workspace
+    weights: Path
+    folders: Folders
+    spec_key: str
+    #: A folder that goes away with the build, for what is too large to keep.
+    scratch: Path
+    #: How INT8 is made; FP32 does not ask.
+    recipe: Recipe = field(default_factory=Recipe)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model."""
+        return self.plan.spec
+
+    def by(self, recipe: Recipe) -> Job:
+        """The same job with another recipe."""
+        return replace(self, recipe=recipe)
+
+    def stage(self, what: str, made_from: object, produce: Callable[[Path], None]) -> Path:
+        """The folder of a stage's results, from the cache where they were made from the same by the same packages."""
+        key = sha256_json([made_from, keys.versions()])
+        return self.workspace.stage(f"{self.spec.name}-{what}", key, produce)
+
+    def record(self, target: Target) -> Record:
+        """What the variant of a target is built from."""
+        key = keys.build_key(target, self.plan.request, self.spec_key, self.folders)
+        return Record(self.spec.name, self.spec_key, key)
+
+    def onnx(self) -> Path:
+        """The FP32 model as an ONNX file that fits the spec."""
+        from qtriton.stages.fp32 import fp32_onnx
+
+        def produce(folder: Path) -> None:
+            with console.progress(f"{self.spec.name}: FP32 as ONNX"):
+                fp32_onnx(self.weights, self.spec, folder / "model.onnx")
+
+        return self.stage("fp32", [self.spec_key, keys.code("stages"), keys.code("compress")], produce) / "model.onnx"
+
+    def paddle(self) -> Path:
+        """The FP32 model as a Paddle inference folder: as it came, or converted with a batch of 1."""
+        if self.weights.is_dir():
+            return self.weights
+        onnx = self.onnx()
+
+        def produce(folder: Path) -> None:
+            from qtriton.compress.act import import_onnx
+
+            with console.progress(f"{self.spec.name}: FP32 as a Paddle model"):
+                made = import_onnx(onnx, (1, *self.spec.input.dims), folder / "paddle")
+                check_conversion(onnx, made, self.spec)
+
+        made_from = [sha256_file(onnx), self.spec.input.dims, keys.code("compress")]
+        return self.stage("paddle", made_from, produce) / "paddle"
+
+    def scales(self) -> Path:
+        """The file of the ranges that ACT learnt."""
+        return self._learnt() / SCALES
+
+    def floats(self) -> frozenset[str]:
+        """The layers, as the scales name them, that stay in floating point."""
+        return self.recipe.floats
+
+    def quantized_paddle(self) -> Path:
+        """The INT8 model that ACT wrote, without integers in the layers of the recipe."""
+        if not self.recipe.floats:
+            return self._learnt() / QUANTIZED
+
+        def produce(folder: Path) -> None:
+            from qtriton.compress.act import with_floats
+
+            with_floats(self._learnt() / QUANTIZED, self.paddle(), sorted(self.recipe.floats), folder / QUANTIZED)
+
+        return self.stage("mixed", [self.learnt_from(), sorted(self.recipe.floats)], produce) / QUANTIZED
+
+    def learnt_from(self) -> list[object]:
+        """What the scales of the recipe depend on."""
+        assert self.folders.calibration is not None  # the plan saw to it
+        return keys.learnt_from(self.recipe, self.spec, self.weights, self.folders.calibration)
+
+    def frames(self) -> Path:
+        """The calibration images as the model takes them, in one file."""
+        frames = self.scratch / _FRAMES
+        if not frames.exists():
+            assert self.folders.calibration is not None
+            staged = frames.with_name(f".{_FRAMES}")
+            with console.progress(f"{self.spec.name}: calibration images") as progress:
+                write_calibration(self.folders.calibration, self.spec, staged, self.plan.request.few_images, progress)
+            staged.rename(frames)
+        return frames
+
+    def sensitivity(self) -> tuple[LayerCost, ...]:
+        """What each layer's integers do to the outputs, by the recipe's scales."""
+        from qtriton.compress.scales import Scales
+        from qtriton.stages.sensitivity import load, measure, save
+
+        vnni = self.plan.request.vnni
+
+        def produce(folder: Path) -> None:
+            scales, label = Scales.load(self.scales()), f"{self.spec.name}: sensitivity of each layer"
+            with console.progress(label) as progress:
+                save(measure(self.spec, self.onnx(), scales, self.frames(), vnni, progress), folder / _COSTS)
+
+        made_from = [self.learnt_from(), self.spec_key, vnni, keys.code("quantize"), keys.code("metrics")]
+        return load(self.stage("sensitivity", made_from, produce) / _COSTS)
+
+    def _learnt(self) -> Path:
+        recipe = self.recipe
+
+        def produce(folder: Path) -> None:
+            from qtriton.compress.act import compress
+            from qtriton.compress.scales import PtqOptions
+
+            model, frames = self.paddle(), self.frames()
+            with console.progress(f"{self.spec.name}: {recipe.learning} with PaddleSlim ACT") as progress:
+                extras = tuple(self.spec.extra_inputs)
+                options = PtqOptions(recipe.algorithm)
+                compress(model, calibration=frames, work=folder, options=options, extras=extras, progress=progress)
+
+        return self.stage("scales", self.learnt_from(), produce)
+
+
+@dataclass(frozen=True)
+class Made:
+    """An artifact: what for, in which folder, and for INT8 how."""
+
+    target: Target
+    folder: Path
+    recipe: Recipe | None = None
+
+    def __str__(self) -> str:
+        """The artifact in a few words."""
+        return f"{self.target.backend} {self.target.precision.value}" + (f" ({self.recipe})" if self.recipe else "")
+
+
+def all_cores(target: Target) -> Target:
+    """The target with every core of this process: for work whose time is not measured."""
+    return replace(target, threads=len(os.sched_getaffinity(0)))

@@ -1,0 +1,64 @@
+"""How long artifacts take without a server: interleaved, so that a noisy machine cannot favour one."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, TypeVar
+
+import numpy as np
+
+from qtriton import console, cpu
+from qtriton.backends import backend_for
+from qtriton.backends.running import Feed, Runner, running
+from qtriton.manifest import Speed
+from qtriton.stages.job import Job, Made
+from qtriton.workspace import sha256_file
+
+#: Runs of one artifact in a row; short enough that the machine is the same for the next artifact.
+BLOCK: Final = 5
+ROUNDS: Final = 8
+
+Key = TypeVar("Key")
+
+
+def speed(job: Job, fp32: Made, made: Made) -> Speed:
+    """FP32 and INT8 of one backend on this CPU, with the threads of the target."""
+    processor = cpu.this_model()
+    threads = made.target.threads
+
+    def produce(folder: Path) -> None:
+        with console.progress(f"{job.spec.name}: speed of {made}") as progress, ExitStack() as stack:
+            runs = {each: _loaded(each, stack) for each in (fp32, made)}
+            times = interleaved(runs, ROUNDS, progress)
+        found = Speed(fp32_ms=times[fp32], int8_ms=times[made], threads=threads, cpu=processor)
+        (folder / "speed.json").write_text(found.model_dump_json())
+
+    files = [[sha256_file(each.folder / name) for name in backend_for(each.target).files] for each in (fp32, made)]
+    folder = job.stage(f"{made.target.backend}-speed", [files, threads, processor, BLOCK, ROUNDS], produce)
+    return Speed.model_validate_json((folder / "speed.json").read_text())
+
+
+def interleaved(runs: Mapping[Key, Runner], rounds: int, progress: console.Report) -> dict[Key, float]:
+    """The median time in ms of each of several loaded artifacts on one random image; the first round warms up."""
+    times: dict[Key, list[int]] = {key: [] for key in runs}
+    feeds = {key: random_feed(run) for key, run in runs.items()}
+    for number in range(rounds + 1):
+        for key, run in runs.items():
+            taken = run.time(feeds[key], BLOCK)
+            times[key] += taken if number else ()
+        progress(number + 1, rounds + 1)
+    return {key: statistics.median(taken) / 1e6 for key, taken in times.items()}
+
+
+def random_feed(run: Runner) -> Feed:
+    """One random image; whatever else the model takes is 1."""
+    first, *others = run.inputs
+    random = np.random.default_rng(0).random((1, *first.shape[1:]), np.float32)
+    return {first.name: random, **{port.name: np.ones((1, *port.shape[1:]), np.float32) for port in others}}
+
+
+def _loaded(made: Made, stack: ExitStack) -> Runner:
+    return stack.enter_context(running(backend_for(made.target), made.target, made.folder))
