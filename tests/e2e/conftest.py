@@ -34,10 +34,12 @@ def nothing_left_behind(cache: Path) -> Iterator[None]:
     assert not ours
 
 
-def qtriton(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run the command line in a process of its own."""
+def qtriton(*arguments: object, cwd: Path | None = None, **env: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command line in a process of its own, with more in its environment."""
     command = [sys.executable, "-m", "qtriton", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False, cwd=cwd)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=1800, check=False, cwd=cwd, env={**os.environ, **env}
+    )
 
 
 @pytest.fixture(scope="session")

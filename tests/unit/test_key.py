@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from qtriton.recipe import Recipe
 from qtriton.spec import ModelSpec, parse_spec
 from qtriton.stages.key import learnt_from
-from qtriton.target import Method
 
 YAML = """
 name: mine
@@ -31,14 +31,14 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_scales_outlive_what_happens_behind_the_model(files: tuple[Path, Path]) -> None:
-    assert learnt_from(Method.PTQ, spec(), *files) == learnt_from(Method.PTQ, spec(threshold=0.5), *files)
+    assert learnt_from(Recipe(), spec(), *files) == learnt_from(Recipe(), spec(threshold=0.5), *files)
 
 
 def test_scales_are_learnt_again_for_another_input_model_or_image(files: tuple[Path, Path]) -> None:
     model, images = files
-    keys = [learnt_from(Method.PTQ, each, *files) for each in (spec(), spec(size=32), spec(fill=0))]
+    keys = [learnt_from(Recipe(), each, *files) for each in (spec(), spec(size=32), spec(fill=0))]
     model.write_bytes(b"other weights")
-    keys.append(learnt_from(Method.PTQ, spec(), *files))
+    keys.append(learnt_from(Recipe(), spec(), *files))
     (images / "b.jpg").write_bytes(b"two")
-    keys.append(learnt_from(Method.PTQ, spec(), *files))
+    keys.append(learnt_from(Recipe(), spec(), *files))
     assert len(set(map(str, keys))) == len(keys)

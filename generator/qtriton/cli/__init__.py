@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from qtriton.cli import backend, bench, build, check, doctor, models, plan, predict, report, serve
+from qtriton.cli import backend, bench, build, check, doctor, explain, models, plan, predict, report, serve
 
 app = typer.Typer(
     name="qtriton",
@@ -25,6 +25,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "models": models.models,
     "plan": plan.plan,
     "build": build.build,
+    "explain": explain.explain,
     "check": check.check,
     "serve": serve.serve,
     "bench": bench.bench,

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
+#: x * 1 below zero and x above: nothing, but an operation of oneDNN's, in its own layout, that has no integers.
+_IDENTITY: Final = ("leaky_relu", {"alpha": 1.0})
+
+
 def without_integers(
     program: Any, scope: Any, layers: Collection[tuple[Any, str, str]], weights: dict[str, NDArray[np.float32]]
 ) -> None:
-    """Let layers read what they read before ACT quantized it; quantizers that nobody reads then go when it is saved.
+    """Let layers read floats, under a name of their own.
+
+    oneDNN's passes quantize every convolution whose input has a scale, whether or not it reads a quantizer's output,
+    so what these layers read must be a tensor that ACT has given no scale.
 
     Args:
         program: ACT's, loaded into `scope`.
@@ -27,14 +34,19 @@ def without_integers(
     block = program.global_block()
     source = {op.output("Y")[0]: op.input("X")[0] for op in block.ops if op.type.endswith("quantize_linear")}
     for op, activation, weight in layers:
-        held = origin(op.input(weight)[0], source)
-        name = f"{held}.float"
-        if not block.has_var(name):
+        held, read = (origin(op.input(name)[0], source) for name in (weight, activation))
+        if not block.has_var(f"{held}.float"):
             value = weights[held]
-            block.create_var(name=name, shape=value.shape, dtype="float32", persistable=True)
-            scope.var(name).get_tensor().set(value, paddle.CPUPlace())
-        op.desc.set_input(activation, [origin(op.input(activation)[0], source)])
-        op.desc.set_input(weight, [name])
+            block.create_var(name=f"{held}.float", shape=value.shape, dtype="float32", persistable=True)
+            scope.var(f"{held}.float").get_tensor().set(value, paddle.CPUPlace())
+        if not block.has_var(f"{read}.float"):
+            copy = block.create_var(name=f"{read}.float", shape=block.var(read).shape, dtype="float32")
+            kind, attributes = _IDENTITY
+            place = next(index for index, each in enumerate(block.ops) if each.desc.id() == op.desc.id())
+            inputs, outputs = {"X": [block.var(read)]}, {"Out": [copy]}
+            block._insert_op(place, type=kind, inputs=inputs, outputs=outputs, attrs=attributes)
+        op.desc.set_input(activation, [f"{read}.float"])
+        op.desc.set_input(weight, [f"{held}.float"])
 
 
 def origin(name: str, source: dict[str, str]) -> str:

@@ -189,7 +189,8 @@ def _layers(made: Made, costs: Sequence[LayerCost]) -> tuple[Layer, ...]:
             weights=cost.weights,
             macs=cost.macs,
             divergence=cost.divergence,
-            float_because=left.pop(cost.node, ""),
+            # Paddle's emitter knows the layers by ACT's names, the others by ONNX's.
+            float_because=left.pop(cost.node, "") or left.pop(cost.name, ""),
         )
         for cost in costs
     ]

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from qtriton.errors import InputError
 from qtriton.manifest import Manifest, read_manifest
 from qtriton.plan import Plan
 from qtriton.target import Names, Target
@@ -67,6 +68,27 @@ def published(repository: Path) -> dict[str, str]:
         return {}
     found = ((folder.name, read_record(repository, folder.name)) for folder in sorted(repository.iterdir()))
     return {name: record[0].model for name, record in found if record}
+
+
+def manifests_of(repository: Path, model: str) -> dict[str, Manifest]:
+    """The manifests of a model's ensembles, or of the one ensemble that is named, by ensemble.
+
+    Raises:
+        InputError: there is none in the repository.
+    """
+    found: dict[str, Manifest] = {}
+    every = published(repository)
+    for ensemble, owner in every.items():
+        manifest = read_manifest(repository / f"{ensemble}_runtime" / "1")
+        if model in (ensemble, owner) and manifest is not None:
+            found[ensemble] = manifest
+    if not found:
+        known = ", ".join(sorted(set(every.values()))) or "nothing"
+        raise InputError(
+            f"{repository}: holds no {model}; it has {known}. Build it with `qtriton build {model}`, or name another "
+            "folder with --repository."
+        )
+    return found
 
 
 def stale_variants(repository: Path, record: Record) -> tuple[str, ...]:

@@ -1,0 +1,106 @@
+"""What the manifests of a model say, for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from qtriton.manifest import Layer, Manifest
+from qtriton.report.best import WORTH, fastest
+from qtriton.report.tables import speedup_cell
+
+#: The layers that are shown where not all were asked for.
+_MOST: Final = 15
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table; without rows, its title is a sentence."""
+
+    title: str
+    headers: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+def sections(manifests: Mapping[str, Manifest], all_layers: bool) -> Iterator[Section]:
+    """The variants of one model by ensemble: a table of all, then what there is to say of each INT8."""
+    default = fastest(list(manifests.values()))
+    headers = ("Ensemble", "Recipe", "Accuracy", "Loss", "Budget", "ms", "Over FP32", "")
+    rows = [_row(name, each, each is default) for name, each in manifests.items()]
+    first = next(iter(manifests.values()))
+    yield Section(f"{first.title}: what is published", headers, tuple(rows))
+    yield Section(_why(default, manifests))
+    for name, manifest in manifests.items():
+        if manifest.gate is not None:
+            yield from _details(name, manifest, all_layers)
+
+
+def _row(name: str, manifest: Manifest, is_default: bool) -> tuple[str, ...]:
+    metric, gate, speed = manifest.metric, manifest.gate, manifest.speed
+    return (
+        name,
+        str(manifest.settings.get("recipe", "as it came")),
+        f"{metric.name} {metric.value:.2f}" if metric else "-",
+        f"{gate.drop:.2f}" if gate else "-",
+        f"{gate.budget:g}" + (" (accepted)" if gate.accepted else "") if gate else "-",
+        f"{speed.int8_ms:.2f}" if speed else "-",
+        speedup_cell(speed.ratio) if speed else "-",
+        "serve this" if is_default else "",
+    )
+
+
+def _why(default: Manifest, manifests: Mapping[str, Manifest]) -> str:
+    if default.speed is not None:
+        return f"{default.title} in INT8 on {default.backend} is the fastest that was published."
+    timed = [each.speed for each in manifests.values() if each.speed is not None]
+    if not timed:
+        return "There is no INT8 to compare with."
+    ratio = min(each.fp32_ms for each in timed) / min(each.int8_ms for each in timed)
+    return (
+        f"FP32 stays: the fastest INT8 is {ratio:.2f} times as fast as the fastest FP32, and below {WORTH} it is not "
+        "worth its loss."
+    )
+
+
+def _details(name: str, manifest: Manifest, all_layers: bool) -> Iterator[Section]:
+    gate, speed = manifest.gate, manifest.speed
+    assert gate is not None
+    judge = "labels" if gate.labelled else "FP32's results, as there are no labels"
+    yield Section(f"{name}: measured by {gate.metric} on {gate.images} images, against {judge}.")
+    if speed is not None:
+        where = f"{speed.threads} thread{'s' * (speed.threads > 1)}, {speed.cpu}"
+        yield Section(f"FP32 {speed.fp32_ms:.2f} ms, INT8 {speed.int8_ms:.2f} ms ({where}; without a server).")
+    if len(manifest.tried) > 1:
+        tried = tuple((each.recipe, f"{each.drop:.2f}") for each in manifest.tried)
+        yield Section("Tried, from cheap to dear", ("Recipe", "Points lost"), tried)
+    if all(each.divergence is None for each in manifest.layers):
+        yield Section("No layer was measured by itself: the budget was kept, or the method does not ask for it.")
+    if manifest.layers:
+        yield _layers(manifest.layers, all_layers)
+    made_from = {"weights": manifest.source.sha256, **manifest.parents}
+    rows = tuple((what, sha) for what, sha in made_from.items())
+    yield Section("Made from", ("What", "SHA-256"), rows)
+
+
+def _layers(layers: Sequence[Layer], everything: bool) -> Section:
+    """Those in float first, then by what they cost."""
+    total = sum(each.divergence or 0 for each in layers)
+    work = sum(each.macs or 0 for each in layers)
+    ordered = sorted(layers, key=lambda each: (not each.float_because, -(each.divergence or 0)))
+    in_float = sum(1 for each in layers if each.float_because)
+    shown = ordered if everything else ordered[: max(_MOST, in_float)]
+    rows = tuple(
+        (
+            each.node,
+            f"{each.op} {'x'.join(map(str, each.weights))}".strip() or "-",
+            f"{100 * each.macs / work:.1f} %" if each.macs and work else "-",
+            f"{100 * each.divergence / total:.1f} %" if each.divergence is not None and total else "-",
+            f"float: {each.float_because}" if each.float_because else "integers",
+        )
+        for each in shown
+    )
+    hidden = len(layers) - len(shown)
+    more = f"; {hidden} more with --all" if hidden else ""
+    title = f"Layers ({in_float} in float{more})"
+    return Section(title, ("Layer", "Weights", "Of the work", "Of the divergence, alone in integers", "Runs in"), rows)

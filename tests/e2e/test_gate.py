@@ -1,0 +1,102 @@
+"""The promise: what is published keeps the accuracy budget, and what does not changes nothing."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import qtriton
+
+BUILD = ("build", "demo_digits", "--json")
+
+
+@pytest.fixture(scope="module")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of this module's own, so that it can be looked into."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def build(own_cache: Path, repository: Path, *words: str, code: int = 0) -> Any:
+    done = qtriton(*BUILD, "--repository", repository, *words, QTRITON_CACHE=str(own_cache))
+    assert done.returncode == code, done.stderr
+    return json.loads(done.stdout) if code == 0 else " ".join(done.stderr.split())
+
+
+def contents(repository: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(repository)): path.read_bytes() for path in repository.rglob("*") if path.is_file()}
+
+
+def calibrations(own_cache: Path) -> set[str]:
+    return {path.name for path in (own_cache / "stages").glob("demo_digits-scales-*") if path.is_dir()}
+
+
+def int8_of(said: Any) -> Any:
+    return next(each for each in said["variants"] if each["precision"] == "int8")
+
+
+def test_over_the_budget_nothing_changes(own_cache: Path, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    refused = build(own_cache, repository, "--method", "ptq", "--algorithm", "avg", "--max-accuracy-drop", "0", code=6)
+    assert "loses 0." in refused and "budget is 0" in refused and "--accept-drop" in refused
+    assert not repository.exists()
+    build(own_cache, repository, "--precision", "fp32")
+    before = contents(repository)
+    build(own_cache, repository, "--method", "ptq", "--algorithm", "avg", "--max-accuracy-drop", "0", code=6)
+    assert contents(repository) == before
+
+
+def test_an_accepted_drop_is_published_and_says_so(own_cache: Path, tmp_path: Path) -> None:
+    words = ("--method", "ptq", "--algorithm", "avg", "--max-accuracy-drop", "0")
+    int8 = int8_of(build(own_cache, tmp_path / "repository", *words, "--accept-drop"))
+    assert int8["gate"]["accepted"] and int8["gate"]["drop"] > 0
+    told = qtriton("explain", "demo_digits", "--repository", tmp_path / "repository")
+    assert told.returncode == 0 and "(accepted)" in told.stdout
+
+
+def test_another_budget_calibrates_nothing_again(own_cache: Path, tmp_path: Path) -> None:
+    first = int8_of(build(own_cache, tmp_path / "one", "--max-accuracy-drop", "0.5"))
+    known = calibrations(own_cache)
+    second = int8_of(build(own_cache, tmp_path / "two", "--max-accuracy-drop", "2"))
+    assert first["gate"]["drop"] <= 0.5
+    assert (first["gate"]["budget"], second["gate"]["budget"]) == (0.5, 2)
+    assert calibrations(own_cache) == known
+
+
+def test_layers_go_back_to_float_until_the_budget_holds(own_cache: Path, tmp_path: Path) -> None:
+    """Paddle quantizes the image layer and the last layers too, which costs the demo more than the budget."""
+    repository = tmp_path / "repository"
+    said = int8_of(build(own_cache, repository, "--backend", "paddle", "--max-accuracy-drop", "0.7"))
+    assert said["gate"]["drop"] <= 0.7 and "in float" in said["recipe"]
+    told = json.loads(qtriton("explain", "demo_digits", "--repository", repository, "--json").stdout)
+    manifest = told["demo_digits_paddle_int8"]
+    in_float = [layer for layer in manifest["layers"] if layer["float_because"]]
+    assert f", {len(in_float)} layer" in said["recipe"]
+    assert all(layer["divergence"] > 0 for layer in in_float)
+    assert len(manifest["tried"]) > 2 and manifest["speed"]["int8_ms"] > 0
+    assert {"calibration", "validation", "labels"} <= set(manifest["parents"])
+
+
+def test_without_labels_int8_is_compared_with_fp32(own_cache: Path, tmp_path: Path) -> None:
+    validation = next((own_cache / "stages").glob("scenes-digits-*")) / "validation"
+    images = tmp_path / "images"
+    images.mkdir()
+    for path in sorted(validation.glob("*.jpg"))[:20]:
+        shutil.copy(path, images)
+    int8 = int8_of(build(own_cache, tmp_path / "repository", "--validation", str(images)))
+    assert int8["metric"] is None
+    assert not int8["gate"]["labelled"] and int8["gate"]["images"] == 20
+    assert 0 < int8["gate"]["drop"] < 20
+    refused = build(own_cache, tmp_path / "other", "--validation", str(images), "--max-accuracy-drop", "0",
+                    "--method", "ptq", "--algorithm", "avg", code=6)  # fmt: skip
+    assert "against FP32's detections" in refused
+
+
+def test_the_same_inputs_give_the_same_artifact(own_cache: Path, tmp_path: Path) -> None:
+    made = []
+    for place in (own_cache, tmp_path / "another cache"):
+        repository = tmp_path / f"repository{len(made)}"
+        said = build(place, repository, "--backend", "onnxruntime,openvino", "--max-accuracy-drop", "1")
+        made.append([Path(each["artifact"]).read_bytes() for each in said["variants"]])
+    assert made[0] == made[1]

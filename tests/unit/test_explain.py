@@ -1,0 +1,81 @@
+"""Which variant is the default, and what explain says of it."""
+
+from typing import Any
+
+import pytest
+
+from qtriton.manifest import File, Gate, Layer, Manifest, Metric, Speed, Trial
+from qtriton.report.best import fastest
+from qtriton.report.explain import sections
+from qtriton.target import Precision
+
+
+def manifest(backend: str, precision: Precision, **known: Any) -> Manifest:
+    return Manifest(
+        model="m",
+        title="Model",
+        backend=backend,
+        precision=precision,
+        threads=1,
+        key="k",
+        artifact=File(name="model.onnx", sha256="a"),
+        source=File(name="w.onnx", sha256="b"),
+        licence="none",
+        **known,
+    )
+
+
+def pair(backend: str, fp32_ms: float, int8_ms: float, **known: Any) -> list[Manifest]:
+    speed = Speed(fp32_ms=fp32_ms, int8_ms=int8_ms, threads=1, cpu="CPU")
+    gate = Gate(budget=0.5, drop=0.2, metric="mAP", images=80, labelled=True)
+    known = {"gate": gate, "metric": Metric(name="mAP", value=30.0, images=80), **known}
+    return [manifest(backend, Precision.FP32), manifest(backend, Precision.INT8, speed=speed, **known)]
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "expected"),
+    [
+        ((20, 10), (30, 15), ("a", Precision.INT8)),
+        ((20, 12), (30, 11), ("b", Precision.INT8)),
+        # INT8 beats its own FP32, but not that of the other backend by enough.
+        ((10, 9.8), (30, 9.7), ("a", Precision.FP32)),
+        ((10, 12), (8, 9), ("b", Precision.FP32)),
+    ],
+)
+def test_the_fastest_is_served_and_int8_only_where_it_is_worth_it(
+    one: tuple[float, float], two: tuple[float, float], expected: tuple[str, Precision]
+) -> None:
+    found = fastest([*pair("a", *one), *pair("b", *two)])
+    assert (found.backend, found.precision) == expected
+
+
+def test_without_int8_the_first_is_served() -> None:
+    only = [manifest("a", Precision.FP32), manifest("b", Precision.FP32)]
+    assert fastest(only) is only[0]
+
+
+def told(*manifests: Manifest) -> str:
+    found = {f"m_{each.backend}_{each.precision.value}": each for each in manifests}
+    return "\n".join(
+        " ".join((each.title, *each.headers, *map(" ".join, each.rows))) for each in sections(found, False)
+    )
+
+
+def test_explain_says_why_fp32_stays() -> None:
+    assert "FP32 stays: the fastest INT8 is 0.80 times as fast" in told(*pair("a", 8, 10))
+
+
+def test_explain_shows_layers_in_float_first_with_what_they_would_cost() -> None:
+    layers = [Layer(node=f"n{i}", op="Conv", weights=(8, 8, 3, 3), macs=100, divergence=1.0) for i in range(30)]
+    layers[29] = layers[29].model_copy(update={"divergence": 71.0, "float_because": "costs too much"})
+    tried = (Trial(recipe="PTQ avg", drop=3.0), Trial(recipe="PTQ avg, 1 layer in float", drop=0.2))
+    text = told(*pair("a", 20, 10, layers=tuple(layers), tried=tried))
+    assert "serve this" in text and "Layers (1 in float; 15 more with --all)" in text
+    first = next(line for line in text.splitlines() if "n29" in line)
+    assert "71.0 %" in first and "3.3 %" in first and first.index("n29") < first.index("n0 ")
+    assert "PTQ avg 3.00" in text
+
+
+def test_explain_says_when_there_were_no_labels() -> None:
+    gate = Gate(budget=15, drop=4.0, metric="mAP50-95 against FP32's detections", images=32, labelled=False)
+    assert "as there are no labels" in told(*pair("a", 20, 10, gate=gate, metric=None))

@@ -1,0 +1,138 @@
+"""The gate: what is tried, in which order, and what is let through."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from qtriton.compress.scales import Algorithm
+from qtriton.errors import OverBudget
+from qtriton.manifest import Metric, Speed
+from qtriton.plan import Request
+from qtriton.quantize.sensitivity import LayerCost
+from qtriton.recipe import Recipe
+from qtriton.stages import search as module
+from qtriton.stages.accuracy import Loss
+from qtriton.stages.job import Made
+from qtriton.stages.search import Found, search
+from qtriton.target import Method, Precision, Target
+
+TARGET = Target("onnxruntime", Precision.INT8)
+#: Ten layers: the first costs most accuracy for its work.
+COSTS = tuple(LayerCost(f"l{i}", f"n{i}", "Conv", (8, 8, 1, 1), macs=100, divergence=10.0 - i) for i in range(10))
+
+
+class World:
+    """Stands in for the runtimes: says what each recipe loses and how fast it is."""
+
+    def __init__(self, points: Callable[[Recipe], float], ratio: Callable[[Recipe], float]) -> None:
+        self.points, self.ratio = points, ratio
+        self.asked: list[str] = []
+
+    def find(self, monkeypatch: pytest.MonkeyPatch, labelled: bool = True, **request: Any) -> Found:
+        wanted = Request(Precision.INT8, ("onnxruntime",), request.pop("method", Method.AUTO), Path("r"), **request)
+
+        def job(recipe: Recipe) -> Any:
+            plan, spec = SimpleNamespace(request=wanted), SimpleNamespace(name="m", task="detection")
+            return SimpleNamespace(plan=plan, spec=spec, recipe=recipe, by=job, sensitivity=lambda: COSTS)
+
+        def make(job: Any, target: Target) -> Made:
+            return Made(target, Path("int8"), job.recipe)
+
+        def lost(job: Any, fp32: Made, made: Made) -> Loss:
+            assert made.recipe is not None
+            self.asked.append(str(made.recipe))
+            before, after = (Metric(name="mAP", value=x, images=80) for x in (50.0, 50.0 - self.points(made.recipe)))
+            return Loss(before, after, labelled)
+
+        def speed(job: Any, fp32: Made, made: Made) -> Speed:
+            assert made.recipe is not None
+            return Speed(fp32_ms=self.ratio(made.recipe), int8_ms=1.0, threads=1, cpu="x")
+
+        monkeypatch.setattr(module, "lost", lost)
+        monkeypatch.setattr(module, "speed", speed)
+        return search(job(Recipe()), TARGET, Made(TARGET, Path("fp32")), make)
+
+
+def fast(recipe: Recipe) -> float:
+    return 2.0 - 0.1 * len(recipe.floats)
+
+
+def test_the_first_algorithm_that_keeps_the_budget_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(lambda recipe: 0.4, fast)
+    found = world.find(monkeypatch)
+    assert world.asked == ["PTQ avg"]
+    assert found.gate.drop == pytest.approx(0.4) and not found.gate.accepted
+
+
+def test_ptq_alone_tries_every_algorithm_from_cheap_to_dear(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(lambda recipe: 0.1 if recipe.algorithm is Algorithm.KL else 3.0, fast)
+    found = world.find(monkeypatch, method=Method.PTQ)
+    assert [each.recipe for each in found.tried] == world.asked
+    assert world.asked == [f"PTQ {name}" for name in ("avg", "abs_max", "hist", "mse", "emd", "KL")]
+
+
+def test_an_algorithm_that_is_named_is_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(lambda recipe: 3.0, fast)
+    with pytest.raises(OverBudget):
+        world.find(monkeypatch, method=Method.PTQ, algorithm=Algorithm.MSE)
+    assert world.asked == ["PTQ mse"]
+
+
+@pytest.mark.parametrize("needed", range(1, 9))
+def test_the_fewest_layers_that_keep_the_budget_go_back_to_float(needed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(lambda recipe: 0.3 if len(recipe.floats) >= needed else 3.0, fast)
+    found = world.find(monkeypatch)
+    assert found.chosen.recipe.floats == {cost.name for cost in COSTS[:needed]}
+    assert found.costs == COSTS
+
+
+def test_layers_are_taken_from_the_better_algorithm(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = {Algorithm.AVG: 2.0, Algorithm.ABS_MAX: 1.0}
+    world = World(lambda recipe: losses[recipe.algorithm] - len(recipe.floats), fast)
+    assert world.find(monkeypatch).chosen.recipe.algorithm is Algorithm.ABS_MAX
+
+
+def test_qat_comes_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(lambda recipe: 0.2 if recipe.method is Method.QAT else 5.0, fast)
+    found = world.find(monkeypatch)
+    assert world.asked[-1] == "QAT" and found.chosen.recipe.method is Method.QAT
+
+
+def test_qat_is_not_tried_where_integers_gain_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(lambda recipe: 5.0, lambda recipe: 0.9)
+    with pytest.raises(OverBudget, match="would not be faster either"):
+        world.find(monkeypatch)
+    assert "QAT" not in world.asked
+
+
+def test_qat_is_tried_where_layers_in_float_cost_all_the_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def points(recipe: Recipe) -> float:
+        return 0.2 if recipe.method is Method.QAT or len(recipe.floats) >= 4 else 5.0
+
+    found = World(points, lambda recipe: 2.0 - 0.3 * len(recipe.floats)).find(monkeypatch)
+    assert found.chosen.recipe.method is Method.QAT
+
+
+def test_over_budget_says_by_how_much_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OverBudget) as error:
+        World(lambda recipe: 3.21, fast).find(monkeypatch, method=Method.PTQ)
+    for part in ("3.21 points of mAP", "budget is 0.5", "--method auto", "--accept-drop", "as it was"):
+        assert part in str(error.value)
+
+
+def test_an_accepted_drop_is_the_smallest_and_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = {Algorithm.AVG: 3.0, Algorithm.ABS_MAX: 2.0}
+    world = World(lambda recipe: losses.get(recipe.algorithm, 9.0), fast)
+    found = world.find(monkeypatch, method=Method.PTQ, accept_drop=True)
+    assert found.chosen.recipe.algorithm is Algorithm.ABS_MAX and found.gate.accepted
+
+
+def test_without_labels_the_budget_is_of_agreement(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(lambda recipe: 4.0, fast)
+    found = world.find(monkeypatch, labelled=False)
+    assert not found.gate.labelled and found.gate.budget > 4 and world.asked == ["PTQ avg"]
+    with pytest.raises(OverBudget):
+        World(lambda recipe: 4.0, fast).find(monkeypatch, labelled=False, max_drop=3.0)
