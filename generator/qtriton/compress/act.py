@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE, TRIED
 from qtriton.compress.process import run_worker
-from qtriton.compress.scales import SCALES_FILE, PtqOptions, Scales
-from qtriton.errors import CompressionError, InputError, NotBuiltYet
+from qtriton.compress.scales import SCALES_FILE, PtqOptions, QatOptions, Scales
+from qtriton.errors import CompressionError, InputError
 from qtriton.target import Method
 
 if TYPE_CHECKING:
@@ -27,12 +28,14 @@ def compress(
     *,
     calibration: Path,
     work: Path,
-    method: Method = Method.PTQ,
     options: PtqOptions | None = None,
+    trained: Path | None = None,
     extras: Sequence[str] = (),
     progress: Progress = _silent,
 ) -> Scales:
     """Run ACT on an FP32 ONNX file, or on a folder with inference.pdmodel and inference.pdiparams.
+
+    With `trained`, what `train` made of the model, the ranges are those of that.
 
     `calibration` is an .npy file, float32 [K, C, H, W], as the model takes it; `extras` are further inputs, float32
     [1, 2], which are fed with ones. The log is work/worker.log, the results stay in work/scales.npz and work/act.
@@ -41,20 +44,19 @@ def compress(
         InputError: the calibration array or the model folder is not as described.
         CompressionError: the worker failed; the message names its log.
     """
-    if method is not Method.PTQ:
-        raise NotBuiltYet(f"--method {method.value} is not built yet. Use --method ptq.")
     _check_model(model)
     _check_calibration(calibration)
     chosen = options or PtqOptions()
     work.mkdir(parents=True, exist_ok=True)
     request = {
-        "task": method.value,
+        "task": Method.PTQ.value,
         "model": str(model.absolute()),
         "calibration": str(calibration.absolute()),
         "work": str(work.absolute()),
         "algorithm": chosen.algorithm.value,
         "hist_percent": chosen.hist_percent,
         "extras": list(extras),
+        "trained": str(trained.absolute()) if trained else None,
     }
     result = work / SCALES_FILE
     result.unlink(missing_ok=True)
@@ -62,6 +64,43 @@ def compress(
     if not result.is_file():
         raise CompressionError(f"The compression worker ended without a result. Its log is {work / 'worker.log'}.")
     return Scales.load(result)
+
+
+def train(
+    model: Path,
+    *,
+    calibration: Path,
+    work: Path,
+    options: QatOptions,
+    checkpoints: Path,
+    out: Path,
+    extras: Sequence[str] = (),
+    progress: Progress = _silent,
+) -> None:
+    """Quantization-aware training by ACT, the FP32 model as teacher; `out` becomes a Paddle folder in floating point.
+
+    The images are those of `calibration`, as for `compress`; no labels. What is in the folder `checkpoints` is gone on
+    with, so it must belong to the same model, images and options. The log is work/worker.log.
+
+    Raises:
+        InputError: the calibration array or the model folder is not as described.
+        CompressionError: the worker failed; the message names its log.
+    """
+    _check_model(model)
+    _check_calibration(calibration)
+    work.mkdir(parents=True, exist_ok=True)
+    request = {
+        "task": Method.QAT.value,
+        "model": str(model.absolute()),
+        "calibration": str(calibration.absolute()),
+        "work": str(work.absolute()),
+        "extras": list(extras),
+        "training": asdict(options),
+        "checkpoints": str(checkpoints.absolute()),
+        "out": str(out.absolute()),
+    }
+    run_worker(request, work, threads=options.threads, progress=progress)
+    _check_model(out)
 
 
 def export_fp32(folder: Path, out: Path, work: Path | None = None) -> None:

@@ -51,9 +51,15 @@ class PtqOptions:
 
 @dataclass(frozen=True)
 class QatOptions:
-    """Knobs of the training."""
+    """Knobs of the training; an iteration is one image."""
 
-    iterations: int = 300
+    iterations: int = 600
+    learning_rate: float = 2e-5
+    checkpoint_every: int = 100
+    evaluate_every: int = 100
+    seed: int = 0
+    #: CPU threads of the worker; 0 is every core it may use.
+    threads: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +71,9 @@ class LearntLayer:
     weight: NDArray[np.float32]
     input_threshold: float
     output_threshold: float | None
+    #: What training made of the weights, and by how much it moved the bias, float32 [channels]; none without training.
+    trained: NDArray[np.float32] | None = None
+    bias_change: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +94,11 @@ class Scales:
         what = {"method": self.method.value, "algorithm": self.algorithm, "image": self.image}
         meta = json.dumps({**what, "layers": rows})
         weights = {f"w{i}": layer.weight for i, layer in enumerate(self.layers)}
+        for i, layer in enumerate(self.layers):
+            if layer.trained is not None:
+                weights[f"t{i}"] = layer.trained
+            if layer.bias_change is not None:
+                weights[f"b{i}"] = layer.bias_change
         staged = path.with_name(f".{path.name}.{os.getpid()}.npz")
         np.savez(staged, meta=np.array(meta), **weights)
         staged.replace(path)
@@ -94,7 +108,10 @@ class Scales:
         with np.load(path, allow_pickle=False) as archive:
             meta = json.loads(str(archive["meta"]))
             layers = tuple(
-                LearntLayer(row["name"], row["op"], archive[f"w{i}"], row["input"], row["output"])
+                LearntLayer(
+                    *(row["name"], row["op"], archive[f"w{i}"], row["input"], row["output"]),
+                    *(archive.get(name) for name in (f"t{i}", f"b{i}")),
+                )
                 for i, row in enumerate(meta["layers"])
             )
         return cls(Method(meta["method"]), meta["algorithm"], layers, tuple(meta["image"]))

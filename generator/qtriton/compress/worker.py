@@ -7,7 +7,8 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,18 +17,20 @@ from numpy.typing import NDArray
 
 from qtriton.compress.exporting import name_squeezed_axes
 from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE, TRIED, import_onnx, random_image
-from qtriton.compress.mixed import origin, save, without_integers
-from qtriton.compress.scales import QUANTIZED, SCALES_FILE, Algorithm, LearntLayer, PtqOptions, Scales
+from qtriton.compress.mixed import save, without_integers
+from qtriton.compress.programs import (
+    LAYERS,
+    behind,
+    image_input,
+    last_tensors,
+    learnt_layers,
+    load,
+    program_of,
+    trainable,
+)
+from qtriton.compress.scales import QUANTIZED, SCALES_FILE, Algorithm, PtqOptions, QatOptions, Scales
 from qtriton.target import Method
 
-#: Paddle's layers with weights, and the names of their activation and weight inputs.
-LAYERS: Final = {
-    "conv2d": ("Input", "Filter"),
-    "depthwise_conv2d": ("Input", "Filter"),
-    "mul": ("X", "Y"),
-    "matmul": ("X", "Y"),
-    "matmul_v2": ("X", "Y"),
-}
 _PROGRESS: Final = "qtriton-progress"
 
 
@@ -53,8 +56,10 @@ def main(request_file: str) -> None:
         case "ptq":
             options = PtqOptions(Algorithm(request["algorithm"]), request["hist_percent"])
             paddle.disable_signal_handler()
-            extras = tuple(request.get("extras", ()))
-            _post_training(Path(request["model"]), Path(request["calibration"]), work, options, extras)
+            _post_training(_Job.of(request), request["trained"] and Path(request["trained"]), options)
+        case "qat":
+            paddle.disable_signal_handler()
+            _train(_Job.of(request), QatOptions(**request["training"]), request)
         case task:
             raise ValueError(f"unknown task {task!r}")
 
@@ -97,35 +102,102 @@ def _export(folder: Path, out: Path) -> None:
     staged.replace(out)
 
 
-def _post_training(
-    model: Path, calibration: Path, work: Path, options: PtqOptions, extras: tuple[str, ...] = ()
-) -> None:
+def _mixed(quantized: Path, fp32: Path, floats: frozenset[str], out: Path) -> None:
+    """ACT's model with the layers in `floats`, named as `learnt_layers` names them, in floating point."""
     import paddle
 
-    images: NDArray[np.float32] = np.load(calibration, mmap_mode="r")
-    folder = _paddle_folder(model, images.shape, work / "import")
+    paddle.enable_static()
+    _, weights = program_of(fp32)
+    scope, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+    with paddle.static.scope_guard(scope):
+        program, feeds, fetches = load(quantized, executor)
+        ops = list(program.global_block().ops)
+        source = {op.output("Y")[0]: op.input("X")[0] for op in ops if op.type.endswith("quantize_linear")}
+        chosen = [(op, *LAYERS[op.type]) for op in ops if op.type in LAYERS]
+        chosen = [each for each in chosen if behind(each[0], ops, weights, source) in floats]
+        if len(chosen) != len(floats):
+            raise RuntimeError(f"{len(floats)} layers were to stay in floating point, the model has {len(chosen)}")
+        without_integers(program, scope, chosen, weights)
+        staged = out.with_name(f"{out.name}.partial")
+        save(staged, program, feeds, fetches, executor, Path(MODEL_FILE).stem)
+    staged.replace(out)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A model and its calibration images."""
+
+    model: Path
+    calibration: Path
+    work: Path
+    extras: tuple[str, ...]
+
+    @classmethod
+    def of(cls, request: dict[str, Any]) -> _Job:
+        model, calibration, work = (Path(request[name]) for name in ("model", "calibration", "work"))
+        return cls(model, calibration, work, tuple(request.get("extras", ())))
+
+    @cached_property
+    def images(self) -> NDArray[np.float32]:
+        images: NDArray[np.float32] = np.load(self.calibration, mmap_mode="r")
+        return images
+
+    def folder(self, model: Path, name: str = "import") -> Path:
+        """A model as Paddle reads it, in a folder of ours: ACT writes into the folder that it is given."""
+        work = self.work / name
+        if not model.is_dir():
+            return import_onnx(model, (1, *self.images.shape[1:]), work)
+        work.mkdir()
+        for file in (MODEL_FILE, PARAMS_FILE):
+            shutil.copy2(model / file, work)
+        return work
+
+
+def _post_training(job: _Job, trained: Path | None, options: PtqOptions) -> None:
+    """Find the ranges of the FP32 model, or of what training made of it."""
+    import paddle
+
+    fp32 = job.folder(job.model)
+    folder = job.folder(trained, "import-trained") if trained else fp32
     paddle.enable_static()
     # ACT looks at 12 images to pick the evaluation set; the rest are the passes of its algorithm.
-    feed = _Images(images, _feed_name(folder, extras), extras, total=options.algorithm.passes * len(images))
-    quantized = work / QUANTIZED
+    total = options.algorithm.passes * len(job.images)
+    feed = _Images(job.images, image_input(folder, job.extras), job.extras, total)
+    quantized = job.work / QUANTIZED
     _run_act(folder, feed, quantized, options)
-    layers = tuple(_learnt(folder, quantized))
+    layers = tuple(learnt_layers(fp32, folder, quantized))
     if not layers:
         raise RuntimeError("ACT quantized no layer: the model has no convolution or matrix product with weights")
-    image = float(images.min()), float(images.max())
-    Scales(Method.PTQ, options.algorithm.value, layers, image).save(work / SCALES_FILE)
-    shutil.rmtree(work / "import")
+    image = float(job.images.min()), float(job.images.max())
+    method = Method.QAT if trained else Method.PTQ
+    Scales(method, options.algorithm.value, layers, image).save(job.work / SCALES_FILE)
+    for used in {fp32, folder}:
+        shutil.rmtree(used)
     report(feed.total, feed.total)
 
 
-def _paddle_folder(model: Path, shape: tuple[int, ...], work: Path) -> Path:
-    """The model as Paddle reads it, in a folder of ours: ACT writes into the folder that it is given."""
-    if not model.is_dir():
-        return import_onnx(model, (1, *shape[1:]), work)
-    work.mkdir()
-    for name in (MODEL_FILE, PARAMS_FILE):
-        shutil.copy2(model / name, work)
-    return work
+def _train(job: _Job, options: QatOptions, request: dict[str, Any]) -> None:
+    import paddle
+
+    from qtriton.compress.training import Lesson, run_nodes, train
+
+    folder = job.folder(job.model)
+    paddle.enable_static()
+    images = _Images(job.images, image_input(folder, job.extras), job.extras, len(job.images))
+
+    def feed(index: int) -> dict[str, NDArray[Any]]:
+        return {key: value[np.newaxis] for key, value in images[index].items()}
+
+    ops, weights = program_of(folder)
+    nodes = last_tensors(ops, weights)
+    seen = run_nodes(folder, nodes, [feed(index) for index in range(min(8, len(images)))])
+    # Each tensor counts alike, whatever its unit.
+    scales = {node: 1 / max(float(np.var([each[node] for each in seen])), 1e-12) for node in nodes}
+    lesson = Lesson(scales, trainable(ops, weights), feed, len(images), options, Path(request["checkpoints"]))
+    staged = job.work / "staged"
+    train(folder, staged, lesson, _loader(images), report)
+    staged.replace(request["out"])
+    shutil.rmtree(folder)
 
 
 class _Images:
@@ -147,11 +219,16 @@ class _Images:
         return {self._name: np.array(self._images[index], dtype=np.float32), **self._extras}
 
 
-def _run_act(folder: Path, images: _Images, out: Path, options: PtqOptions) -> None:
+def _loader(images: _Images) -> Any:
     import paddle
+
+    return paddle.io.DataLoader(images, batch_size=1, shuffle=False, places=paddle.CPUPlace(), return_list=True)
+
+
+def _run_act(folder: Path, images: _Images, out: Path, options: PtqOptions) -> None:
     from paddleslim.auto_compression import AutoCompression
 
-    loader = paddle.io.DataLoader(images, batch_size=1, shuffle=False, places=paddle.CPUPlace(), return_list=True)
+    loader = _loader(images)
     ptq = {
         "algo": options.algorithm.value,
         "hist_percent": options.hist_percent,
@@ -173,107 +250,6 @@ def _run_act(folder: Path, images: _Images, out: Path, options: PtqOptions) -> N
     )
     images.counting = True
     act.compress()
-
-
-def _learnt(float_folder: Path, quantized: Path) -> Iterator[LearntLayer]:
-    """Each layer's FP32 weights, from the model that went in, and the thresholds, from the one that came out."""
-    ops, values = _program(quantized)
-    _, before = _program(float_folder)
-    thresholds = {
-        op.input("X")[0]: float(values[op.input("Scale")[0]].reshape(-1)[0])
-        for op in ops
-        if op.type == "quantize_linear"
-    }
-    source = {op.output("Y")[0]: op.input("X")[0] for op in ops if op.type.endswith("quantize_linear")}
-    for op in ops:
-        if op.type not in LAYERS:
-            continue
-        read, held = (origin(op.input(name)[0], source) for name in LAYERS[op.type])
-        if held in before and read in thresholds:
-            handed = _behind(op, ops, before, source)
-            yield LearntLayer(handed, op.type, before[held], thresholds[read], thresholds.get(handed))
-
-
-def _mixed(quantized: Path, fp32: Path, floats: frozenset[str], out: Path) -> None:
-    """ACT's model with the layers in `floats`, named as `_learnt` names them, in floating point."""
-    import paddle
-
-    paddle.enable_static()
-    _, weights = _program(fp32)
-    scope, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
-    with paddle.static.scope_guard(scope):
-        program, feeds, fetches = _load(quantized, executor)
-        ops = list(program.global_block().ops)
-        source = {op.output("Y")[0]: op.input("X")[0] for op in ops if op.type.endswith("quantize_linear")}
-        chosen = [(op, *LAYERS[op.type]) for op in ops if op.type in LAYERS]
-        chosen = [each for each in chosen if _behind(each[0], ops, weights, source) in floats]
-        if len(chosen) != len(floats):
-            raise RuntimeError(f"{len(floats)} layers were to stay in floating point, the model has {len(chosen)}")
-        without_integers(program, scope, chosen, weights)
-        staged = out.with_name(f"{out.name}.partial")
-        save(staged, program, feeds, fetches, executor, Path(MODEL_FILE).stem)
-    staged.replace(out)
-
-
-def _behind(layer: Any, ops: list[Any], weights: dict[str, Any], source: dict[str, str]) -> str:
-    """The output of a layer, with the addition of its bias or the batch normalisation that follows it."""
-    output = str(next(iter(layer.output(name)[0] for name in layer.output_names if name in ("Output", "Out"))))
-    readers = [
-        op
-        for op in ops
-        if output in (origin(name, source) for name in op.input_arg_names) and not op.type.endswith("quantize_linear")
-    ]
-    if len(readers) != 1:
-        return output
-    after = readers[0]
-    if after.type == "batch_norm":
-        return str(after.output("Y")[0])
-    if after.type == "elementwise_add" and _is_constant(origin(after.input("Y")[0], source), ops, weights):
-        return str(after.output("Out")[0])
-    return output
-
-
-def _is_constant(name: str, ops: list[Any], weights: dict[str, Any]) -> bool:
-    if name in weights:
-        return True
-    maker = next((op for op in ops if name in op.output_arg_names), None)
-    return maker is not None and maker.type == "reshape2" and maker.input("X")[0] in weights
-
-
-def _program(folder: Path) -> tuple[list[Any], dict[str, NDArray[np.float32]]]:
-    import paddle
-
-    scope, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
-    with paddle.static.scope_guard(scope):
-        program, _, _ = _load(folder, executor)
-    block = program.global_block()
-    names = [name for name, var in block.vars.items() if var.persistable and scope.find_var(name) is not None]
-    values = {}
-    for name in names:
-        variable = scope.find_var(name)
-        if name not in ("feed", "fetch") and variable.get_tensor()._is_initialized():
-            values[name] = np.array(variable.get_tensor())
-    return list(block.ops), values
-
-
-def _load(folder: Path, executor: Any) -> Any:
-    import paddle
-
-    return paddle.static.load_inference_model(
-        str(folder), executor, model_filename=MODEL_FILE, params_filename=PARAMS_FILE
-    )
-
-
-def _feed_name(folder: Path, extras: tuple[str, ...]) -> str:
-    import paddle
-
-    scope = paddle.static.Scope()
-    with paddle.static.scope_guard(scope):
-        _, feeds, _ = _load(folder, paddle.static.Executor(paddle.CPUPlace()))
-    images = [str(name) for name in feeds if name not in extras]
-    if len(images) != 1:
-        raise RuntimeError(f"the model takes {', '.join(images)}: compression needs one image, see extra_inputs")
-    return images[0]
 
 
 def _headline(error: Exception) -> str:

@@ -19,6 +19,7 @@ from qtriton.quantize.match import Layer, match_layers
 from qtriton.quantize.placement import Placement, Policy, place
 from qtriton.quantize.ranges import Range, Ranges
 from qtriton.quantize.rewrite import rewrite
+from qtriton.quantize.trained import with_training
 from qtriton.target import Target
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def emit(fp32: Path, scales: Scales, target: Target, out: Path, policy: Policy |
 
     model = prepared(fp32)
     policy = policy or Policy()
-    layers = match_layers(GraphView(model), scales.layers)
+    layers = with_training(model, match_layers(GraphView(model), scales.layers))
     if not policy.image_layer:
         whole = {name: layer for name, layer in layers.items() if layer.learnt.name not in policy.floats}
         layers = {**layers, **rewrite(model, whole)}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,6 +139,36 @@ class Job:
         made_from = [self.learnt_from(), self.spec_key, vnni, keys.code("quantize"), keys.code("metrics")]
         return load(self.stage("sensitivity", made_from, produce) / _COSTS)
 
+    def _trained(self) -> Path | None:
+        """What training made of the FP32 model; none where the recipe has no training."""
+        options = self.recipe.training
+        if options is None:
+            return None
+        untrained = self.by(Recipe())
+        made_from = [untrained.learnt_from(), asdict(options)]
+        # Not in the stage's own folder, which is made anew after a failure: training goes on where it was.
+        checkpoints = self.workspace.root / "checkpoints" / sha256_json([made_from, keys.versions()])[:24]
+
+        def produce(folder: Path) -> None:
+            from qtriton.compress.act import train
+
+            model, frames = self.paddle(), self.frames()
+            with console.progress(f"{self.spec.name}: training, FP32 as teacher (PaddleSlim ACT)") as progress:
+                train(
+                    model,
+                    calibration=frames,
+                    work=folder,
+                    options=options,
+                    checkpoints=checkpoints,
+                    out=folder / "paddle",
+                    extras=tuple(self.spec.extra_inputs),
+                    progress=progress,
+                )
+
+        made = self.stage("trained", made_from, produce) / "paddle"
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        return made
+
     def _learnt(self) -> Path:
         recipe = self.recipe
 
@@ -145,11 +176,17 @@ class Job:
             from qtriton.compress.act import compress
             from qtriton.compress.scales import PtqOptions
 
-            model, frames = self.paddle(), self.frames()
-            with console.progress(f"{self.spec.name}: {recipe.learning} with PaddleSlim ACT") as progress:
-                extras = tuple(self.spec.extra_inputs)
-                options = PtqOptions(recipe.algorithm)
-                compress(model, calibration=frames, work=folder, options=options, extras=extras, progress=progress)
+            model, frames, trained = self.paddle(), self.frames(), self._trained()
+            with console.progress(f"{self.spec.name}: ranges by {recipe.learning} with PaddleSlim ACT") as progress:
+                compress(
+                    model,
+                    calibration=frames,
+                    work=folder,
+                    options=PtqOptions(recipe.algorithm),
+                    trained=trained,
+                    extras=tuple(self.spec.extra_inputs),
+                    progress=progress,
+                )
 
         return self.stage("scales", self.learnt_from(), produce)
 

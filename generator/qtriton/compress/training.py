@@ -1,0 +1,269 @@
+"""Quantization-aware training with the FP32 model as teacher, by ACT; killed, it goes on where it was (in the worker).
+
+ACT prepares the programs, quantizes the student and distils; ours is the loop: a fixed order of images, checkpoints,
+evaluation on images that were held back, and the best weights kept. What it gives are the trained weights in floating
+point: post-training quantization then finds their ranges as it does for any model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE
+from qtriton.compress.mixed import save
+from qtriton.compress.programs import load
+from qtriton.compress.scales import QatOptions
+
+#: One image of so many is held back to tell which weights are best, but at least HELD_LEAST.
+HELD_BACK: Final = 8
+HELD_LEAST: Final = 4
+_CHECKPOINT: Final = "checkpoint.npz"
+_BEST: Final = "best.npz"
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is trained, and on what."""
+
+    #: Tensors that the student shall have as the teacher has them, and the weight of each in the loss.
+    nodes: Mapping[str, float]
+    #: Parameters that may change.
+    trainable: Sequence[str]
+    feed: Callable[[int], Arrays]
+    images: int
+    options: QatOptions
+    checkpoints: Path
+
+    @property
+    def held_back(self) -> range:
+        """The images that are not trained on: the last ones."""
+        count = max(HELD_LEAST, self.images // HELD_BACK)
+        return range(max(1, self.images - count), self.images)
+
+    def order(self, iteration: int) -> int:
+        """The image of an iteration: every epoch takes each once, in an order of its own."""
+        count = self.held_back.start
+        epoch, place = divmod(iteration, count)
+        return int(np.random.default_rng([self.options.seed, epoch]).permutation(count)[place])
+
+
+def train(folder: Path, out: Path, lesson: Lesson, loader: Any, report: Callable[[int, int], None]) -> None:
+    """Train the inference model in `folder` and write it, in floating point, to `out`.
+
+    Args:
+        folder: inference.pdmodel and inference.pdiparams with a batch of 1.
+        out: a folder for the same files.
+        lesson: what is trained, and on what.
+        loader: a paddle.io.DataLoader of the images, which ACT wants to see.
+        report: called with iterations done and all.
+    """
+    import paddle
+    from paddleslim.auto_compression import AutoCompression, compressor
+    from paddleslim.quant import quanter
+
+    paddle.seed(lesson.options.seed)
+    lesson.checkpoints.mkdir(parents=True, exist_ok=True)
+    # ACT makes everything trainable between loading the student and giving it to the optimizer, and has no other hook.
+    recover = compressor.recover_inference_program
+    compressor.recover_inference_program = lambda *given: _freeze(recover(*given), lesson.trainable)
+
+    # Observers of every output: the ranges are found behind the training, and these take minutes to put in.
+    quanter.OutScaleForTrainingPass = _Nothing
+
+    class Training(AutoCompression):  # type: ignore[misc]
+        def _start_train(self, train: Any, test: Any, *_: Any) -> Any:
+            _Loop(self._exe, train, test, lesson, _taught(folder, lesson)).run(report)
+            return test
+
+        def _save_model(self, *_: Any) -> None:
+            # ACT copies the files of this folder to save_dir.
+            _write(folder, Path(self.tmp_dir) / "strategy_1", self._exe, load_arrays(lesson.checkpoints / _BEST))
+
+    Training(
+        model_dir=str(folder),
+        model_filename=MODEL_FILE,
+        params_filename=PARAMS_FILE,
+        save_dir=str(out),
+        config=_config(folder, lesson),
+        train_dataloader=loader,
+        eval_dataloader=loader,
+    ).compress()
+
+
+def _config(folder: Path, lesson: Lesson) -> dict[str, Any]:
+    options = lesson.options
+    rate = {"type": "CosineAnnealingDecay", "learning_rate": options.learning_rate, "T_max": options.iterations}
+    return {
+        "QuantAware": {
+            "use_pact": False,
+            "activation_quantize_type": "moving_average_abs_max",
+            "weight_quantize_type": "channel_wise_abs_max",
+            "onnx_format": True,
+        },
+        "Distillation": {
+            "node": [[name] for name in lesson.nodes],
+            "loss": ["l2"] * len(lesson.nodes),
+            "alpha": list(lesson.nodes.values()),
+            "teacher_model_dir": str(folder),
+            "teacher_model_filename": MODEL_FILE,
+            "teacher_params_filename": PARAMS_FILE,
+        },
+        "TrainConfig": {
+            "train_iter": options.iterations,
+            "learning_rate": rate,
+            "optimizer_builder": {"optimizer": {"type": "Adam"}},
+        },
+    }
+
+
+def _freeze(program: Any, trainable: Sequence[str]) -> Any:
+    """Leave only some parameters to the optimizer.
+
+    Statistics of the training data stay, too: a few dozen images, one at a time, would ruin them.
+    """
+    for parameter in program.all_parameters():
+        if parameter.name not in trainable:
+            parameter.trainable, parameter.stop_gradient = False, True
+    for op in program.global_block().ops:
+        if op.type == "batch_norm":
+            op._set_attr("use_global_stats", True)
+        if op.type == "dropout":
+            op._set_attr("dropout_prob", 0.0)
+    return program
+
+
+class _Nothing:
+    """A pass that changes nothing."""
+
+    def __init__(self, **_: Any) -> None: ...
+
+    def apply(self, graph: Any) -> Any:
+        return graph
+
+
+class _Loop:
+    def __init__(self, executor: Any, train: Any, test: Any, lesson: Lesson, taught: list[Arrays]) -> None:
+        self._exe, self._train, self._test = executor, train, test
+        self._lesson, self._taught = lesson, taught
+        program = train.program._program
+        # The teacher does not change; fetch and feed hold no tensor.
+        self._state = sorted(
+            var.name
+            for var in program.list_vars()
+            if var.persistable and var.name not in ("feed", "fetch") and not var.name.startswith("teacher_")
+        )
+
+    def run(self, report: Callable[[int, int], None]) -> None:
+        options = self._lesson.options
+        done, best = self._resume()
+        while done < options.iterations:
+            feed = self._lesson.feed(self._lesson.order(done))
+            self._exe.run(self._train.program, feed=feed, fetch_list=self._train.fetch_targets)
+            self._train.learning_rate.step()
+            done += 1
+            last = done == options.iterations
+            if done % options.evaluate_every == 0 or last:
+                distance = self._distance()
+                print(f"iteration {done}: {distance:.6g} from the teacher", file=sys.stderr, flush=True)
+                if distance < best:
+                    best = distance
+                    save_arrays(self._lesson.checkpoints / _BEST, self._arrays(self._lesson.trainable))
+            if done % options.checkpoint_every == 0 or last:
+                note = np.array(json.dumps({"done": done, "best": best}))
+                save_arrays(self._lesson.checkpoints / _CHECKPOINT, {**self._arrays(self._state), "": note})
+            report(done, options.iterations)
+
+    def _resume(self) -> tuple[int, float]:
+        path = self._lesson.checkpoints / _CHECKPOINT
+        if not path.is_file():
+            return 0, float("inf")
+        arrays = load_arrays(path)
+        note = json.loads(str(arrays.pop("")))
+        _set(arrays)
+        for _ in range(note["done"]):
+            self._train.learning_rate.step()
+        return int(note["done"]), float(note["best"])
+
+    def _distance(self) -> float:
+        """How far the student is from the teacher on the images that were held back."""
+        names = list(self._lesson.nodes)
+        total = 0.0
+        for index, taught in zip(self._lesson.held_back, self._taught, strict=True):
+            found = self._exe.run(self._test.program, feed=self._lesson.feed(index), fetch_list=names)
+            for name, array in zip(names, found, strict=True):
+                total += self._lesson.nodes[name] * float(((array - taught[name]) ** 2).mean())
+        return total / len(self._taught)
+
+    def _arrays(self, names: Sequence[str]) -> Arrays:
+        import paddle
+
+        scope = paddle.static.global_scope()
+        found = {name: scope.find_var(name) for name in names}
+        return {
+            name: np.array(var.get_tensor())
+            for name, var in found.items()
+            if var is not None and var.get_tensor()._is_initialized()
+        }
+
+
+def _set(arrays: Arrays) -> None:
+    import paddle
+
+    scope = paddle.static.global_scope()
+    for name, array in arrays.items():
+        scope.var(name).get_tensor().set(array, paddle.CPUPlace())
+
+
+def _taught(folder: Path, lesson: Lesson) -> list[Arrays]:
+    """What the teacher makes of the images that were held back."""
+    return run_nodes(folder, list(lesson.nodes), [lesson.feed(index) for index in lesson.held_back])
+
+
+def run_nodes(folder: Path, names: Sequence[str], feeds: Sequence[Arrays]) -> list[Arrays]:
+    """The values of some tensors of an inference model, for each feed."""
+    import paddle
+
+    scope, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+    with paddle.static.scope_guard(scope):
+        program, _, _ = load(folder, executor)
+        return [
+            dict(zip(names, executor.run(program, feed=feed, fetch_list=list(names)), strict=True)) for feed in feeds
+        ]
+
+
+def _write(folder: Path, out: Path, executor: Any, trained: Arrays) -> None:
+    """The model in `folder` with other values of some parameters."""
+    import paddle
+
+    with paddle.static.scope_guard(paddle.static.Scope()):
+        program, feeds, fetches = load(folder, executor)
+        _set(trained)
+        save(out, program, feeds, fetches, executor, Path(MODEL_FILE).stem)
+
+
+def save_arrays(path: Path, arrays: Arrays) -> None:
+    """Write arrays under any names, whole or not at all."""
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    names = sorted(arrays)
+    with staged.open("wb") as file:
+        np.savez(file, names=np.array(names), **{f"a{index}": arrays[name] for index, name in enumerate(names)})
+        file.flush()
+        os.fsync(file.fileno())
+    staged.replace(path)
+
+
+def load_arrays(path: Path) -> Arrays:
+    """Read what `save_arrays` wrote."""
+    with np.load(path, allow_pickle=False) as archive:
+        return {str(name): archive[f"a{index}"] for index, name in enumerate(archive["names"])}
