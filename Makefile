@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO_REQUESTS ?= 300
 
-.PHONY: demo test test-models lint unit clean
+.PHONY: demo test test-models bench-peers lint unit clean
 .DELETE_ON_ERROR:
 
 # The main job: compress the demo detector, publish it, serve it, measure it.
@@ -31,6 +31,16 @@ test-models: .venv/.ready .venv-models/exported/.ready
 	.venv-models/bin/python tests/models/export.py $(@D)
 	@touch $@
 
+# Others' INT8 beside ours: make bench-peers ZOO=folder REPOSITORY=model_repository, a few minutes a model.
+bench-peers: .venv/.ready .venv-peers/.ready
+	$(BIN)/python tests/benchmarks/peers.py $(ZOO) $(REPOSITORY) --nncf .venv-peers/bin/python
+
+.venv-peers/.ready: tests/benchmarks/requirements.txt
+	@echo "Setting up .venv-peers (once, about two minutes)"
+	$(PYTHON) -m venv --clear .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 # What exports the models cannot live beside what compresses them, so it has an environment of its own.
 .venv-models/.ready: tests/models/requirements.txt | .venv/.ready
 	@echo "Setting up .venv-models (once, about a minute)"
@@ -46,4 +56,4 @@ test-models: .venv/.ready .venv-models/exported/.ready
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-models results
+	rm -rf .venv .venv-models .venv-peers .peers results

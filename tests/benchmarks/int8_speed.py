@@ -8,23 +8,19 @@ measured.
 """
 
 import argparse
-import statistics
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-
 from qtriton import console, cpu
 from qtriton.backends import BACKENDS, title_of
-from qtriton.backends.running import Feed, Runner, running
+from qtriton.backends.running import Runner, running
 from qtriton.manifest import FILE, Manifest, read_manifest
 from qtriton.report.tables import Table, speedup_cell
+from qtriton.stages.speed import interleaved
 from qtriton.target import Precision, Target
 
-#: Runs of one artifact in a row; short enough that the machine is the same for the next artifact.
-BLOCK = 5
 HEADERS = (
     *("Model", "Backend", "FP32 ms", "INT8 ms", "Speed-up", "over ONNX Runtime FP32"),
     *("Metric", "FP32", "INT8", "Loss"),
@@ -74,7 +70,7 @@ def find(repository: Path, wanted: list[str] | None) -> list[list[Artifact]]:
 
 def measured(model: list[Artifact], threads: int, rounds: int) -> list[tuple[str, ...]]:
     """A row for each backend of a model."""
-    times = interleaved(model, threads, rounds)
+    times = timed(model, threads, rounds)
     manifests = {each.key: each.manifest for each in model}
     reference = times.get(("onnxruntime", Precision.FP32))
     rows = []
@@ -97,29 +93,16 @@ def accuracy(fp32: Manifest, int8: Manifest) -> tuple[str, ...]:
     return (fp32.metric.name, *(f"{value:.2f}" for value in values))
 
 
-def interleaved(model: list[Artifact], threads: int, rounds: int) -> dict[tuple[str, Precision], float]:
-    """The median time of each artifact in ms; the first round warms up."""
-    times: dict[tuple[str, Precision], list[int]] = {each.key: [] for each in model}
+def timed(model: list[Artifact], threads: int, rounds: int) -> dict[tuple[str, Precision], float]:
+    """The median time of each artifact in ms."""
     with ExitStack() as stack:
         runs = {each.key: stack.enter_context(loaded(each, threads)) for each in model}
-        feeds = {key: feed(run) for key, run in runs.items()}
-        for number in range(rounds + 1):
-            for key, run in runs.items():
-                taken = run.time(feeds[key], BLOCK)
-                times[key] += taken if number else ()
-    return {key: statistics.median(taken) / 1e6 for key, taken in times.items()}
+        return interleaved(runs, rounds, lambda done, total: None)
 
 
 def loaded(artifact: Artifact, threads: int) -> AbstractContextManager[Runner]:
     name, precision = artifact.key
     return running(BACKENDS[name], Target(name, precision, threads), artifact.folder)
-
-
-def feed(run: Runner) -> Feed:
-    """One random image; whatever else the model takes is 1."""
-    first, *others = run.inputs
-    random = np.random.default_rng(0).random((1, *first.shape[1:]), np.float32)
-    return {first.name: random, **{port.name: np.ones((1, *port.shape[1:]), np.float32) for port in others}}
 
 
 if __name__ == "__main__":

@@ -45,6 +45,8 @@ CASES: list[tuple[str, int, str]] = [
     ("build demo_digits --max-accuracy-drop -1", 2, "points of 100"),
     ("build demo_digits --max-accuracy-drop half", 2, "not a valid float"),
     ("build demo_digits --algorithm average", 2, "Choose one of avg"),
+    ("build demo_digits --method qat --iterations 0", 2, "at least 1"),
+    ("build demo_digits --method qat --learning-rate 2", 2, "between 0 and 1"),
     ("explain demo_digits", 2, "qtriton build demo_digits"),
     ("explain demo_digits --repository nowhere", 2, "nowhere"),
     ("build demo_digits --precision int9", 2, "Choose one of fp32, fp16, int8, int8-fp16"),

@@ -18,6 +18,9 @@ def build(
     repository: o.RepositoryOption = o.DEFAULT_REPOSITORY,
     threads: o.Threads = 1,
     few_images: o.FewImages = False,
+    iterations: o.Iterations = None,
+    learning_rate: o.LearningRate = None,
+    checkpoint_every: o.CheckpointEvery = None,
     force: o.Force = False,
     json: o.Json = False,
 ) -> None:
@@ -47,6 +50,9 @@ def build(
         max_drop=max_drop,
         accept_drop=accept_drop,
         few_images=few_images,
+        iterations=iterations,
+        learning_rate=learning_rate,
+        checkpoint_every=checkpoint_every,
         force=force,
     )
     spec, workspace = load_spec(model), Workspace.default()

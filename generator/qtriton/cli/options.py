@@ -45,6 +45,16 @@ MaxDrop: TypeAlias = Annotated[
 AcceptDrop: TypeAlias = Annotated[
     bool, typer.Option("--accept-drop", help="Publish the best INT8 even if it loses more than that.")
 ]
+Iterations: TypeAlias = Annotated[
+    int | None, typer.Option(help="QAT: images that are trained on, one an iteration (800).", metavar="N")
+]
+LearningRate: TypeAlias = Annotated[
+    float | None, typer.Option(help="QAT: the first learning rate of Adam, which falls as a cosine.", metavar="RATE")
+]
+CheckpointEvery: TypeAlias = Annotated[
+    int | None,
+    typer.Option(help="QAT: iterations between checkpoints; a build that is killed goes on from there.", metavar="N"),
+]
 FewImages: TypeAlias = Annotated[
     bool, typer.Option("--few-images", help="Calibrate with fewer than 32 images all the same.")
 ]
@@ -98,6 +108,9 @@ def to_request(
     backend: str,
     method: str,
     algorithm: str,
+    iterations: int | None,
+    learning_rate: float | None,
+    checkpoint_every: int | None,
     **rest: "Unpack[Rest]",
 ) -> "Request":
     """Turn the words of the command line into a request; the rest is as Request has it.
@@ -105,17 +118,24 @@ def to_request(
     Raises:
         InputError: a word is none of those that exist.
     """
-    from qtriton.compress.scales import Algorithm
+    from qtriton.compress.scales import Algorithm, QatOptions
     from qtriton.cpu import has_vnni
     from qtriton.plan import Request
     from qtriton.target import Method, Precision
 
     cpuinfo = Path("/proc/cpuinfo")
+    default = QatOptions()
+    training = QatOptions(
+        iterations=default.iterations if iterations is None else iterations,
+        learning_rate=default.learning_rate if learning_rate is None else learning_rate,
+        checkpoint_every=default.checkpoint_every if checkpoint_every is None else checkpoint_every,
+    )
     return Request(
         precision=_member(Precision, precision, "--precision"),
         backends=tuple(_backend(word.strip()) for word in backend.split(",")),
         method=_member(Method, method, "--method"),
         algorithm=None if algorithm == "auto" else _member(Algorithm, algorithm, "--algorithm"),
+        training=training,
         vnni=has_vnni(cpuinfo.read_text()) if cpuinfo.is_file() else False,
         **rest,
     )

@@ -18,6 +18,9 @@ def plan(
     repository: o.RepositoryOption = o.DEFAULT_REPOSITORY,
     threads: o.Threads = 1,
     few_images: o.FewImages = False,
+    iterations: o.Iterations = None,
+    learning_rate: o.LearningRate = None,
+    checkpoint_every: o.CheckpointEvery = None,
     json: o.Json = False,
 ) -> None:
     """Show the steps that build would take, without taking them."""
@@ -41,6 +44,9 @@ def plan(
         max_drop=max_drop,
         accept_drop=accept_drop,
         few_images=few_images,
+        iterations=iterations,
+        learning_rate=learning_rate,
+        checkpoint_every=checkpoint_every,
     )
     spec = load_spec(model)
     made = make_plan(spec, request, weights_at_hand(spec, Workspace.default()))

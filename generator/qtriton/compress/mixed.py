@@ -6,6 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from qtriton.compress.importing import MODEL_FILE
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -56,12 +58,16 @@ def origin(name: str, source: dict[str, str]) -> str:
     return name
 
 
-def save(folder: Path, program: Any, feeds: list[str], fetches: list[Any], executor: Any, stem: str) -> None:
-    """Write an inference model without what its outputs do not need."""
+def save(folder: Path, program: Any, feeds: list[str], fetches: list[Any], executor: Any, stage: str) -> None:
+    """Write an inference model without what its outputs do not need.
+
+    Paddle puts a `scale` behind each output; without a name of its own for each `stage` of saving, it would write into
+    the tensor that it reads, and ACT finds a cycle in the graph then.
+    """
     import paddle
 
     block = program.global_block()
     folder.mkdir(parents=True, exist_ok=True)
-    paddle.static.save_inference_model(
-        str(folder / stem), [block.var(name) for name in feeds], fetches, executor, program=program
-    )
+    path, inputs = str(folder / Path(MODEL_FILE).stem), [block.var(name) for name in feeds]
+    with paddle.utils.unique_name.guard(f"{stage}_"):
+        paddle.static.save_inference_model(path, inputs, fetches, executor, program=program)

@@ -65,6 +65,8 @@ def _environment(threads: int) -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUNBUFFERED": "1",
+        # Paddle walks sets of names, and the same inputs shall give the same bytes.
+        "PYTHONHASHSEED": "0",
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,

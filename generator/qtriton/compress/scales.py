@@ -53,8 +53,8 @@ class PtqOptions:
 class QatOptions:
     """Knobs of the training; an iteration is one image."""
 
-    iterations: int = 600
-    learning_rate: float = 2e-5
+    iterations: int = 800
+    learning_rate: float = 1e-4
     checkpoint_every: int = 100
     evaluate_every: int = 100
     seed: int = 0

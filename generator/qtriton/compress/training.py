@@ -8,6 +8,7 @@ point: post-training quantization then finds their ranges as it does for any mod
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -50,6 +51,12 @@ class Lesson:
         """The images that are not trained on: the last ones."""
         count = max(HELD_LEAST, self.images // HELD_BACK)
         return range(max(1, self.images - count), self.images)
+
+    def rate(self, iteration: int) -> float:
+        """The learning rate: it rises over the first twentieth, and falls as a cosine to nothing."""
+        warm = max(1, self.options.iterations // 20)
+        rising = min(1.0, (iteration + 1) / warm)
+        return self.options.learning_rate * rising * (1 + math.cos(math.pi * iteration / self.options.iterations)) / 2
 
     def order(self, iteration: int) -> int:
         """The image of an iteration: every epoch takes each once, in an order of its own."""
@@ -103,7 +110,6 @@ def train(folder: Path, out: Path, lesson: Lesson, loader: Any, report: Callable
 
 def _config(folder: Path, lesson: Lesson) -> dict[str, Any]:
     options = lesson.options
-    rate = {"type": "CosineAnnealingDecay", "learning_rate": options.learning_rate, "T_max": options.iterations}
     return {
         "QuantAware": {
             "use_pact": False,
@@ -121,7 +127,7 @@ def _config(folder: Path, lesson: Lesson) -> dict[str, Any]:
         },
         "TrainConfig": {
             "train_iter": options.iterations,
-            "learning_rate": rate,
+            "learning_rate": options.learning_rate,
             "optimizer_builder": {"optimizer": {"type": "Adam"}},
         },
     }
@@ -158,19 +164,30 @@ class _Loop:
         self._lesson, self._taught = lesson, taught
         program = train.program._program
         # The teacher does not change; fetch and feed hold no tensor.
-        self._state = sorted(
+        state = [
             var.name
             for var in program.list_vars()
             if var.persistable and var.name not in ("feed", "fetch") and not var.name.startswith("teacher_")
-        )
+        ]
+        # ACT numbers the averages of the activations by addresses in memory: by what they belong to, they are the
+        # same in the next process.
+        owners = {
+            op.input(role)[0]: f"{op.input('X')[0]}@{role}"
+            for op in program.global_block().ops
+            for role in ("InAccum", "InState")
+            if role in op.input_names and op.input(role)
+        }
+        # A scheduler of Paddle's is lost when ACT's passes make another program of this one (measured: the rate stays).
+        self._rate = next(op.input("LearningRate")[0] for op in program.global_block().ops if op.type == "adam")
+        self._state = {owners.get(name, name): name for name in state}
 
     def run(self, report: Callable[[int, int], None]) -> None:
         options = self._lesson.options
         done, best = self._resume()
         while done < options.iterations:
+            _set({self._rate: np.array([self._lesson.rate(done)], np.float32)})
             feed = self._lesson.feed(self._lesson.order(done))
             self._exe.run(self._train.program, feed=feed, fetch_list=self._train.fetch_targets)
-            self._train.learning_rate.step()
             done += 1
             last = done == options.iterations
             if done % options.evaluate_every == 0 or last:
@@ -178,10 +195,11 @@ class _Loop:
                 print(f"iteration {done}: {distance:.6g} from the teacher", file=sys.stderr, flush=True)
                 if distance < best:
                     best = distance
-                    save_arrays(self._lesson.checkpoints / _BEST, self._arrays(self._lesson.trainable))
+                    best_weights = _arrays({name: name for name in self._lesson.trainable})
+                    save_arrays(self._lesson.checkpoints / _BEST, best_weights)
             if done % options.checkpoint_every == 0 or last:
                 note = np.array(json.dumps({"done": done, "best": best}))
-                save_arrays(self._lesson.checkpoints / _CHECKPOINT, {**self._arrays(self._state), "": note})
+                save_arrays(self._lesson.checkpoints / _CHECKPOINT, {**_arrays(self._state), "": note})
             report(done, options.iterations)
 
     def _resume(self) -> tuple[int, float]:
@@ -190,9 +208,7 @@ class _Loop:
             return 0, float("inf")
         arrays = load_arrays(path)
         note = json.loads(str(arrays.pop("")))
-        _set(arrays)
-        for _ in range(note["done"]):
-            self._train.learning_rate.step()
+        _set({self._state[key]: array for key, array in arrays.items()})
         return int(note["done"]), float(note["best"])
 
     def _distance(self) -> float:
@@ -205,16 +221,18 @@ class _Loop:
                 total += self._lesson.nodes[name] * float(((array - taught[name]) ** 2).mean())
         return total / len(self._taught)
 
-    def _arrays(self, names: Sequence[str]) -> Arrays:
-        import paddle
 
-        scope = paddle.static.global_scope()
-        found = {name: scope.find_var(name) for name in names}
-        return {
-            name: np.array(var.get_tensor())
-            for name, var in found.items()
-            if var is not None and var.get_tensor()._is_initialized()
-        }
+def _arrays(names: Mapping[str, str]) -> Arrays:
+    """The values of variables, by the keys of their names."""
+    import paddle
+
+    scope = paddle.static.global_scope()
+    found = {key: scope.find_var(name) for key, name in names.items()}
+    return {
+        key: np.array(var.get_tensor())
+        for key, var in found.items()
+        if var is not None and var.get_tensor()._is_initialized()
+    }
 
 
 def _set(arrays: Arrays) -> None:
@@ -249,7 +267,7 @@ def _write(folder: Path, out: Path, executor: Any, trained: Arrays) -> None:
     with paddle.static.scope_guard(paddle.static.Scope()):
         program, feeds, fetches = load(folder, executor)
         _set(trained)
-        save(out, program, feeds, fetches, executor, Path(MODEL_FILE).stem)
+        save(out, program, feeds, fetches, executor, "trained")
 
 
 def save_arrays(path: Path, arrays: Arrays) -> None:

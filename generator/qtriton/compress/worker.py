@@ -119,7 +119,7 @@ def _mixed(quantized: Path, fp32: Path, floats: frozenset[str], out: Path) -> No
             raise RuntimeError(f"{len(floats)} layers were to stay in floating point, the model has {len(chosen)}")
         without_integers(program, scope, chosen, weights)
         staged = out.with_name(f"{out.name}.partial")
-        save(staged, program, feeds, fetches, executor, Path(MODEL_FILE).stem)
+        save(staged, program, feeds, fetches, executor, "mixed")
     staged.replace(out)
 
 
