@@ -87,7 +87,7 @@ def weights(work: Path) -> dict[str, Floats]:
 
 def test_training_brings_int8_nearer_to_fp32(material: tuple[Path, Path, Path], trained: Path, tmp_path: Path) -> None:
     fp32, paddle, calibration = material
-    batch = np.load(calibration)[:1]
+    batch = np.load(calibration)[:8]
     want = run(fp32, batch)
     errors = {}
     for name, taught in (("ptq", None), ("qat", trained / "paddle")):
@@ -102,7 +102,7 @@ def test_training_brings_int8_nearer_to_fp32(material: tuple[Path, Path, Path], 
 
 def test_the_teacher_itself_does_not_change(material: tuple[Path, Path, Path], trained: Path) -> None:
     fp32, paddle, calibration = material
-    batch = np.load(calibration)[:1]
+    batch = np.load(calibration)[:8]
     np.testing.assert_allclose(in_paddle(paddle, Precision.FP32, batch), run(fp32, batch), rtol=1e-3, atol=1e-4)
     assert all(name.endswith((".w_0", ".b_0")) for name in weights(trained))
 
