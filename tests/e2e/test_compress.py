@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from qtriton.backends import BACKENDS
 from qtriton.backends.running import running
-from qtriton.compress.act import compress, export_fp32, import_onnx
+from qtriton.compress.act import compress, export_fp32, import_onnx, with_floats
 from qtriton.compress.importing import random_image
 from qtriton.compress.scales import QUANTIZED, Algorithm, PtqOptions
 from qtriton.errors import CompressionError, InputError, ModelError
@@ -172,6 +172,34 @@ def test_a_conversion_keeps_the_meaning_in_float_and_int8(tmp_path: Path) -> Non
     compress(tmp_path / "paddle", calibration=calibration, work=tmp_path / "work")
     found = in_paddle(tmp_path / "work" / QUANTIZED, Precision.INT8, batch)
     assert 0 < np.linalg.norm(found - want) / np.linalg.norm(want) < 0.05
+
+
+def test_layers_of_a_quantized_paddle_model_go_back_to_float(tmp_path: Path) -> None:
+    fp32, calibration = awkward_net(tmp_path / "fp32.onnx"), images(tmp_path / "images.npy", 16, count=16)
+    batch = np.load(calibration)
+    import_onnx(fp32, (1, 3, 16, 16), tmp_path / "paddle")
+    scales = compress(tmp_path / "paddle", calibration=calibration, work=tmp_path / "work")
+    names = [layer.name for layer in scales.layers]
+    want = in_paddle(tmp_path / "paddle", Precision.FP32, batch)
+    apart = []
+    for count in range(len(names) + 1):
+        place = tmp_path / str(count)
+        place.mkdir()
+        with_floats(tmp_path / "work" / QUANTIZED, tmp_path / "paddle", names[:count], place / "mixed")
+        found = in_paddle(place / "mixed", Precision.INT8, batch)
+        apart.append(float(np.abs(found - want).max()))
+    # oneDNN would quantize a convolution behind ACT's back: nothing of the sort is left with all in float.
+    assert apart[-1] <= 1e-4 * np.abs(want).max()
+    assert all(one > apart[-1] for one in apart[:-1])
+
+
+def test_a_layer_that_the_quantized_model_lacks_is_an_error(tmp_path: Path) -> None:
+    calibration = images(tmp_path / "images.npy", 16)
+    import_onnx(onnx_net(tmp_path / "fp32.onnx"), (1, 3, 16, 16), tmp_path / "paddle")
+    compress(tmp_path / "paddle", calibration=calibration, work=tmp_path / "work")
+    with pytest.raises(CompressionError, match="1 layers were to stay in floating point, the model has 0"):
+        with_floats(tmp_path / "work" / QUANTIZED, tmp_path / "paddle", ["nobody"], tmp_path / "mixed")
+    assert not (tmp_path / "mixed").exists()
 
 
 def test_a_conversion_with_another_meaning_is_refused(tmp_path: Path) -> None:

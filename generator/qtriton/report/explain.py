@@ -27,7 +27,8 @@ def sections(manifests: Mapping[str, Manifest], all_layers: bool) -> Iterator[Se
     """The variants of one model by ensemble: a table of all, then what there is to say of each INT8."""
     default = fastest(list(manifests.values()))
     headers = ("Ensemble", "Recipe", "Accuracy", "Loss", "Budget", "ms", "Over FP32", "")
-    rows = [_row(name, each, each is default) for name, each in manifests.items()]
+    fp32 = {each.backend: each.speed.fp32_ms for each in manifests.values() if each.speed is not None}
+    rows = [_row(name, each, each is default, fp32.get(each.backend)) for name, each in manifests.items()]
     first = next(iter(manifests.values()))
     yield Section(f"{first.title}: what is published", headers, tuple(rows))
     yield Section(_why(default, manifests))
@@ -36,15 +37,16 @@ def sections(manifests: Mapping[str, Manifest], all_layers: bool) -> Iterator[Se
             yield from _details(name, manifest, all_layers)
 
 
-def _row(name: str, manifest: Manifest, is_default: bool) -> tuple[str, ...]:
+def _row(name: str, manifest: Manifest, is_default: bool, fp32_ms: float | None) -> tuple[str, ...]:
     metric, gate, speed = manifest.metric, manifest.gate, manifest.speed
+    milliseconds = speed.int8_ms if speed else fp32_ms
     return (
         name,
         str(manifest.settings.get("recipe", "as it came")),
         f"{metric.name} {metric.value:.2f}" if metric else "-",
         f"{gate.drop:.2f}" if gate else "-",
         f"{gate.budget:g}" + (" (accepted)" if gate.accepted else "") if gate else "-",
-        f"{speed.int8_ms:.2f}" if speed else "-",
+        f"{milliseconds:.2f}" if milliseconds is not None else "-",
         speedup_cell(speed.ratio) if speed else "-",
         "serve this" if is_default else "",
     )

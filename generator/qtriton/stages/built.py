@@ -64,9 +64,12 @@ class Built:
     def _verdict(self) -> str:
         why = f"`qtriton explain {self.plan.spec.name}` says why."
         name = Names.of(self.plan.spec.name, self.default).ensemble
-        if self.default.precision is not Precision.FP32:
-            return f"Serve {name}, the fastest within the accuracy budget. {why}"
-        return f"FP32 stays: serve {name}. No INT8 is at least {WORTH} times faster on this CPU. {why}"
+        if self.default.precision is Precision.FP32:
+            return f"FP32 stays: serve {name}. No INT8 is at least {WORTH} times faster on this CPU. {why}"
+        gate = next(manifest.gate for target, manifest in self.variants if target == self.default)
+        if gate is not None and gate.accepted:
+            return f"Serve {name}, the fastest; it is over the accuracy budget, which was accepted. {why}"
+        return f"Serve {name}, the fastest within the accuracy budget. {why}"
 
     def _variant(self, target: Target, manifest: Manifest) -> dict[str, Any]:
         names = Names.of(self.plan.spec.name, target)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from qtriton import console
 from qtriton.compress.scales import Algorithm
-from qtriton.errors import OverBudget
+from qtriton.errors import CompressionError, OverBudget
 from qtriton.manifest import Gate, Speed, Trial
 from qtriton.plan import max_drop
 from qtriton.recipe import Recipe
@@ -122,7 +122,11 @@ class _Search:
         """The fewest of the costly layers in floating point that keep the budget: double the number, then halve."""
         from qtriton.quantize.sensitivity import ranked
 
-        self._costs = self._job.by(recipe).sensitivity()
+        try:
+            self._costs = self._job.by(recipe).sensitivity()
+        except CompressionError as error:
+            console.warn(f"{error} No layer can go back to floating point by itself.")
+            return None
         order = [cost.name for cost in ranked(self._costs)]
         passing: dict[int, Candidate] = {}
         failed, count = 0, 1

@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,7 +48,7 @@ def measure(
     costs = tuple(alone.costs())
     geometry = Geometry(*map(float, spec.input.dims[1:]))
     ops = spec.postprocess
-    with TemporaryDirectory(dir=frames.parent) as work, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with TemporaryDirectory(dir=frames.parent) as work, _pool() as pool:
         folder = Path(work)
         truth = _outputs(spec, fp32, images)
 
@@ -64,6 +66,16 @@ def measure(
             measured.append(cost)
             progress(done, len(costs))
     return tuple(measured)
+
+
+@contextmanager
+def _pool() -> Iterator[ThreadPoolExecutor]:
+    """A thread a core; Ctrl-C waits for what runs, not for what is queued."""
+    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _outputs(spec: ModelSpec, model: Path, images: Array) -> list[list[Array]]:
