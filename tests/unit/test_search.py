@@ -108,6 +108,13 @@ def test_qat_is_not_tried_where_integers_gain_nothing(monkeypatch: pytest.Monkey
     assert "QAT" not in world.asked
 
 
+def test_qat_is_not_tried_where_ptq_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(lambda recipe: 30.0, fast)
+    with pytest.raises(OverBudget):
+        world.find(monkeypatch)
+    assert "QAT" not in world.asked
+
+
 def test_qat_is_tried_where_layers_in_float_cost_all_the_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     def points(recipe: Recipe) -> float:
         return 0.2 if recipe.method is Method.QAT or len(recipe.floats) >= 4 else 5.0

@@ -27,6 +27,10 @@ CHEAP: Final = (Algorithm.AVG, Algorithm.ABS_MAX)
 DEAR: Final = (Algorithm.HIST, Algorithm.MSE, Algorithm.EMD, Algorithm.KL)
 
 
+#: Training won back 70 % of what PTQ lost on the model that was measured: over so many budgets it is not worth minutes.
+HOPELESS: Final = 10.0
+
+
 @dataclass(frozen=True)
 class Candidate:
     """An INT8 artifact and what it loses."""
@@ -87,7 +91,7 @@ class _Search:
         if mixed is not None and self._speed(mixed).ratio >= WORTH:
             return mixed
         # QAT's artifact is as fast as that of PTQ: where that gains nothing, training is in vain.
-        if self._speed(best).ratio < WORTH:
+        if self._speed(best).ratio < WORTH or best.loss.points > HOPELESS * self._budget(best):
             return mixed
         return self._first([self._training()]) or mixed
 
