@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from qtriton.backends import Origin, Serving
     from qtriton.target import Precision, Target
 
@@ -44,9 +46,10 @@ class Toy:
 
         return Serving(backend="toy")
 
-    def emit(self, origin: "Origin", target: "Target", out: Path) -> None:
+    def emit(self, origin: "Origin", target: "Target", out: Path) -> "Mapping[str, str]":
         import onnx
         from onnx import numpy_helper
 
         (weights,) = onnx.load(str(origin.onnx())).graph.initializer
         (out / self.files[0]).write_text(json.dumps(numpy_helper.to_array(weights).T.tolist()))
+        return {}

@@ -69,6 +69,8 @@ def built(
     said = qtriton(
         "build", name, "--weights", exported / name, "--precision", "int8", "--calibration", photos,
         "--backend", ",".join(BACKENDS), "--repository", repository, "--json",
+        # Random weights have no accuracy to keep.
+        "--method", "ptq", "--algorithm", "avg", "--accept-drop", "--few-images",
     )  # fmt: skip
     return Built(name, repository, json.loads(said))
 

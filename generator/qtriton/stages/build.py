@@ -95,6 +95,8 @@ def _variants(job: Job, records: Mapping[Target, Record]) -> tuple[tuple[Variant
             elif target.backend in fp32:
                 found = search(job, target, fp32[target.backend], make)
                 variants.append(_compressed_variant(job, found, record))
+            else:
+                left_out.append((target, left_out[-1][1]))  # without FP32 there is nothing to compare it with
         except (RuntimeRefusal, OverBudget) as error:
             if len(job.plan.request.backends) == 1:
                 raise
