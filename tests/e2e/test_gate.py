@@ -93,6 +93,18 @@ def test_without_labels_int8_is_compared_with_fp32(own_cache: Path, tmp_path: Pa
     assert "against FP32's detections" in refused
 
 
+def test_training_is_one_method_of_the_build(own_cache: Path, tmp_path: Path) -> None:
+    words = ("--method", "qat", "--iterations", "40", "--accept-drop", "--backend", "onnxruntime,paddle")
+    said = build(own_cache, tmp_path / "repository", *words)
+    int8 = [each for each in said["variants"] if each["precision"] == "int8"]
+    assert [each["recipe"] for each in int8] == ["QAT", "QAT"]
+    assert all(each["gate"]["drop"] < 5 for each in int8)
+    told = qtriton("explain", "demo_digits_paddle_int8", "--repository", tmp_path / "repository", "--json")
+    manifest = json.loads(told.stdout)["demo_digits_paddle_int8"]
+    assert manifest["method"] == "qat" and manifest["settings"]["iterations"] == 40
+    assert not list((own_cache / "checkpoints").glob("*")), "what a training needs to go on is gone when it has ended"
+
+
 def test_the_same_inputs_give_the_same_artifact(own_cache: Path, tmp_path: Path) -> None:
     made = []
     for place in (own_cache, tmp_path / "another cache"):
