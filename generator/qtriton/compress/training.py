@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE
-from qtriton.compress.mixed import save
+from qtriton.compress.mixed import origin, save
 from qtriton.compress.programs import load
 from qtriton.compress.scales import QatOptions
 
@@ -89,6 +89,10 @@ def train(folder: Path, out: Path, lesson: Lesson, loader: Any, report: Callable
     quanter.OutScaleForTrainingPass = _Nothing
 
     class Training(AutoCompression):  # type: ignore[misc]
+        def _compiled_program(self, info: Any, strategy: str) -> Any:
+            _teach_in_float(info.program)
+            return super()._compiled_program(info, strategy)
+
         def _start_train(self, train: Any, test: Any, *_: Any) -> Any:
             _Loop(self._exe, train, test, lesson, _taught(folder, lesson)).run(report)
             return test
@@ -147,6 +151,18 @@ def _freeze(program: Any, trainable: Sequence[str]) -> Any:
         if op.type == "dropout":
             op._set_attr("dropout_prob", 0.0)
     return program
+
+
+def _teach_in_float(program: Any) -> None:
+    """Take out the quantizers of the teacher's matrix products, whose weights are no parameters to ACT (2.6.0)."""
+    ops = program.global_block().ops
+    source = {op.output("Y")[0]: op.input("X")[0] for op in ops if op.type.endswith("quantize_linear")}
+    for op in ops:
+        if op.type.endswith("quantize_linear"):
+            continue
+        for name in op.input_arg_names:
+            if (read := origin(name, source)) != name and read.startswith("teacher_"):
+                op._rename_input(name, read)
 
 
 class _Nothing:
