@@ -43,7 +43,7 @@ CASES: list[tuple[str, int, str]] = [
     ("build mine.yaml --precision fp32 --weights corrupt.onnx --labels file", 2, "--labels needs --validation"),
     ("build mine.yaml --precision fp32 --weights corrupt.onnx --validation empty", 2, "no JPEG or PNG"),
     ("build demo_digits --max-accuracy-drop -1", 2, "points of 100"),
-    ("build demo_digits --max-accuracy-drop half", 2, "not a valid float"),
+    ("build demo_digits --max-accuracy-drop half", 2, "--max-accuracy-drop"),
     ("build demo_digits --algorithm average", 2, "Choose one of avg"),
     ("build demo_digits --method qat --iterations 0", 2, "at least 1"),
     ("build demo_digits --method qat --learning-rate 2", 2, "between 0 and 1"),
