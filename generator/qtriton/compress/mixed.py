@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,7 +34,7 @@ def without_integers(
     import paddle
 
     block = program.global_block()
-    source = {op.output("Y")[0]: op.input("X")[0] for op in block.ops if op.type.endswith("quantize_linear")}
+    source = quantized_from(block.ops)
     for op, activation, weight in layers:
         held, read = (origin(op.input(name)[0], source) for name in (weight, activation))
         if not block.has_var(f"{held}.float"):
@@ -49,6 +49,16 @@ def without_integers(
             block._insert_op(place, type=kind, inputs=inputs, outputs=outputs, attrs=attributes)
         op.desc.set_input(activation, [f"{read}.float"])
         op.desc.set_input(weight, [f"{held}.float"])
+
+
+def is_quantizer(op: Any) -> bool:
+    """Whether an operation turns floats to integers or back."""
+    return str(op.type).endswith("quantize_linear")
+
+
+def quantized_from(ops: Iterable[Any]) -> dict[str, str]:
+    """What each quantizer reads, by what it gives."""
+    return {op.output("Y")[0]: op.input("X")[0] for op in ops if is_quantizer(op)}
 
 
 def origin(name: str, source: dict[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE
-from qtriton.compress.mixed import origin
+from qtriton.compress.mixed import is_quantizer, origin, quantized_from
 from qtriton.compress.scales import LearntLayer
 
 #: Paddle's layers with weights, and the names of their activation and weight inputs.
@@ -23,99 +24,109 @@ LAYERS: Final = {
 }
 
 
+class Program:
+    """The operations of a program with an index over them; quantizers are looked through."""
+
+    def __init__(self, ops: list[Any], weights: dict[str, NDArray[np.float32]]) -> None:
+        self.ops, self.weights = ops, weights
+        self.source = quantized_from(ops)
+        self._makers: dict[str, Any] = {}
+        self._readers: dict[str, list[Any]] = defaultdict(list)
+        for op in ops:
+            for name in op.output_arg_names:
+                self._makers.setdefault(name, op)
+            if not is_quantizer(op):
+                for name in {origin(name, self.source) for name in op.input_arg_names}:
+                    self._readers[name].append(op)
+
+    def layers(self) -> Iterator[Any]:
+        """The operations with constant weights, in order."""
+        return (op for op in self.ops if op.type in LAYERS and self.held(op) in self.weights)
+
+    def held(self, layer: Any) -> str:
+        """The parameter with the weights of a layer."""
+        return origin(layer.input(LAYERS[layer.type][1])[0], self.source)
+
+    def behind(self, layer: Any) -> str:
+        """The output of a layer, with the addition of its bias or the batch normalisation that follows it."""
+        after = self._folded(layer)
+        if after is None:
+            return self._output(layer)
+        return str(after.output("Y" if after.type == "batch_norm" else "Out")[0])
+
+    def bias(self, layer: Any) -> str | None:
+        """The parameter that is added behind a convolution, if there is one."""
+        after = self._folded(layer)
+        if after is None or after.type != "elementwise_add" or not layer.type.endswith("conv2d"):
+            return None
+        return self._parameter(after.input("Y")[0])
+
+    def trainable(self) -> list[str]:
+        """The weights of layers, and the biases of convolutions."""
+        layers = list(self.layers())
+        biases = [bias for op in layers if (bias := self.bias(op)) is not None]
+        return sorted({*map(self.held, layers), *biases})
+
+    def last_tensors(self) -> list[str]:
+        """What the layers give that no other layer is behind: logits and box distributions, before any decoding."""
+        layers = {op.desc.id() for op in self.layers()}
+        needed: set[str] = set()
+        found: list[str] = []
+        for op in reversed(self.ops):
+            is_layer, is_needed = op.desc.id() in layers, not needed.isdisjoint(op.output_arg_names)
+            if is_layer and not is_needed:
+                found.append(self.behind(op))
+            if is_layer or is_needed:
+                needed |= set(op.input_arg_names)
+        return found[::-1]
+
+    def _folded(self, layer: Any) -> Any | None:
+        """The one operation that reads a layer's output, if it normalises it or adds a constant."""
+        readers = self._readers[self._output(layer)]
+        if len(readers) != 1:
+            return None
+        after = readers[0]
+        adds = after.type == "elementwise_add" and self._parameter(after.input("Y")[0]) is not None
+        return after if adds or after.type == "batch_norm" else None
+
+    def _output(self, layer: Any) -> str:
+        return str(next(layer.output(name)[0] for name in layer.output_names if name in ("Output", "Out")))
+
+    def _parameter(self, name: str) -> str | None:
+        """The parameter that a tensor is, maybe in another shape."""
+        name = origin(name, self.source)
+        if name in self.weights:
+            return name
+        maker = self._makers.get(name)
+        if maker is None or maker.type != "reshape2" or maker.input("X")[0] not in self.weights:
+            return None
+        return str(maker.input("X")[0])
+
+
 def learnt_layers(fp32: Path, folder: Path, quantized: Path) -> Iterator[LearntLayer]:
     """Each layer's FP32 weights, what training made of them in `folder`, and the thresholds that ACT found."""
-    ops, values = program_of(quantized)
-    _, before = program_of(fp32)
-    _, after = program_of(folder)
+    ops, values = read(quantized)
+    _, before = read(fp32)
+    _, after = (None, before) if folder == fp32 else read(folder)
     thresholds = {
         op.input("X")[0]: float(values[op.input("Scale")[0]].reshape(-1)[0])
         for op in ops
         if op.type == "quantize_linear"
     }
-    source = {op.output("Y")[0]: op.input("X")[0] for op in ops if op.type.endswith("quantize_linear")}
-    for op in ops:
-        if op.type not in LAYERS:
-            continue
-        read, held = (origin(op.input(name)[0], source) for name in LAYERS[op.type])
-        if held in before and read in thresholds:
-            handed, bias = behind(op, ops, before, source), _bias(op, ops, before, source)
+    program = Program(ops, before)
+    for op in program.layers():
+        taken = origin(op.input(LAYERS[op.type][0])[0], program.source)
+        if taken in thresholds:
+            handed, held, bias = program.behind(op), program.held(op), program.bias(op)
             yield LearntLayer(
-                *(handed, op.type, before[held], thresholds[read], thresholds.get(handed)),
+                *(handed, op.type, before[held], thresholds[taken], thresholds.get(handed)),
                 after[held] if folder != fp32 else None,
                 (after[bias] - before[bias]).reshape(-1) if folder != fp32 and bias is not None else None,
             )
 
 
-def _bias(layer: Any, ops: list[Any], weights: dict[str, Any], source: dict[str, str]) -> str | None:
-    """The parameter that is added behind a convolution, if there is one."""
-    if not layer.type.endswith("conv2d"):
-        return None
-    adding = next(
-        (
-            op
-            for op in ops
-            if op.type == "elementwise_add" and op.output("Out")[0] == behind(layer, ops, weights, source)
-        ),
-        None,
-    )
-    if adding is None:
-        return None
-    name = origin(adding.input("Y")[0], source)
-    if name in weights:
-        return name
-    maker = next(op for op in ops if name in op.output_arg_names)
-    return str(maker.input("X")[0])
-
-
-def behind(layer: Any, ops: list[Any], weights: dict[str, Any], source: dict[str, str]) -> str:
-    """The output of a layer, with the addition of its bias or the batch normalisation that follows it."""
-    output = str(next(iter(layer.output(name)[0] for name in layer.output_names if name in ("Output", "Out"))))
-    readers = [
-        op
-        for op in ops
-        if output in (origin(name, source) for name in op.input_arg_names) and not op.type.endswith("quantize_linear")
-    ]
-    if len(readers) != 1:
-        return output
-    after = readers[0]
-    if after.type == "batch_norm":
-        return str(after.output("Y")[0])
-    if after.type == "elementwise_add" and _is_constant(origin(after.input("Y")[0], source), ops, weights):
-        return str(after.output("Out")[0])
-    return output
-
-
-def _is_constant(name: str, ops: list[Any], weights: dict[str, Any]) -> bool:
-    if name in weights:
-        return True
-    maker = next((op for op in ops if name in op.output_arg_names), None)
-    return maker is not None and maker.type == "reshape2" and maker.input("X")[0] in weights
-
-
-def trainable(ops: list[Any], weights: dict[str, NDArray[np.float32]]) -> list[str]:
-    """The weights of layers, and the biases of convolutions."""
-    layers = [op for op in ops if op.type in LAYERS and op.input(LAYERS[op.type][1])[0] in weights]
-    names = [op.input(LAYERS[op.type][1])[0] for op in layers]
-    names += [bias for op in layers if (bias := _bias(op, ops, weights, {})) is not None]
-    return sorted(set(names))
-
-
-def last_tensors(ops: list[Any], weights: dict[str, NDArray[np.float32]]) -> list[str]:
-    """What the layers give that no other layer is behind: logits and box distributions, before any decoding."""
-    needed: set[str] = set()
-    found: list[str] = []
-    for op in reversed(ops):
-        is_layer = op.type in LAYERS and op.input(LAYERS[op.type][1])[0] in weights
-        outputs = set(op.output_arg_names)
-        if is_layer and not outputs & needed:
-            found.append(behind(op, ops, weights, {}))
-        if is_layer or outputs & needed:
-            needed |= set(op.input_arg_names)
-    return found[::-1]
-
-
-def program_of(folder: Path) -> tuple[list[Any], dict[str, NDArray[np.float32]]]:
+def read(folder: Path) -> tuple[list[Any], dict[str, NDArray[np.float32]]]:
+    """The operations and the parameters of an inference model."""
     import paddle
 
     scope, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE
-from qtriton.compress.mixed import origin, save
+from qtriton.compress.mixed import is_quantizer, origin, quantized_from, save
 from qtriton.compress.programs import load
 from qtriton.compress.scales import QatOptions
 
@@ -156,9 +156,9 @@ def _freeze(program: Any, trainable: Sequence[str]) -> Any:
 def _teach_in_float(program: Any) -> None:
     """Take out the quantizers of the teacher's matrix products, whose weights are no parameters to ACT (2.6.0)."""
     ops = program.global_block().ops
-    source = {op.output("Y")[0]: op.input("X")[0] for op in ops if op.type.endswith("quantize_linear")}
+    source = quantized_from(ops)
     for op in ops:
-        if op.type.endswith("quantize_linear"):
+        if is_quantizer(op):
             continue
         for name in op.input_arg_names:
             if (read := origin(name, source)) != name and read.startswith("teacher_"):

@@ -18,16 +18,7 @@ from numpy.typing import NDArray
 from qtriton.compress.exporting import name_squeezed_axes
 from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE, TRIED, import_onnx, random_image
 from qtriton.compress.mixed import save, without_integers
-from qtriton.compress.programs import (
-    LAYERS,
-    behind,
-    image_input,
-    last_tensors,
-    learnt_layers,
-    load,
-    program_of,
-    trainable,
-)
+from qtriton.compress.programs import LAYERS, Program, image_input, learnt_layers, load, read
 from qtriton.compress.scales import QUANTIZED, SCALES_FILE, Algorithm, PtqOptions, QatOptions, Scales
 from qtriton.target import Method
 
@@ -107,14 +98,12 @@ def _mixed(quantized: Path, fp32: Path, floats: frozenset[str], out: Path) -> No
     import paddle
 
     paddle.enable_static()
-    _, weights = program_of(fp32)
+    _, weights = read(fp32)
     scope, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
     with paddle.static.scope_guard(scope):
         program, feeds, fetches = load(quantized, executor)
-        ops = list(program.global_block().ops)
-        source = {op.output("Y")[0]: op.input("X")[0] for op in ops if op.type.endswith("quantize_linear")}
-        chosen = [(op, *LAYERS[op.type]) for op in ops if op.type in LAYERS]
-        chosen = [each for each in chosen if behind(each[0], ops, weights, source) in floats]
+        view = Program(list(program.global_block().ops), weights)
+        chosen = [(op, *LAYERS[op.type]) for op in view.layers() if view.behind(op) in floats]
         if len(chosen) != len(floats):
             raise RuntimeError(f"{len(floats)} layers were to stay in floating point, the model has {len(chosen)}")
         without_integers(program, scope, chosen, weights)
@@ -188,12 +177,12 @@ def _train(job: _Job, options: QatOptions, request: dict[str, Any]) -> None:
     def feed(index: int) -> dict[str, NDArray[Any]]:
         return {key: value[np.newaxis] for key, value in images[index].items()}
 
-    ops, weights = program_of(folder)
-    nodes = last_tensors(ops, weights)
+    program = Program(*read(folder))
+    nodes = program.last_tensors()
     seen = run_nodes(folder, nodes, [feed(index) for index in range(min(8, len(images)))])
     # Each tensor counts alike, whatever its unit.
     scales = {node: 1 / max(float(np.var([each[node] for each in seen])), 1e-12) for node in nodes}
-    lesson = Lesson(scales, trainable(ops, weights), feed, len(images), options, Path(request["checkpoints"]))
+    lesson = Lesson(scales, program.trainable(), feed, len(images), options, Path(request["checkpoints"]))
     staged = job.work / "staged"
     train(folder, staged, lesson, _loader(images), report)
     staged.replace(request["out"])
