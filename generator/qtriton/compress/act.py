@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,20 +47,11 @@ def compress(
     _check_model(model)
     _check_calibration(calibration)
     chosen = options or PtqOptions()
-    work.mkdir(parents=True, exist_ok=True)
-    request = {
-        "task": Method.PTQ.value,
-        "model": str(model.absolute()),
-        "calibration": str(calibration.absolute()),
-        "work": str(work.absolute()),
-        "algorithm": chosen.algorithm.value,
-        "hist_percent": chosen.hist_percent,
-        "extras": list(extras),
-        "trained": str(trained.absolute()) if trained else None,
-    }
     result = work / SCALES_FILE
     result.unlink(missing_ok=True)
-    run_worker(request, work, threads=chosen.threads, progress=progress)
+    request: dict[str, object] = {"model": model, "calibration": calibration, "extras": list(extras)}
+    request |= {"trained": trained, "algorithm": chosen.algorithm.value, "hist_percent": chosen.hist_percent}
+    _ask(Method.PTQ.value, work, request, threads=chosen.threads, progress=progress)
     if not result.is_file():
         raise CompressionError(f"The compression worker ended without a result. Its log is {work / 'worker.log'}.")
     return Scales.load(result)
@@ -88,18 +79,9 @@ def train(
     """
     _check_model(model)
     _check_calibration(calibration)
-    work.mkdir(parents=True, exist_ok=True)
-    request = {
-        "task": Method.QAT.value,
-        "model": str(model.absolute()),
-        "calibration": str(calibration.absolute()),
-        "work": str(work.absolute()),
-        "extras": list(extras),
-        "training": asdict(options),
-        "checkpoints": str(checkpoints.absolute()),
-        "out": str(out.absolute()),
-    }
-    run_worker(request, work, threads=options.threads, progress=progress)
+    request: dict[str, object] = {"model": model, "calibration": calibration, "extras": list(extras), "out": out}
+    request |= {"training": asdict(options), "checkpoints": checkpoints}
+    _ask(Method.QAT.value, work, request, threads=options.threads, progress=progress)
     _check_model(out)
 
 
@@ -112,14 +94,7 @@ def export_fp32(folder: Path, out: Path, work: Path | None = None) -> None:
     """
     _check_model(folder)
     place = work or out.absolute().parent / f"{out.name}.export"
-    place.mkdir(parents=True, exist_ok=True)
-    request = {
-        "task": "export",
-        "model": str(folder.absolute()),
-        "out": str(out.absolute()),
-        "work": str(place.absolute()),
-    }
-    run_worker(request, place)
+    _ask("export", place, {"model": folder, "out": out})
     if not out.is_file():
         raise CompressionError(f"paddle2onnx wrote no model. Its log is {place / 'worker.log'}.")
 
@@ -133,14 +108,7 @@ def import_onnx(source: Path, shape: tuple[int, ...], folder: Path) -> list[NDAr
     Raises:
         CompressionError: x2paddle failed; the message names the log.
     """
-    request = {
-        "task": "import",
-        "model": str(source.absolute()),
-        "shape": list(shape),
-        "out": str(folder.absolute()),
-        "work": str(folder.absolute().parent),
-    }
-    run_worker(request, folder.absolute().parent)
+    _ask("import", folder.absolute().parent, {"model": source, "shape": list(shape), "out": folder})
     _check_model(folder)
     import numpy as np
 
@@ -157,16 +125,18 @@ def with_floats(quantized: Path, fp32: Path, floats: Sequence[str], out: Path) -
     Raises:
         CompressionError: the worker failed, or there is no such layer; the message names its log.
     """
-    request = {
-        "task": "mixed",
-        "model": str(quantized.absolute()),
-        "fp32": str(fp32.absolute()),
-        "floats": list(floats),
-        "out": str(out.absolute()),
-        "work": str(out.absolute().parent),
-    }
-    run_worker(request, out.absolute().parent)
+    _ask("mixed", out.absolute().parent, {"model": quantized, "fp32": fp32, "floats": list(floats), "out": out})
     _check_model(out)
+
+
+def _ask(
+    task: str, work: Path, request: Mapping[str, object], *, threads: int = 0, progress: Progress | None = None
+) -> None:
+    """Have the worker do a task in the folder `work`, which is made; paths reach it absolute."""
+    work.mkdir(parents=True, exist_ok=True)
+    stated = {"task": task, "work": work, **request}
+    plain = {name: str(value.absolute()) if isinstance(value, Path) else value for name, value in stated.items()}
+    run_worker(plain, work, threads=threads, progress=progress)
 
 
 def _check_model(model: Path) -> None:
