@@ -64,17 +64,12 @@ def emit(fp32: Path, scales: Scales, target: Target, out: Path, policy: Policy |
         raise CompressionError(
             f"{fp32}: none of its {len(layers)} layers with weights can run in integers. Use --precision fp32."
         )
-    written(model, layers, ranges, placement, target.vnni)
+    Writer(model, view, layers, ranges, placement, target.vnni).write()
     onnx.checker.check_model(model)
     staged = out.with_name(f".{out.name}.{os.getpid()}")
     staged.write_bytes(model.SerializeToString(deterministic=True))
     staged.replace(out)
     return EmitReport(len(layers), len(chosen), len(placement.nodes), dict(placement.left))
-
-
-def written(model: ModelProto, layers: Mapping[str, Layer], ranges: Ranges, placement: Placement, vnni: bool) -> None:
-    """Write a placement into the model itself; `vnni`: see Target."""
-    _Writer(model, GraphView(model), layers, ranges, placement, vnni).write()
 
 
 def prepared(fp32: Path) -> ModelProto:
@@ -92,8 +87,11 @@ def prepared(fp32: Path) -> ModelProto:
     return model
 
 
-class _Writer:
-    """Rebuilds the node list once, in order, with a Q/DQ pair behind every quantized activation."""
+class Writer:
+    """Rebuilds the node list once, in order, with a Q/DQ pair behind every quantized activation.
+
+    `model` is written into; `view` and `layers` may be of another copy of it. `vnni`: see Target.
+    """
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from qtriton.compress.scales import Scales
 from qtriton.quantize.graph import GraphView
 from qtriton.quantize.match import Layer, match_layers
 from qtriton.quantize.placement import Placement
-from qtriton.quantize.qdq import prepared, written
+from qtriton.quantize.qdq import Writer, prepared
 from qtriton.quantize.ranges import Range, Ranges
 
 if TYPE_CHECKING:
@@ -46,8 +46,9 @@ class Alone:
 
     def __init__(self, fp32: Path, scales: Scales, vnni: bool) -> None:
         self._model, self._vnni = prepared(fp32), vnni
-        self._layers = match_layers(GraphView(self._model), scales.layers)
-        self._ranges = Ranges(GraphView(self._model), self._layers, Range(*scales.image))
+        self._view = GraphView(self._model)
+        self._layers = match_layers(self._view, scales.layers)
+        self._ranges = Ranges(self._view, self._layers, Range(*scales.image))
         self._sizes = _output_sizes(self._model)
 
     def costs(self) -> Iterator[LayerCost]:
@@ -64,7 +65,7 @@ class Alone:
         model.CopyFrom(self._model)
         layer = self._layers[cost.node]
         placement = Placement(frozenset({cost.node}), frozenset({layer.node.input[0]}), {})
-        written(model, self._layers, self._ranges, placement, self._vnni)
+        Writer(model, self._view, self._layers, self._ranges, placement, self._vnni).write()
         out.write_bytes(model.SerializeToString())
 
     def _macs(self, layer: Layer) -> int:
