@@ -25,7 +25,7 @@ def has_vnni(cpuinfo: str) -> bool:
     return bool({"avx512_vnni", "avx_vnni"} & flags(cpuinfo))
 
 
-def this_model() -> str:
-    """The model name of this machine's CPU."""
+def here() -> str:
+    """The text of this machine's /proc/cpuinfo; "" where there is none."""
     cpuinfo = Path("/proc/cpuinfo")
-    return model_name(cpuinfo.read_text()) if cpuinfo.is_file() else "unknown CPU"
+    return cpuinfo.read_text() if cpuinfo.is_file() else ""

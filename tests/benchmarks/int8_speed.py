@@ -51,7 +51,7 @@ def main() -> None:
     if not models:
         parser.error(f"{arguments.repository}: no INT8 model with its FP32 beside it; run qtriton build first")
     rows = [row for model in models for row in measured(model, arguments.threads, arguments.rounds)]
-    cpuinfo = Path("/proc/cpuinfo").read_text()
+    cpuinfo = cpu.here()
     vnni = "with VNNI" if cpu.has_vnni(cpuinfo) else "no VNNI"
     packages = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "openvino", "paddlepaddle"))
     title = f"{packages}, threads: {arguments.threads}, {cpu.model_name(cpuinfo)} ({vnni})"

@@ -97,14 +97,14 @@ def main() -> None:
             )
             for each in artifacts
         ]
-        served = ours[artifacts.index(next(each for each in artifacts if each.manifest is best))].by
+        served = next(entry.by for entry, each in zip(ours, artifacts, strict=True) if each.manifest is best)
         spec, data = load_spec(name), Zoo(given.zoo, name)
         entries = [*ours, *peers(spec, data, given.work / name, given.nncf, given.threads)]
         rows += compared(spec, data, entries, served, given)
     if given.json:
         console.as_json([dict(zip(HEADERS, row, strict=True)) for row in rows])
     else:
-        title = f"{cpu.this_model()}, threads: {given.threads}"
+        title = f"{cpu.model_name(cpu.here())}, threads: {given.threads}"
         console.text(Table(title, HEADERS, tuple(rows)).markdown())
 
 
@@ -183,7 +183,7 @@ def static(data: Zoo, frames: Path, out: Path, *, method: str, only: list[str] |
         Reader(name, frames),
         per_channel=True,
         # Without VNNI u8 * s8 saturates; seven bits are ONNX Runtime's own cure.
-        reduce_range=not cpu.has_vnni(Path("/proc/cpuinfo").read_text()),
+        reduce_range=not cpu.has_vnni(cpu.here()),
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         calibrate_method=CalibrationMethod[method],

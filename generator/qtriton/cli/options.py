@@ -119,11 +119,10 @@ def to_request(
         InputError: a word is none of those that exist.
     """
     from qtriton.compress.scales import Algorithm, QatOptions
-    from qtriton.cpu import has_vnni
+    from qtriton.cpu import has_vnni, here
     from qtriton.plan import Request
     from qtriton.target import Method, Precision
 
-    cpuinfo = Path("/proc/cpuinfo")
     default = QatOptions()
     training = QatOptions(
         iterations=default.iterations if iterations is None else iterations,
@@ -136,7 +135,7 @@ def to_request(
         method=_member(Method, method, "--method"),
         algorithm=None if algorithm == "auto" else _member(Algorithm, algorithm, "--algorithm"),
         training=training,
-        vnni=has_vnni(cpuinfo.read_text()) if cpuinfo.is_file() else False,
+        vnni=has_vnni(here()),
         **rest,
     )
 

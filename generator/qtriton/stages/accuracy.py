@@ -12,14 +12,11 @@ from typing import Final
 from qtriton import console
 from qtriton.backends import backend_for
 from qtriton.backends.running import Runner, running
-from qtriton.datasets import list_images
-from qtriton.errors import InputError
 from qtriton.manifest import Metric
 from qtriton.metrics.agreement import AGREEMENT, agreement
 from qtriton.runtime.post import Results
 from qtriton.spec import METRIC
 from qtriton.stages import key as keys
-from qtriton.stages.data import labelled
 from qtriton.stages.job import Job, Made, all_cores
 from qtriton.workspace import sha256_file
 
@@ -43,10 +40,9 @@ class Loss:
 
 def measured(job: Job, made: Made) -> Metric | None:
     """The model's metric on the labelled images; none without them."""
-    data = labelled(job.spec, job.folders)
-    if data is None:
+    if job.truth is None:
         return None
-    truth = [data.coco, data.classes, [sha256_file(path) for path in (*data.images, *data.masks)]]
+    data, truth = job.truth
     name = METRIC[job.spec.task]
 
     def produce(folder: Path) -> None:
@@ -63,32 +59,16 @@ def lost(job: Job, fp32: Made, made: Made) -> Loss:
     before, after = measured(job, fp32), measured(job, made)
     if before is not None and after is not None:
         return Loss(before, after, labelled=True)
-    images = _unlabelled(job)
+    images = job.unlabelled
 
     def produce(folder: Path) -> None:
         truth, found = (_results(job, each, images) for each in (fp32, made))
         _save(folder, agreement(job.spec.task, truth, found))
 
-    made_from = [_content(fp32), [sha256_file(path) for path in images]]
+    made_from = [fp32.files(), [sha256_file(path) for path in images]]
     value = _value(job, made, "agreement", made_from, produce)
     perfect = Metric(name=AGREEMENT[job.spec.task], value=100.0, images=len(images))
     return Loss(perfect, perfect.model_copy(update={"value": value}), labelled=False)
-
-
-def _unlabelled(job: Job) -> tuple[Path, ...]:
-    """The validation images; the calibration images where there are none. Those that cannot be read are left out."""
-    from qtriton.stages.evaluate import read_frame
-
-    folder = job.folders.validation or job.folders.calibration
-    assert folder is not None
-    good = []
-    for path in list_images(folder, "--validation"):
-        try:
-            read_frame(path, job.spec)
-            good.append(path)
-        except InputError as error:
-            console.warn(f"{error} It is left out of the comparison.")
-    return tuple(good)
 
 
 def _results(job: Job, made: Made, images: Sequence[Path]) -> list[Results]:
@@ -106,14 +86,10 @@ def _running(made: Made) -> AbstractContextManager[Runner]:
     return running(backend_for(made.target), all_cores(made.target), made.folder)
 
 
-def _content(made: Made) -> list[str]:
-    return [sha256_file(made.folder / name) for name in backend_for(made.target).files]
-
-
 def _value(job: Job, made: Made, what: str, made_from: Sequence[object], produce: Callable[[Path], None]) -> float:
     how = [job.spec_key, made.target.backend, *(keys.code(name) for name in ("metrics", "backends"))]
     name = f"{made.target.backend}-{made.target.precision.value}-{what}"
-    folder = job.stage(name, [_content(made), made_from, how], produce)
+    folder = job.stage(name, [made.files(), made_from, how], produce)
     return float(json.loads((folder / _FILE).read_text())["value"])
 
 

@@ -24,7 +24,7 @@ from qtriton.stages.job import Job, Made
 from qtriton.stages.record import Record, is_published
 from qtriton.stages.search import Found, search
 from qtriton.target import Method, Precision, Target
-from qtriton.workspace import Workspace, sha256_file
+from qtriton.workspace import Workspace
 
 if TYPE_CHECKING:
     from qtriton.quantize.sensitivity import LayerCost
@@ -162,7 +162,7 @@ def _compressed_variant(job: Job, found: Found, record: Record) -> Variant:
 
 def _variant(job: Job, made: Made, record: Record, known: dict[str, Any]) -> Variant:
     target = made.target
-    files = [File(name=name, sha256=sha256_file(made.folder / name)) for name in backend_for(target).files]
+    artifact, *parts = made.files()
     manifest = Manifest(
         model=job.spec.name,
         title=job.spec.title or job.spec.name,
@@ -170,8 +170,8 @@ def _variant(job: Job, made: Made, record: Record, known: dict[str, Any]) -> Var
         precision=target.precision,
         threads=target.threads,
         key=record.key,
-        artifact=files[0],
-        parts=tuple(files[1:]),
+        artifact=artifact,
+        parts=tuple(parts),
         source=File(name=job.weights.name, sha256=keys.weights_sha256(job.weights)),
         licence=job.spec.source.licence,
         parents=keys.parents(job.folders, target),

@@ -76,12 +76,9 @@ def write_calibration(folder: Path, spec: ModelSpec, out: Path, few: bool, progr
     good: list[Path] = []
     flat = 0
     for done, path in enumerate(images, 1):
-        try:
-            read_frame(path, spec)
+        if is_readable(path, spec, "Calibration goes on without it."):
             flat += int(_is_flat(decode(path.read_bytes(), spec.max_pixels)))
             good.append(path)
-        except InputError as error:
-            warn(f"{error} Calibration goes on without it.")
         progress(done, 2 * len(images))
     enough(folder, len(good), few)
     # Read twice rather than held at once: a thousand frames of a detector are five gigabytes.
@@ -97,6 +94,16 @@ def write_calibration(folder: Path, spec: ModelSpec, out: Path, few: bool, progr
         warn(f"--calibration {folder}: {flat} of {len(good)} images are of one colour and teach INT8 nothing.")
     if len(seen) < len(good):
         warn(f"--calibration {folder}: only {len(seen)} of {len(good)} images differ. More different ones are better.")
+
+
+def is_readable(path: Path, spec: ModelSpec, otherwise: str) -> bool:
+    """Whether an image can be decoded; a warning names one that cannot, and says what happens `otherwise`."""
+    try:
+        read_frame(path, spec)
+    except InputError as error:
+        warn(f"{error} {otherwise}")
+        return False
+    return True
 
 
 def _is_flat(pixels: NDArray[np.uint8]) -> bool:

@@ -6,17 +6,21 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtriton import console
+from qtriton.backends import backend_for
 from qtriton.compress.scales import QUANTIZED
 from qtriton.compress.scales import SCALES_FILE as SCALES
+from qtriton.datasets import Labelled, list_images
+from qtriton.manifest import File
 from qtriton.plan import Plan
 from qtriton.recipe import Recipe
 from qtriton.spec import ModelSpec
 from qtriton.stages import key as keys
-from qtriton.stages.data import Folders, write_calibration
+from qtriton.stages.data import Folders, is_readable, labelled, write_calibration
 from qtriton.stages.fp32 import check_conversion
 from qtriton.stages.record import Record
 from qtriton.target import Target
@@ -47,6 +51,22 @@ class Job:
     def spec(self) -> ModelSpec:
         """The model."""
         return self.plan.spec
+
+    @cached_property
+    def truth(self) -> tuple[Labelled, str] | None:
+        """The labelled validation images with the hash of all of it, read once for all that is measured; if any."""
+        data = labelled(self.spec, self.folders)
+        if data is None:
+            return None
+        return data, sha256_json([data.coco, data.classes, [*map(sha256_file, (*data.images, *data.masks))]])
+
+    @cached_property
+    def unlabelled(self) -> tuple[Path, ...]:
+        """The validation images, or the calibration images where there are none, without those that cannot be read."""
+        folder = self.folders.validation or self.folders.calibration
+        assert folder is not None
+        images = list_images(folder, "--validation")
+        return tuple(path for path in images if is_readable(path, self.spec, "It is left out of the comparison."))
 
     def by(self, recipe: Recipe) -> Job:
         """The same job with another recipe."""
@@ -198,6 +218,11 @@ class Made:
     target: Target
     folder: Path
     recipe: Recipe | None = None
+
+    def files(self) -> tuple[File, ...]:
+        """Its files by their content."""
+        names = backend_for(self.target).files
+        return tuple(File(name=name, sha256=sha256_file(self.folder / name)) for name in names)
 
     def __str__(self) -> str:
         """The artifact in a few words."""

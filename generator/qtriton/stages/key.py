@@ -48,16 +48,14 @@ def learnt_from(recipe: Recipe, spec: ModelSpec, model: Path, calibration: Path)
 
 def build_key(target: Target, request: Request, spec_hash: str, folders: Folders) -> str:
     """What one published variant depends on; FP32 does not depend on how INT8 is made."""
-    data = [images_sha256(folders.validation)] if folders.validation else []
     how: list[object] = []
     if target.precision is not Precision.FP32 and folders.calibration is not None:
         how = [request.method.value, request.algorithm, repr(request.training), request.max_drop, request.accept_drop]
-        how += [target.vnni, images_sha256(folders.calibration), code("compress"), code("quantize")]
-    labels = folders.labels and (sha256_file if folders.labels.is_file() else images_sha256)(folders.labels)
+        how += [target.vnni, code("compress"), code("quantize")]
     common = [code(name) for name in ("backends", "metrics", "stages", "triton")]
     templates = [sha256_file(path) for path in sorted(resources.templates().glob("*.j2"))]
     what = [target.backend, target.precision, target.threads]
-    return sha256_json([spec_hash, what, how, data, labels, versions(), common, templates])
+    return sha256_json([spec_hash, what, how, parents(folders, target), versions(), common, templates])
 
 
 def parents(folders: Folders, target: Target) -> dict[str, str]:
@@ -74,12 +72,7 @@ def parents(folders: Folders, target: Target) -> dict[str, str]:
 
 def images_sha256(folder: Path) -> str:
     """The hash of the names and contents of a folder's images."""
-    return sha256_json(images_in(folder))
-
-
-def images_in(folder: Path) -> list[tuple[str, str]]:
-    """The name and the SHA-256 of every image of a folder, sorted by name."""
-    return [(path.name, sha256_file(path)) for path in list_images(folder, "folder")]
+    return sha256_json([(path.name, sha256_file(path)) for path in list_images(folder, "folder")])
 
 
 def code(package: str) -> list[str]:

@@ -15,7 +15,6 @@ from qtriton.backends import backend_for
 from qtriton.backends.running import Feed, Runner, running
 from qtriton.manifest import Speed
 from qtriton.stages.job import Job, Made
-from qtriton.workspace import sha256_file
 
 #: Runs of one artifact in a row; short enough that the machine is the same for the next artifact.
 BLOCK: Final = 5
@@ -26,7 +25,7 @@ Key = TypeVar("Key")
 
 def speed(job: Job, fp32: Made, made: Made) -> Speed:
     """FP32 and INT8 of one backend on this CPU, with the threads of the target."""
-    processor = cpu.this_model()
+    processor = cpu.model_name(cpu.here())
     threads = made.target.threads
 
     def produce(folder: Path) -> None:
@@ -36,8 +35,9 @@ def speed(job: Job, fp32: Made, made: Made) -> Speed:
         found = Speed(fp32_ms=times[fp32], int8_ms=times[made], threads=threads, cpu=processor)
         (folder / "speed.json").write_text(found.model_dump_json())
 
-    files = [[sha256_file(each.folder / name) for name in backend_for(each.target).files] for each in (fp32, made)]
-    folder = job.stage(f"{made.target.backend}-speed", [files, threads, processor, BLOCK, ROUNDS], produce)
+    folder = job.stage(
+        f"{made.target.backend}-speed", [fp32.files(), made.files(), threads, processor, BLOCK, ROUNDS], produce
+    )
     return Speed.model_validate_json((folder / "speed.json").read_text())
 
 
