@@ -15,12 +15,15 @@ def fastest(manifests: Sequence[Manifest]) -> Manifest:
     FP32 and INT8 of a backend were timed side by side; without any INT8 there is no time, and the first is taken.
     """
     timed = [each for each in manifests if each.speed is not None]
-    plain = {each.backend: each for each in manifests if each.speed is None}
     if not timed:
         return manifests[0]
     int8 = min(timed, key=lambda each: each.speed.int8_ms if each.speed else 0)
     base = min(timed, key=lambda each: each.speed.fp32_ms if each.speed else 0)
-    assert int8.speed is not None and base.speed is not None
-    return (
-        int8 if base.speed.fp32_ms / int8.speed.int8_ms >= WORTH or base.backend not in plain else plain[base.backend]
-    )
+    plain = next((each for each in manifests if each.speed is None and each.backend == base.backend), int8)
+    return int8 if gain(manifests) >= WORTH else plain
+
+
+def gain(manifests: Sequence[Manifest]) -> float:
+    """The fastest FP32's time over the fastest INT8's, of those that were timed, at least one."""
+    speeds = [each.speed for each in manifests if each.speed is not None]
+    return min(each.fp32_ms for each in speeds) / min(each.int8_ms for each in speeds)

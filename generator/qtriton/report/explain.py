@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from qtriton.manifest import Layer, Manifest
-from qtriton.report.best import WORTH, fastest
+from qtriton.report.best import WORTH, fastest, gain
 from qtriton.report.tables import speedup_cell
 
 #: The layers that are shown where not all were asked for.
@@ -55,10 +55,9 @@ def _row(name: str, manifest: Manifest, is_default: bool, fp32_ms: float | None)
 def _why(default: Manifest, manifests: Mapping[str, Manifest]) -> str:
     if default.speed is not None:
         return f"{default.title} in INT8 on {default.backend} is the fastest that was published."
-    timed = [each.speed for each in manifests.values() if each.speed is not None]
-    if not timed:
+    if all(each.speed is None for each in manifests.values()):
         return "There is no INT8 to compare with."
-    ratio = min(each.fp32_ms for each in timed) / min(each.int8_ms for each in timed)
+    ratio = gain(list(manifests.values()))
     return (
         f"FP32 stays: the fastest INT8 is {ratio:.2f} times as fast as the fastest FP32, and below {WORTH} it is not "
         "worth its loss."

@@ -24,8 +24,8 @@ class Built:
     @property
     def default(self) -> Target:
         """The fastest that was published; INT8 only where it is worth its loss."""
-        by_manifest = {id(manifest): target for target, manifest in self.variants}
-        return by_manifest[id(fastest([manifest for _, manifest in self.variants]))]
+        best = fastest([manifest for _, manifest in self.variants])
+        return next(target for target, manifest in self.variants if manifest is best)
 
     def as_json(self) -> dict[str, Any]:
         """Repository, every variant, and the one that was asked for on the first backend, for programs."""

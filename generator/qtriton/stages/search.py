@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from qtriton import console
@@ -71,7 +71,7 @@ class _Search:
     def found(self) -> Found:
         """Run the search."""
         passing = self._passing()
-        chosen = passing or min(self._tried, key=lambda each: each.loss.points)
+        chosen = passing or self._best()
         gate = self._gate(chosen, accepted=passing is None)
         fast = self._speed(chosen)
         if passing is None and not self._request.accept_drop:
@@ -86,7 +86,7 @@ class _Search:
         passing = self._first([Recipe(algorithm=each) for each in self._algorithms()])
         if passing is not None or method is Method.PTQ:
             return passing
-        best = min(self._tried, key=lambda each: each.loss.points)
+        best = self._best()
         mixed = self._mixed(best.recipe)
         if mixed is not None and self._speed(mixed).ratio >= WORTH:
             return mixed
@@ -135,7 +135,7 @@ class _Search:
         passing: dict[int, Candidate] = {}
         failed, count = 0, 1
         while count < len(order) and count not in passing:
-            candidate = self._try(self._with_floats(recipe, order[:count]))
+            candidate = self._try(replace(recipe, floats=frozenset(order[:count])))
             if self._passes(candidate):
                 passing[count] = candidate
             else:
@@ -144,15 +144,16 @@ class _Search:
             return None
         while count - failed > max(1, count // 8):
             middle = (failed + count) // 2
-            candidate = self._try(self._with_floats(recipe, order[:middle]))
+            candidate = self._try(replace(recipe, floats=frozenset(order[:middle])))
             if self._passes(candidate):
                 count, passing[middle] = middle, candidate
             else:
                 failed = middle
         return passing[count]
 
-    def _with_floats(self, recipe: Recipe, names: Sequence[str]) -> Recipe:
-        return Recipe(recipe.method, recipe.algorithm, recipe.training, frozenset(names))
+    def _best(self) -> Candidate:
+        """That which loses least of all that was tried."""
+        return min(self._tried, key=lambda each: each.loss.points)
 
     def _passes(self, candidate: Candidate) -> bool:
         return candidate.loss.points <= self._budget(candidate)
@@ -176,13 +177,13 @@ class _Search:
 
     def _refusal(self, gate: Gate, fast: Speed) -> str:
         names = Names.of(self._job.spec.name, self._target)
-        best = min(self._tried, key=lambda each: each.loss.points)
+        best = self._best().recipe
         cures = ["--max-accuracy-drop with more points", "--accept-drop", "--precision fp32"]
         if self._request.method is not Method.AUTO:
             cures.insert(0, "--method auto")
         slow = f" It would not be faster either ({fast.ratio:.2f} times FP32)." if fast.ratio < WORTH else ""
         return (
-            f"{names.ensemble}: the best of {len(self._tried)} INT8 artifacts ({best.recipe}) loses {gate.drop:.2f} "
+            f"{names.ensemble}: the best of {len(self._tried)} INT8 artifacts ({best}) loses {gate.drop:.2f} "
             f"points of {gate.metric}, the budget is {gate.budget:g}.{slow} What was published before is as it was. "
             f"Pass {', '.join(cures[:-1])}, or {cures[-1]}."
         )
