@@ -105,8 +105,11 @@ def make_plan(spec: ModelSpec, request: Request, at_hand: Path | None) -> Plan:
     if request.labels is not None and request.validation is None:
         raise InputError("--labels needs --validation: accuracy is measured on images and their labels.")
     training = request.training
-    if min(training.iterations, training.checkpoint_every) < 1 or not 0 < training.learning_rate < 1:
-        raise InputError("--iterations and --checkpoint-every are at least 1, --learning-rate is between 0 and 1.")
+    epochs = 1 if training.epochs is None else training.epochs
+    if min(training.iterations, epochs, training.checkpoint_every) < 1 or not 0 < training.learning_rate < 1:
+        raise InputError(
+            "--iterations, --epochs and --checkpoint-every are at least 1, --learning-rate is between 0 and 1."
+        )
     if request.max_drop is not None and not 0 <= request.max_drop <= 100:
         raise InputError(f"--max-accuracy-drop {request.max_drop}: points of 100, 0 or more.")
     if compressed:

@@ -47,6 +47,8 @@ CASES: list[tuple[str, int, str]] = [
     ("build demo_digits --algorithm average", 2, "Choose one of avg"),
     ("build demo_digits --method qat --iterations 0", 2, "at least 1"),
     ("build demo_digits --method qat --learning-rate 2", 2, "between 0 and 1"),
+    ("build demo_digits --method qat --epochs 0", 2, "at least 1"),
+    ("build demo_digits --method qat --epochs 2 --iterations 9", 2, "Pass one of them"),
     ("explain demo_digits", 2, "qtriton build demo_digits"),
     ("explain demo_digits --repository nowhere", 2, "nowhere"),
     ("build demo_digits --precision int9", 2, "Choose one of fp32, fp16, int8, int8-fp16"),

@@ -1,5 +1,6 @@
 """The parts of the training that need no Paddle: the order of images, checkpoints, and the way back into ONNX."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,13 @@ def test_every_epoch_takes_each_image_once_in_an_order_of_its_own() -> None:
     epochs = taken[:35], taken[35:]
     assert [sorted(epoch) for epoch in epochs] == [list(range(35))] * 2
     assert epochs[0] != epochs[1]
+
+
+def test_epochs_are_counted_in_images_that_are_trained_on() -> None:
+    about = replace(lesson(40), options=QatOptions(epochs=3))
+    assert about.iterations == 3 * 35
+    assert about.rate(0) > 0
+    assert about.rate(about.iterations) == 0
 
 
 def test_the_order_is_that_of_the_seed_wherever_training_goes_on() -> None:

@@ -48,6 +48,9 @@ AcceptDrop: TypeAlias = Annotated[
 Iterations: TypeAlias = Annotated[
     int | None, typer.Option(help="QAT: images that are trained on, one an iteration (800).", metavar="N")
 ]
+Epochs: TypeAlias = Annotated[
+    int | None, typer.Option(help="QAT: how often each image is trained on, in place of --iterations.", metavar="N")
+]
 LearningRate: TypeAlias = Annotated[
     float | None, typer.Option(help="QAT: the first learning rate of Adam, which falls as a cosine.", metavar="RATE")
 ]
@@ -109,6 +112,7 @@ def to_request(
     method: str,
     algorithm: str,
     iterations: int | None,
+    epochs: int | None,
     learning_rate: float | None,
     checkpoint_every: int | None,
     **rest: "Unpack[Rest]",
@@ -116,16 +120,20 @@ def to_request(
     """Turn the words of the command line into a request; the rest is as Request has it.
 
     Raises:
-        InputError: a word is none of those that exist.
+        InputError: a word is none of those that exist, or two options say the same thing.
     """
     from qtriton.compress.scales import Algorithm, QatOptions
     from qtriton.cpu import has_vnni, here
+    from qtriton.errors import InputError
     from qtriton.plan import Request
     from qtriton.target import Method, Precision
 
+    if iterations is not None and epochs is not None:
+        raise InputError("--iterations and --epochs both say how long to train. Pass one of them.")
     default = QatOptions()
     training = QatOptions(
         iterations=default.iterations if iterations is None else iterations,
+        epochs=epochs,
         learning_rate=default.learning_rate if learning_rate is None else learning_rate,
         checkpoint_every=default.checkpoint_every if checkpoint_every is None else checkpoint_every,
     )

@@ -19,6 +19,7 @@ def plan(
     threads: o.Threads = 1,
     few_images: o.FewImages = False,
     iterations: o.Iterations = None,
+    epochs: o.Epochs = None,
     learning_rate: o.LearningRate = None,
     checkpoint_every: o.CheckpointEvery = None,
     json: o.Json = False,
@@ -45,6 +46,7 @@ def plan(
         accept_drop=accept_drop,
         few_images=few_images,
         iterations=iterations,
+        epochs=epochs,
         learning_rate=learning_rate,
         checkpoint_every=checkpoint_every,
     )

@@ -54,6 +54,8 @@ class QatOptions:
     """Knobs of the training; an iteration is one image."""
 
     iterations: int = 800
+    #: How often every image is trained on; in place of `iterations` where it is given.
+    epochs: int | None = None
     learning_rate: float = 1e-4
     checkpoint_every: int = 100
     evaluate_every: int = 100

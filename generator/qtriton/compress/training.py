@@ -52,11 +52,17 @@ class Lesson:
         count = max(HELD_LEAST, self.images // HELD_BACK)
         return range(max(1, self.images - count), self.images)
 
+    @property
+    def iterations(self) -> int:
+        """How many images are trained on, one after the other."""
+        epochs = self.options.epochs
+        return self.options.iterations if epochs is None else epochs * self.held_back.start
+
     def rate(self, iteration: int) -> float:
         """The learning rate: it rises over the first twentieth, and falls as a cosine to nothing."""
-        warm = max(1, self.options.iterations // 20)
+        warm = max(1, self.iterations // 20)
         rising = min(1.0, (iteration + 1) / warm)
-        return self.options.learning_rate * rising * (1 + math.cos(math.pi * iteration / self.options.iterations)) / 2
+        return self.options.learning_rate * rising * (1 + math.cos(math.pi * iteration / self.iterations)) / 2
 
     def order(self, iteration: int) -> int:
         """The image of an iteration: every epoch takes each once, in an order of its own."""
@@ -130,7 +136,7 @@ def _config(folder: Path, lesson: Lesson) -> dict[str, Any]:
             "teacher_params_filename": PARAMS_FILE,
         },
         "TrainConfig": {
-            "train_iter": options.iterations,
+            "train_iter": lesson.iterations,
             "learning_rate": options.learning_rate,
             "optimizer_builder": {"optimizer": {"type": "Adam"}},
         },
@@ -198,14 +204,14 @@ class _Loop:
         self._state = {owners.get(name, name): name for name in state}
 
     def run(self, report: Callable[[int, int], None]) -> None:
-        options = self._lesson.options
+        options, iterations = self._lesson.options, self._lesson.iterations
         done, best = self._resume()
-        while done < options.iterations:
+        while done < iterations:
             _set({self._rate: np.array([self._lesson.rate(done)], np.float32)})
             feed = self._lesson.feed(self._lesson.order(done))
             self._exe.run(self._train.program, feed=feed, fetch_list=self._train.fetch_targets)
             done += 1
-            last = done == options.iterations
+            last = done == iterations
             if done % options.evaluate_every == 0 or last:
                 distance = self._distance()
                 print(f"iteration {done}: {distance:.6g} from the teacher", file=sys.stderr, flush=True)
@@ -216,7 +222,7 @@ class _Loop:
             if done % options.checkpoint_every == 0 or last:
                 note = np.array(json.dumps({"done": done, "best": best}))
                 save_arrays(self._lesson.checkpoints / _CHECKPOINT, {**_arrays(self._state), "": note})
-            report(done, options.iterations)
+            report(done, iterations)
 
     def _resume(self) -> tuple[int, float]:
         path = self._lesson.checkpoints / _CHECKPOINT
