@@ -32,6 +32,8 @@ class Request:
     validation: Path | None = None
     labels: Path | None = None
     threads: int = 1
+    #: Whether GPU backends copy through pinned memory.
+    pinned: bool = False
     vnni: bool = False
     force: bool = False
     #: Points of the model's metric that INT8 may lose; none is the default of the kind of measurement.
@@ -96,9 +98,7 @@ def make_plan(spec: ModelSpec, request: Request, at_hand: Path | None) -> Plan:
     """
     if repeated := [name for name in request.backends if request.backends.count(name) > 1]:
         raise InputError(f"--backend {','.join(request.backends)}: {repeated[0]} is named twice.")
-    targets = [Target(name, request.precision, request.threads, request.vnni) for name in request.backends]
-    for target in targets:
-        backend_for(target)
+    targets = [_target(name, request) for name in request.backends]
     if request.threads < 1:
         raise InputError(f"--threads {request.threads}: at least 1.")
     compressed = request.precision is not Precision.FP32
@@ -122,10 +122,18 @@ def make_plan(spec: ModelSpec, request: Request, at_hand: Path | None) -> Plan:
     return Plan(spec, request, variants, tuple(_steps(spec, request, variants, at_hand)))
 
 
+def _target(name: str, request: Request) -> Target:
+    target = Target(name, request.precision, request.threads, request.vnni, request.pinned)
+    if request.pinned and not backend_for(target).serving(target).gpu:
+        raise InputError(f"--pinned-memory: {backend_for(target).title} runs on the CPU here. Leave the option out.")
+    return target
+
+
 def _check_calibration(spec: ModelSpec, request: Request) -> None:
     if request.calibration is None and spec.data is None:
         raise InputError(
-            f"{spec.name}: INT8 needs --calibration DIR with at least {CALIBRATION_LEAST} typical images, no labels. "
+            f"{spec.name}: {request.precision.value} needs --calibration DIR with at least {CALIBRATION_LEAST} typical "
+            "images, no labels. "
             "Or pass --precision fp32."
         )
     if request.calibration is None:
@@ -169,11 +177,13 @@ def _steps(spec: ModelSpec, request: Request, variants: Sequence[Target], at_han
     if request.precision is not Precision.FP32:
         images = request.calibration or "generated scenes"
         steps.append(Step("calibrate", f"run {images} through the deployed preprocessing"))
-        steps.append(Step("compress", f"{request.method.label} with PaddleSlim ACT, in a process of its own"))
+        if request.precision.quantized:
+            steps.append(Step("compress", f"{request.method.label} with PaddleSlim ACT, in a process of its own"))
         steps.append(Step("gate", _gate(spec, request)))
     for target in variants:
-        what = f"{', '.join(backend_for(target).files)} for {target.backend} {target.precision.value}"
-        steps.append(Step("artifact", f"write {what}, and load it"))
+        what = f"{', '.join(backend_for(target).files(target))} for {target.backend} {target.precision.value}"
+        stand_in = backend_for(target).stand_in
+        steps.append(Step("artifact", f"write {what}, and load it{f' in {stand_in}' * bool(stand_in)}"))
     if request.validation or spec.data:
         on = request.validation or "generated scenes"
         steps.append(Step("evaluate", f"measure {METRIC[spec.task]} of each in its own runtime on {on}"))

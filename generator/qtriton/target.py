@@ -17,6 +17,16 @@ class Precision(str, Enum):
         """The precision as part of a Triton model name."""
         return self.value.replace("-", "_")
 
+    @property
+    def quantized(self) -> bool:
+        """Whether layers run in 8-bit integers."""
+        return self in (Precision.INT8, Precision.INT8_FP16)
+
+    @property
+    def half(self) -> bool:
+        """Whether what is not quantized runs in FP16."""
+        return self in (Precision.FP16, Precision.INT8_FP16)
+
 
 class Method(str, Enum):
     """How INT8 is reached."""
@@ -43,6 +53,8 @@ class Target:
     threads: int = 1
     #: Whether the CPU multiplies u8 by s8 without saturating (AVX512-VNNI, AVX-VNNI).
     vnni: bool = False
+    #: Whether Triton copies to and from the GPU through page-locked memory: "PM" in the tables.
+    pinned: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,7 @@ class Names:
     @classmethod
     def of(cls, model: str, target: Target) -> "Names":
         """Pre- and postprocessing are shared by all variants of a model."""
-        ensemble = f"{model}_{target.backend}_{target.precision.slug}"
+        ensemble = f"{model}_{target.backend}_{target.precision.slug}{'_pm' * target.pinned}"
         return cls(f"{model}_preprocess", f"{ensemble}_runtime", f"{model}_postprocess", ensemble)
 
     @property

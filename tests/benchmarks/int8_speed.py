@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from qtriton import console, cpu
-from qtriton.backends import BACKENDS, title_of
+from qtriton.backends import BACKENDS, native, title_of
 from qtriton.backends.running import Runner, running
 from qtriton.manifest import FILE, Manifest, read_manifest
 from qtriton.report.tables import Table, speedup_cell
@@ -74,7 +74,7 @@ def measured(model: list[Artifact], threads: int, rounds: int) -> list[tuple[str
     manifests = {each.key: each.manifest for each in model}
     reference = times.get(("onnxruntime", Precision.FP32))
     rows = []
-    for name in BACKENDS:
+    for name in native():
         fp32, int8 = ((name, precision) for precision in (Precision.FP32, Precision.INT8))
         if fp32 not in times or int8 not in times:
             continue

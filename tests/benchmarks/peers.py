@@ -21,6 +21,7 @@ from int8_speed import find
 
 from qtriton import console, cpu
 from qtriton.backends import BACKENDS, Backend, title_of
+from qtriton.backends.openvino import OpenVino
 from qtriton.backends.running import running
 from qtriton.datasets import Labelled, load_labelled
 from qtriton.report.best import fastest
@@ -54,6 +55,13 @@ LAYERS = ["Conv", "Gemm", "MatMul"]
 #: Ways of quantize_static: the calibration, and the operators. All that it can is its default, and ruins CGNet.
 STATIC = {"MinMax": ("MinMax", None), "Percentile": ("Percentile", None), "MinMax, layers only": ("MinMax", LAYERS)}
 HEADERS = ("Model", "By", "Metric", "Accuracy", "Loss", "ms", "over ONNX Runtime FP32", "Bar")
+
+
+class _Ir(OpenVino):
+    """OpenVINO with a file as NNCF writes it."""
+
+    def files(self, target: Target) -> tuple[str, ...]:
+        return ("model.xml",)
 
 
 @dataclass(frozen=True)
@@ -139,10 +147,10 @@ def peers(spec: ModelSpec, data: Zoo, work: Path, nncf: Path | None, threads: in
         )
     for by, (name, make) in makers.items():
         folder = work / by.replace(" ", "_").replace(",", "")
-        backend = BACKENDS[name] if name == "onnxruntime" else replace(BACKENDS[name], files=("model.xml",))  # type: ignore[type-var]
+        backend = BACKENDS[name] if name == "onnxruntime" else _Ir()
         entry = Entry(by, backend, Target(name, Precision.INT8, threads), folder)
         try:
-            if not (folder / backend.files[0]).is_file():
+            if not (folder / backend.files(entry.target)[0]).is_file():
                 folder.mkdir(exist_ok=True)
                 make(folder)
             yield entry

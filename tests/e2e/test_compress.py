@@ -112,7 +112,7 @@ def awkward_net(path: Path) -> Path:
 
 def in_paddle(folder: Path, precision: Precision, batch: Floats) -> Floats:
     """What Paddle Inference makes of each image of a batch."""
-    for part in BACKENDS["paddle"].files:
+    for part in ("model.pdmodel", "model.pdiparams"):
         shutil.copyfile(folder / f"inference{Path(part).suffix}", folder / part)
     with running(BACKENDS["paddle"], Target("paddle", precision), folder) as engine:
         own = engine.inputs[0].name

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qtriton.backends import BACKENDS
+from qtriton.backends import native
 from qtriton.spec import load_spec
 from qtriton.stages.evaluate import feed, predict, read_frame, sorted_outputs
 from qtriton.triton.server import ServerOptions, serve
@@ -52,7 +52,7 @@ def built(request: pytest.FixtureRequest, zoo: Path, tmp_path_factory: pytest.Te
     done = qtriton(
         "build", real.name, "--weights", zoo / "models" / f"{real.name}.onnx", "--precision", "int8",
         "--calibration", data / "calibration", "--validation", data / "validation", "--labels", data / real.labels,
-        "--backend", ",".join(BACKENDS), "--repository", repository, "--json",
+        "--backend", ",".join(native()), "--repository", repository, "--json",
         # The plainest INT8, whatever it loses: the gate has tests of its own, and camvid has 31 images.
         "--method", "ptq", "--algorithm", "avg", "--accept-drop", "--few-images",
     )  # fmt: skip
@@ -65,10 +65,10 @@ def test_every_backend_has_both_precisions(built: tuple[Real, Path]) -> None:
     said = json.loads((built[1].parent / "build.json").read_text())
     assert said["left_out"] == []
     variants = {(each["backend"], each["precision"]) for each in said["variants"]}
-    assert variants == {(backend, precision) for backend in BACKENDS for precision in PRECISIONS}
+    assert variants == {(backend, precision) for backend in native() for precision in PRECISIONS}
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", native())
 def test_accuracy(built: tuple[Real, Path], backend: str) -> None:
     real, repository = built
     said = json.loads((repository.parent / "build.json").read_text())
@@ -84,7 +84,7 @@ def test_the_backends_agree_in_fp32(built: tuple[Real, Path], zoo: Path) -> None
     spec = load_spec(real.name)
     frames = [read_frame(path, spec) for path in sorted((zoo / "data" / "photos").glob("*.jpg"))]
     made = {}
-    for backend in BACKENDS:
+    for backend in native():
         with in_process(repository, f"{real.name}_{backend}_fp32") as run:
             made[backend] = [sorted_outputs(run, feed(run, frame, spec)) for frame in frames]
     for backend, photos in made.items():
@@ -101,7 +101,7 @@ def test_server_equals_in_process(built: tuple[Real, Path], zoo: Path) -> None:
     folder = zoo / "data" / real.data / "validation"
     images = [*sorted(folder.iterdir())[:6], *sorted((zoo / "data" / "photos").glob("*.jpg"))]
     with serve(repository, ServerOptions(grpc_port=0, http_port=0)) as server:
-        for ensemble in (f"{real.name}_{backend}_{precision}" for backend in BACKENDS for precision in PRECISIONS):
+        for ensemble in (f"{real.name}_{backend}_{precision}" for backend in native() for precision in PRECISIONS):
             with in_process(repository, ensemble) as run:
                 results = [predict(run, path, spec, spec.postprocess) for path in images]
             for path, expected in zip(images, results, strict=True):

@@ -10,6 +10,7 @@ import pytest
 from qtriton import resources
 from qtriton.backends import BACKENDS
 from qtriton.backends.running import Port, Signature
+from qtriton.backends.tensorrt.recipe import engine_recipe
 from qtriton.manifest import File, Manifest, Metric
 from qtriton.plan import Plan, Request
 from qtriton.spec import load_spec
@@ -24,7 +25,12 @@ EXPECTED = Path(__file__).parent / "expected"
 TEXTS = ("config.pbtxt", "spec.json")
 OUTPUTS = {"yolov5n": ("output", [25200, 85]), "mobilenet_v1": ("prob", [1000])}
 #: What the artifact of a backend calls the tensors, and its batch.
-OWN_NAMES = {"onnxruntime": ("{}", "{}", -1), "openvino": ("{}", "{}", 1), "paddle": ("x2paddle_{}", "{}.tmp_0", 1)}
+OWN_NAMES = {
+    "onnxruntime": ("{}", "{}", -1),
+    "openvino": ("{}", "{}", 1),
+    "paddle": ("x2paddle_{}", "{}.tmp_0", 1),
+    "tensorrt": ("{}", "{}", -1),
+}
 
 
 def tiny_onnx(path: Path, name: str) -> None:
@@ -54,7 +60,7 @@ def tiny_onnx(path: Path, name: str) -> None:
 
 def variant(target: Target, artifact: Path, name: str) -> Variant:
     metric = Metric(name="metric", value=50.0, images=10)
-    names = BACKENDS[target.backend].files
+    names = BACKENDS[target.backend].files(target)
     files = [File(name=each, sha256=sha256_file(artifact.parent / each)) for each in names]
     manifest = Manifest(
         model=name,
@@ -86,9 +92,11 @@ def rendered(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     name: str = request.param
     artifact = tmp_path / "model.onnx"
     tiny_onnx(artifact, name)
-    for part in BACKENDS["paddle"].files:
+    for part in ("model.pdmodel", "model.pdiparams", "model.fp32.onnx"):
         (tmp_path / part).write_text("what it holds is of no interest here")
+    engine_recipe(dict(load_spec(name).inputs), 8, Precision.INT8_FP16).save(tmp_path)
     targets = tuple(Target(each, precision) for each in BACKENDS for precision in (Precision.FP32, Precision.INT8))
+    targets += (Target("tensorrt", Precision.INT8_FP16), Target("tensorrt", Precision.INT8_FP16, pinned=True))
     wanted = Request(Precision.INT8, tuple(BACKENDS), Method.PTQ, tmp_path / name)
     variants = [variant(target, artifact, name) for target in targets]
     publish(Plan(load_spec(name), wanted, targets, ()), artifact, variants)

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from qtriton.backends.onnxruntime import OnnxRuntime
 from qtriton.backends.openvino import OpenVino
 from qtriton.backends.paddle import Paddle
+from qtriton.backends.tensorrt import TensorRt
 from qtriton.errors import NotBuiltYet
 from qtriton.target import Precision, Target
 
@@ -21,6 +22,9 @@ class Serving:
     #: default_model_filename, where the artifact is not called what the backend looks for.
     file: str = ""
     parameters: tuple[tuple[str, str], ...] = ()
+    #: Whether its instances run on a GPU; there Triton's default is pinned memory, so it is said either way.
+    gpu: bool = False
+    pinned_memory: bool = False
 
 
 class Origin(Protocol):
@@ -42,6 +46,18 @@ class Origin(Protocol):
         """The layers, as the scales name them, that stay in floating point."""
         ...
 
+    def overflowing(self) -> frozenset[str]:
+        """The outputs of the nodes of the FP32 ONNX whose values FP16 cannot hold."""
+        ...
+
+    def inputs(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of all that the model takes, without the batch."""
+        ...
+
+    def batch(self) -> int:
+        """The largest batch; 0 where the ONNX has a fixed shape."""
+        ...
+
     def quantized_paddle(self) -> Path:
         """The INT8 model that ACT wrote, as a Paddle inference folder, without integers in the layers of `floats`."""
         ...
@@ -60,9 +76,13 @@ class Backend(Protocol):
         """The precisions that this version builds."""
         ...
 
+    def files(self, target: Target) -> tuple[str, ...]:
+        """The files of an artifact in a version folder; the engine opens the first."""
+        ...
+
     @property
-    def files(self) -> tuple[str, ...]:
-        """The files of an artifact in a version folder; Triton opens the first."""
+    def stand_in(self) -> str:
+        """What runs an artifact in a build in place of a runtime that this machine lacks; "" where it is itself."""
         ...
 
     @property
@@ -85,7 +105,7 @@ class Backend(Protocol):
         ...
 
     def emit(self, origin: Origin, target: Target, out: Path) -> Mapping[str, str]:
-        """Write `files` into the folder `out`; returns which layers of INT8 stay in floating point, and why."""
+        """Write the files of a target into the folder `out`; returns which layers stay in floating point, and why."""
         ...
 
 
@@ -93,10 +113,17 @@ BACKENDS: Final[dict[str, Backend]] = {
     "onnxruntime": OnnxRuntime(),
     "openvino": OpenVino(),
     "paddle": Paddle(),
+    "tensorrt": TensorRt(),
 }
 
+
+def native() -> tuple[str, ...]:
+    """The backends that need no GPU: what they build also runs on this machine."""
+    return tuple(name for name, backend in BACKENDS.items() if not backend.stand_in)
+
+
 #: What the tables name and this version does not build.
-PLANNED: Final[Mapping[str, str]] = {"tensorrt": "TensorRT", "paddle-tensorrt": "Paddle-TensorRT"}
+PLANNED: Final[Mapping[str, str]] = {"paddle-tensorrt": "Paddle-TensorRT"}
 
 
 def title_of(name: str) -> str:
@@ -117,5 +144,5 @@ def backend_for(target: Target) -> Backend:
         raise NotBuiltYet(f"--backend {target.backend} is not built yet. Use {ways_out}.")
     if target.precision not in backend.precisions:
         able = " or ".join(f"--precision {p.value}" for p in Precision if p in backend.precisions)
-        raise NotBuiltYet(f"--precision {target.precision.value} does not exist on {backend.title} (CPU). Use {able}.")
+        raise NotBuiltYet(f"--precision {target.precision.value} does not exist on {backend.title}. Use {able}.")
     return backend

@@ -115,7 +115,7 @@ def running(backend: Backend, target: Target, folder: Path) -> Iterator[Runner]:
         RuntimeRefusal: the runtime refuses the artifact; the message has its own words.
     """
     parameters = {key: {"string_value": text} for key, text in backend.serving(target).parameters}
-    artifact = folder / backend.files[0]
+    artifact = folder / backend.files(target)[0]
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     process = multiprocessing.get_context("spawn").Process(
         target=_serve, args=(theirs, str(backend.engine), str(artifact), {"parameters": parameters}), daemon=True

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from qtriton.cli import backend, bench, build, check, doctor, explain, models, plan, predict, report, serve
+from qtriton.cli import backend, bench, build, check, doctor, engines, explain, models, plan, predict, report, serve
 
 app = typer.Typer(
     name="qtriton",
@@ -36,6 +36,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
 }
 for _name, _function in _COMMANDS.items():
     app.command(_name)(_function)
+app.add_typer(engines.app, name="engines")
 
 
 def _version(wanted: bool) -> None:

@@ -1,23 +1,40 @@
 """qtriton check: is a repository complete and consistent, without a server."""
 
+from typing import Annotated
+
 import typer
 
 from qtriton.cli import options as o
 
 
-def check(repository: o.RepositoryArgument = o.DEFAULT_REPOSITORY, json: o.Json = False) -> None:
+def check(
+    repository: o.RepositoryArgument = o.DEFAULT_REPOSITORY,
+    tensorrt: Annotated[
+        str, typer.Option(help="The server's TensorRT: plans of another are refused.", metavar="VERSION")
+    ] = "",
+    gpu: Annotated[
+        str,
+        typer.Option(help="The server's GPU, as nvidia-smi calls it: plans of another are refused.", metavar="NAME"),
+    ] = "",
+    json: o.Json = False,
+) -> None:
     """Check every config, tensor and file of a model repository without starting a server."""
     from dataclasses import asdict
 
     from qtriton import console
     from qtriton.triton.check import check as run
+    from qtriton.triton.engines import GpuServer, pending
 
-    problems = run(repository)
+    problems = run(repository, GpuServer(tensorrt, gpu))
+    waiting = pending(repository)
     if json:
-        console.as_json({"repository": str(repository), "problems": [asdict(problem) for problem in problems]})
+        told = [asdict(problem) for problem in problems]
+        console.as_json({"repository": str(repository), "problems": told, "engines_pending": waiting})
     else:
         for problem in problems:
             console.text(str(problem))
+        for model in waiting:
+            console.say(f"{model}: engine pending. Run `qtriton engines build {repository}` on the GPU that serves it.")
         if not problems:
             console.say(f"{repository}: no problem found.")
     if problems:

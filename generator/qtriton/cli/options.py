@@ -87,6 +87,9 @@ RepositoryArgument: TypeAlias = Annotated[
     Path, typer.Argument(help="The Triton model repository.", metavar="REPOSITORY")
 ]
 Threads: TypeAlias = Annotated[int, typer.Option(help="CPU threads of each instance of the runtime step.")]
+PinnedMemory: TypeAlias = Annotated[
+    bool, typer.Option("--pinned-memory", help="On a GPU: copy through pinned memory, as a variant of its own (PM).")
+]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Publish again even if nothing has changed.")]
 
 
@@ -103,6 +106,7 @@ class Rest(TypedDict, total=False):
     accept_drop: bool
     few_images: bool
     force: bool
+    pinned: bool
 
 
 def to_request(

@@ -35,6 +35,8 @@ class Policy:
     #: What stands between layers (SiLU, Add, Concat ...) runs in integers too, as ONNX Runtime has kernels for it;
     #: without, only what a layer reads is quantized, for a runtime that fuses the rest into the layer before.
     between: bool = True
+    #: Without `between`: what additions and concatenations join is quantized too, where a layer reads the result.
+    joins: bool = False
     #: Layers, as ACT's scales name them, that cost more accuracy than the budget has.
     floats: frozenset[str] = frozenset()
 
@@ -59,7 +61,10 @@ def place(view: GraphView, layers: Mapping[str, Layer], ranges: Ranges, policy: 
         else:
             left[name] = reason
     if not policy.between:
-        return Placement(frozenset(chosen), frozenset(layers[name].node.input[0] for name in chosen), left)
+        read = {layers[name].node.input[0] for name in chosen}
+        return Placement(
+            frozenset(chosen), frozenset(read | _joined(view, read, ranges) if policy.joins else read), left
+        )
     chosen |= {
         node.output[0]
         for node in view.nodes
@@ -67,6 +72,23 @@ def place(view: GraphView, layers: Mapping[str, Layer], ranges: Ranges, policy: 
     }
     _prune(view, chosen, layers)
     return Placement(frozenset(chosen), frozenset(_tensors(view, chosen, layers)), left)
+
+
+def _joined(view: GraphView, read: set[str], ranges: Ranges) -> set[str]:
+    """What additions and concatenations join on the way to the tensors that layers read in integers."""
+    found: set[str] = set()
+    waiting = sorted(read)
+    while waiting:
+        maker = view.producer.get(waiting.pop())
+        if maker is None:
+            continue
+        sources = view.activations(maker)
+        if maker.op_type in ("Add", "Concat") and len(sources) > 1 and all(ranges.of(name) for name in sources):
+            waiting += sorted({*sources} - found)
+            found.update(sources)
+        elif maker.op_type in PASS_THROUGH or maker.op_type in ACTIVATIONS:
+            waiting.append(maker.input[0])
+    return found
 
 
 def result(view: GraphView, node: NodeProto) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,10 +49,15 @@ def emit(fp32: Path, scales: Scales, target: Target, out: Path, policy: Policy |
         ModelError: the FP32 ONNX cannot be read.
         CompressionError: a layer has no counterpart in `scales`, or nothing can be quantized.
     """
+    policy = policy or Policy()
+    return written(fp32, scales, out, policy, partial(Writer, vnni=target.vnni))
+
+
+def written(fp32: Path, scales: Scales, out: Path, policy: Policy, writer: Callable[..., Writer]) -> EmitReport:
+    """Write the INT8 model of `fp32` to `out` as a policy places the integers and a writer spells them; see `emit`."""
     import onnx
 
     model = prepared(fp32)
-    policy = policy or Policy()
     layers = with_training(model, match_layers(GraphView(model), scales.layers))
     if not policy.image_layer:
         whole = {name: layer for name, layer in layers.items() if layer.learnt.name not in policy.floats}
@@ -64,7 +70,7 @@ def emit(fp32: Path, scales: Scales, target: Target, out: Path, policy: Policy |
         raise CompressionError(
             f"{fp32}: none of its {len(layers)} layers with weights can run in integers. Use --precision fp32."
         )
-    Writer(model, view, layers, ranges, placement, target.vnni).write()
+    writer(model, view, layers, ranges, placement).write()
     onnx.checker.check_model(model)
     staged = out.with_name(f".{out.name}.{os.getpid()}")
     staged.write_bytes(model.SerializeToString(deterministic=True))
@@ -88,7 +94,7 @@ def prepared(fp32: Path) -> ModelProto:
 
 
 class Writer:
-    """Rebuilds the node list once, in order, with a Q/DQ pair behind every quantized activation.
+    """Rebuilds the node list once, in order, with a Q/DQ pair behind every quantized activation: u8, for x86.
 
     `model` is written into; `view` and `layers` may be of another copy of it. `vnni`: see Target.
     """
@@ -100,7 +106,7 @@ class Writer:
         layers: Mapping[str, Layer],
         ranges: Ranges,
         placement: Placement,
-        vnni: bool,
+        vnni: bool = False,
     ) -> None:
         self._model, self._view, self._layers = model, view, layers
         self._ranges, self._placement, self._vnni = ranges, placement, vnni
@@ -143,13 +149,19 @@ class Writer:
             return
         wanted = self._ranges.of(tensor)
         assert wanted is not None, tensor
-        affine = Affine.of(wanted)
-        scale = self._constant(f"{tensor}_scale", np.asarray(affine.scale))
-        zero = self._constant(f"{tensor}_zero", np.asarray(affine.zero, dtype=np.uint8))
+        scale, zero = (
+            self._constant(f"{tensor}_{what}", np.asarray(value))
+            for what, value in zip(("scale", "zero"), self._affine(wanted), strict=True)
+        )
         back = tensor if source != tensor else f"{tensor}_dq"
         self._node("QuantizeLinear", [source, scale, zero], f"{tensor}_q")
         self._node("DequantizeLinear", [f"{tensor}_q", scale, zero], back)
         self._renamed[tensor] = back
+
+    def _affine(self, wanted: Range) -> tuple[np.float32, np.generic]:
+        """Scale and zero point of an activation."""
+        affine = Affine.of(wanted)
+        return affine.scale, np.uint8(affine.zero)
 
     def _fold_weights(self, node: NodeProto, layer: Layer) -> None:
         bias = self._view.constants.get(node.input[2]) if len(node.input) > 2 else None

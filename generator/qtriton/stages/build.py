@@ -109,8 +109,11 @@ def make(job: Job, target: Target) -> Made:
     """The artifact of a target by the job's recipe; its runtime has loaded it once."""
     backend, compressed = backend_for(target), target.precision is not Precision.FP32
     how: list[object] = [target.backend, target.precision, keys.code("backends"), keys.code("compress")]
-    if compressed:
+    if target.precision.quantized:
         how += [target.vnni, job.learnt_from(), sorted(job.floats()), keys.code("quantize")]
+    if target.precision.half:
+        how += [keys.images_sha256(job.folders.calibration)] if job.folders.calibration else []
+        how += [keys.code("quantize")]
     made = f"{target.backend} {target.precision.value}"
 
     def produce(folder: Path) -> None:
@@ -141,7 +144,9 @@ def _compressed_variant(job: Job, found: Found, record: Record) -> Variant:
     recipe, loss = chosen.recipe, chosen.loss
     request = job.plan.request
     accuracy = {"metric": loss.after, "fp32_metric": loss.before} if loss.labelled else {}
-    settings = {"recipe": str(recipe), "algorithm": recipe.algorithm.value, "vnni": chosen.made.target.vnni}
+    settings: dict[str, Any] = {"recipe": str(recipe)}
+    if recipe.method is not None:
+        settings |= {"algorithm": recipe.algorithm.value, "vnni": chosen.made.target.vnni}
     if recipe.method is Method.QAT:
         settings |= asdict(request.training)
     return _variant(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from qtriton.backends import backend_for
+from qtriton.backends import BACKENDS, backend_for
 from qtriton.manifest import FILE as MANIFEST
 from qtriton.manifest import Manifest
 from qtriton.plan import Plan
@@ -58,12 +58,19 @@ class Built:
             lines.append("Pass --validation and --labels to measure the accuracy.")
         if self.plan.request.precision is not Precision.FP32:
             lines.append(self._verdict())
-        lines.append(f"Next: qtriton bench {repository} --model {spec.name}, or qtriton serve {repository}")
+        if any(_pending(target) for target, _ in self.variants):
+            lines.append(f"Next: qtriton engines build {repository}, on the GPU that serves it")
+        else:
+            lines.append(f"Next: qtriton bench {repository} --model {spec.name}, or qtriton serve {repository}")
         return "\n".join(lines)
 
     def _verdict(self) -> str:
         why = f"`qtriton explain {self.plan.spec.name}` says why."
         name = Names.of(self.plan.spec.name, self.default).ensemble
+        if waiting := [
+            Names.of(self.plan.spec.name, target).ensemble for target, _ in self.variants if _pending(target)
+        ]:
+            return f"Engine pending: {', '.join(waiting)}. An engine is built on the GPU that runs it. {why}"
         if self.default.precision is Precision.FP32:
             return f"FP32 stays: serve {name}. No INT8 is at least {WORTH} times faster on this CPU. {why}"
         gate = next(manifest.gate for target, manifest in self.variants if target == self.default)
@@ -79,13 +86,17 @@ class Built:
             "precision": target.precision.value,
             "ensemble": names.ensemble,
             "steps": {"preprocess": names.preprocess, "runtime": names.runtime, "postprocess": names.postprocess},
-            "artifact": str(version / backend_for(target).files[0]),
+            "artifact": str(version / backend_for(target).files(target)[0]),
             "manifest": str(version / MANIFEST),
             "metric": manifest.metric.model_dump() if manifest.metric else None,
             "gate": manifest.gate.model_dump() if manifest.gate else None,
             "speed": {**manifest.speed.model_dump(), "ratio": manifest.speed.ratio} if manifest.speed else None,
             "recipe": manifest.settings.get("recipe"),
         }
+
+
+def _pending(target: Target) -> bool:
+    return bool(backend_for(target).stand_in)
 
 
 def told(manifest: Manifest) -> str:
@@ -97,6 +108,9 @@ def told(manifest: Manifest) -> str:
         if not gate.labelled:
             parts = [f"{100 - gate.drop:.2f} points of {gate.metric} on {gate.images} images without labels"]
         parts.append(f"loses {gate.drop:.2f} of {gate.budget:g}{', accepted' if gate.accepted else ''}")
+    known = BACKENDS.get(manifest.backend)
+    if known is not None and known.stand_in and (manifest.metric or manifest.gate):
+        parts.append(f"measured in {known.stand_in} in place of {known.title}")
     if manifest.speed is not None:
         parts.append(f"{manifest.speed.ratio:.2f} times FP32's speed")
     return ", ".join([*parts, *filter(None, [manifest.settings.get("recipe")])])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _FRAMES = "calibration.npy"
 _COSTS = "layers.json"
+_LARGE = "fp16.json"
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,39 @@ class Job:
     def floats(self) -> frozenset[str]:
         """The layers, as the scales name them, that stay in floating point."""
         return self.recipe.floats
+
+    def overflowing(self) -> frozenset[str]:
+        """The outputs of the nodes of the FP32 ONNX that FP16 cannot hold on the calibration images."""
+
+        def produce(folder: Path) -> None:
+            import numpy as np
+
+            from qtriton.quantize.half import overflowing
+            from qtriton.quantize.qdq import prepared
+
+            extras = dict(self.spec.inputs[1:])
+            with console.progress(f"{self.spec.name}: what FP16 can hold") as progress:
+                found = overflowing(prepared(self.onnx()), np.load(self.frames(), mmap_mode="r"), extras, progress)
+            (folder / _LARGE).write_text(json.dumps(sorted(found)))
+
+        assert self.folders.calibration is not None  # the plan saw to it
+        made_from = [self.spec_key, keys.images_sha256(self.folders.calibration), keys.code("quantize")]
+        return frozenset(json.loads((self.stage("fp16", made_from, produce) / _LARGE).read_text()))
+
+    def inputs(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of all that the model takes, without the batch, under the names of the ONNX."""
+        from qtriton.stages.evaluate import own_inputs
+        from qtriton.stages.fp32 import signature
+
+        own = own_inputs(self.spec, tuple(port.name for port in signature(self.onnx(), self.spec).inputs))
+        return {own[name]: dims for name, dims in self.spec.inputs}
+
+    def batch(self) -> int:
+        """The largest batch; 0 where the ONNX has a fixed shape."""
+        from qtriton.stages.fp32 import signature
+
+        free = signature(self.onnx(), self.spec).inputs[0].shape[0] == -1
+        return self.spec.max_batch_size if free else 0
 
     def quantized_paddle(self) -> Path:
         """The INT8 model that ACT wrote, without integers in the layers of the recipe."""
@@ -221,7 +256,7 @@ class Made:
 
     def files(self) -> tuple[File, ...]:
         """Its files by their content."""
-        names = backend_for(self.target).files
+        names = backend_for(self.target).files(self.target)
         return tuple(File(name=name, sha256=sha256_file(self.folder / name)) for name in names)
 
     def __str__(self) -> str:

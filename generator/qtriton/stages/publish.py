@@ -108,7 +108,7 @@ def _write_variant(staging: Staging, spec: ModelSpec, variant: Variant, outputs:
     batch = min(spec.max_batch_size, 1) if variant.signature.inputs[0].shape[0] == 1 else spec.max_batch_size
     runtime = RuntimeStep(names.runtime, backend.serving(variant.target), batch, inputs, made)
     version = _write_config(staging, runtime)
-    for name in backend.files:
+    for name in backend.files(variant.target):
         shutil.copyfile(variant.artifact / name, version / name)
     variant.manifest.write(version)
     about = (("qtriton", json.dumps({"task": spec.task, **_about(variant, names)}, sort_keys=True)),)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from qtriton import console
+from qtriton.backends import backend_for
 from qtriton.compress.scales import Algorithm
 from qtriton.errors import CompressionError, OverBudget
 from qtriton.manifest import Gate, Speed, Trial
@@ -46,7 +47,8 @@ class Found:
 
     chosen: Candidate
     gate: Gate
-    speed: Speed
+    #: None where the runtime that serves it is not on this machine.
+    speed: Speed | None
     tried: tuple[Trial, ...]
     #: What each layer costs; empty where it was not asked.
     costs: tuple[LayerCost, ...]
@@ -80,6 +82,8 @@ class _Search:
         return Found(chosen, gate, fast, trials, self._costs)
 
     def _passing(self) -> Candidate | None:
+        if not self._target.precision.quantized:
+            return self._first([Recipe(method=None)])
         method = self._request.method
         if method is Method.QAT:
             return self._first([self._training()])
@@ -88,10 +92,10 @@ class _Search:
             return passing
         best = self._best()
         mixed = self._mixed(best.recipe)
-        if mixed is not None and self._speed(mixed).ratio >= WORTH:
+        if mixed is not None and self._is_fast(mixed):
             return mixed
         # QAT's artifact is as fast as that of PTQ: where that gains nothing, training is in vain.
-        if self._speed(best).ratio < WORTH or best.loss.points > HOPELESS * self._budget(best):
+        if not self._is_fast(best) or best.loss.points > HOPELESS * self._budget(best):
             return mixed
         return self._first([self._training()]) or mixed
 
@@ -161,8 +165,15 @@ class _Search:
     def _budget(self, candidate: Candidate) -> float:
         return max_drop(self._request, self._job.spec.task, candidate.loss.labelled)
 
-    def _speed(self, candidate: Candidate) -> Speed:
+    def _speed(self, candidate: Candidate) -> Speed | None:
+        if backend_for(self._target).stand_in:
+            return None
         return speed(self._job, self._fp32, candidate.made)
+
+    def _is_fast(self, candidate: Candidate) -> bool:
+        """Whether it is worth its loss, as far as that can be told here."""
+        found = self._speed(candidate)
+        return found is None or found.ratio >= WORTH
 
     def _gate(self, chosen: Candidate, accepted: bool) -> Gate:
         loss = chosen.loss
@@ -175,15 +186,19 @@ class _Search:
             accepted=accepted,
         )
 
-    def _refusal(self, gate: Gate, fast: Speed) -> str:
+    def _refusal(self, gate: Gate, fast: Speed | None) -> str:
         names = Names.of(self._job.spec.name, self._target)
         best = self._best().recipe
         cures = ["--max-accuracy-drop with more points", "--accept-drop", "--precision fp32"]
-        if self._request.method is not Method.AUTO:
+        if self._request.method is not Method.AUTO and self._target.precision.quantized:
             cures.insert(0, "--method auto")
-        slow = f" It would not be faster either ({fast.ratio:.2f} times FP32)." if fast.ratio < WORTH else ""
+        slow = (
+            f" It would not be faster either ({fast.ratio:.2f} times FP32)."
+            if fast is not None and fast.ratio < WORTH
+            else ""
+        )
         return (
-            f"{names.ensemble}: the best of {len(self._tried)} INT8 artifacts ({best}) loses {gate.drop:.2f} "
+            f"{names.ensemble}: the best of {len(self._tried)} artifacts ({best}) loses {gate.drop:.2f} "
             f"points of {gate.metric}, the budget is {gate.budget:g}.{slow} What was published before is as it was. "
             f"Pass {', '.join(cures[:-1])}, or {cures[-1]}."
         )

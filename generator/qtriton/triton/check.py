@@ -12,6 +12,7 @@ from qtriton.triton.check_files import FILE_CHECKS
 from qtriton.triton.check_onnx import onnx_problems
 from qtriton.triton.check_scheduling import SCHEDULING_CHECKS
 from qtriton.triton.checked import CONFIG, Finding, Model
+from qtriton.triton.engines import GpuServer, engine_problems
 from qtriton.triton.render import parse_config
 
 
@@ -40,8 +41,8 @@ _CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterable[Finding]], 
 )
 
 
-def check(repository: Path) -> list[Problem]:
-    """Every problem of a repository by model; empty where Triton would load all of it.
+def check(repository: Path, server: GpuServer | None = None) -> list[Problem]:
+    """Every problem of a repository by model; empty where Triton would load all of it, engines that are pending apart.
 
     Raises:
         InputError: there is no such folder, or it cannot be read.
@@ -54,7 +55,8 @@ def check(repository: Path) -> list[Problem]:
     cure = "Triton takes a hidden folder for a model too, and does not start. Move it out of the repository."
     problems += [Problem(folder.name, "", f"has no place here. {cure}") for folder in hidden]
     for model in models.values():
-        findings = (finding for run in _CHECKS for finding in run(model, models))
+        findings = [finding for run in _CHECKS for finding in run(model, models)]
+        findings += engine_problems(model, server or GpuServer())
         problems += [Problem(model.name, where, sentence) for where, sentence in findings]
     problems += [Problem(name, CONFIG, sentence) for name, sentence in circles(models)]
     return sorted(problems, key=lambda problem: problem.model)

@@ -9,6 +9,7 @@ from typing import Final
 
 from qtriton import manifest
 from qtriton.triton.checked import Finding, Model
+from qtriton.triton.engines import has_recipe, is_pending
 from qtriton.workspace import sha256_file
 
 _CLASS: Final = "TritonPythonModel"
@@ -24,7 +25,7 @@ def _model_file(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
         if model.is_ensemble or not model.file_names:
             if not any(folder.iterdir()):
                 yield str(version), "is empty: git and S3 drop it, then Triton refuses the model. Put a file in it."
-        elif not any((folder / name).exists() for name in model.file_names):
+        elif not any((folder / name).exists() for name in model.file_names) and not is_pending(folder):
             yield str(version), f"has no {' or '.join(model.file_names)}. Publish the model again."
 
 
@@ -107,14 +108,19 @@ def _settings(path: Path, version: str) -> Iterator[Finding]:
 
 
 def _manifest(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
-    for where, path in model.files():
+    # What waits for its engine has no model file yet, but what the engine is built from.
+    waiting = (f"{version}/{manifest.FILE}" for version in model.served)
+    found = [*model.files(), *((where, path) for where in waiting if is_pending((path := model.folder / where).parent))]
+    for where, path in found:
         beside = path.parent / manifest.FILE
         if not beside.exists() or not path.is_file():
             continue
         version = where.split("/")[0]
         try:
             stated = json.loads(beside.read_text(encoding="utf-8"))
-            files = {path.name: stated["artifact"]["sha256"]}
+            # An engine is none of the files of the artifact that it is built from.
+            name = stated["artifact"]["name"] if has_recipe(path.parent) else path.name
+            files = {name: stated["artifact"]["sha256"]}
             files |= {str(part["name"]): part["sha256"] for part in stated.get("parts", ())}
         except (OSError, ValueError, KeyError, TypeError) as error:
             place = f"{version}/{manifest.FILE}"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from qtriton.backends import Origin, Serving
 
 ENGINE: Final = Path(__file__).with_name("engine.py")
+_FILES: Final = ("model.onnx",)
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,14 @@ class OnnxRuntime:
 
     title: str = "ONNX Runtime"
     precisions: frozenset[Precision] = frozenset({Precision.FP32, Precision.INT8})
-    files: tuple[str, ...] = ("model.onnx",)
     packages: tuple[str, ...] = ("onnxruntime",)
     engine: Path = ENGINE
+    stand_in: str = ""
+
+    def files(self, target: Target) -> tuple[str, ...]:
+        """One ONNX file."""
+        del target
+        return _FILES
 
     def serving(self, target: Target) -> Serving:
         """Triton's platform onnxruntime_onnx, with the threads of one instance."""
@@ -36,11 +42,11 @@ class OnnxRuntime:
     def emit(self, origin: Origin, target: Target, out: Path) -> Mapping[str, str]:
         """Write model.onnx."""
         if target.precision is Precision.FP32:
-            shutil.copyfile(origin.onnx(), out / self.files[0])
+            shutil.copyfile(origin.onnx(), out / _FILES[0])
             return {}
         from qtriton.compress.scales import Scales
         from qtriton.quantize.placement import Policy
         from qtriton.quantize.qdq import emit
 
         policy = Policy(floats=origin.floats())
-        return emit(origin.onnx(), Scales.load(origin.scales()), target, out / self.files[0], policy).left
+        return emit(origin.onnx(), Scales.load(origin.scales()), target, out / _FILES[0], policy).left

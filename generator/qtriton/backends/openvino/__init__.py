@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from qtriton.backends import Origin, Serving
 
 ENGINE: Final = Path(__file__).with_name("engine.py")
+_FILES: Final = ("model.onnx",)
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,14 @@ class OpenVino:
 
     title: str = "OpenVINO"
     precisions: frozenset[Precision] = frozenset({Precision.FP32, Precision.INT8})
-    files: tuple[str, ...] = ("model.onnx",)
     packages: tuple[str, ...] = ("openvino",)
     engine: Path = ENGINE
+    stand_in: str = ""
+
+    def files(self, target: Target) -> tuple[str, ...]:
+        """One ONNX file."""
+        del target
+        return _FILES
 
     def serving(self, target: Target) -> Serving:
         """Triton's backend openvino, with the threads of one instance and 32-bit floats."""
@@ -43,7 +49,7 @@ class OpenVino:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32",
         }
-        return Serving(backend="openvino", file=self.files[0], parameters=tuple(parameters.items()))
+        return Serving(backend="openvino", file=_FILES[0], parameters=tuple(parameters.items()))
 
     def emit(self, origin: Origin, target: Target, out: Path) -> Mapping[str, str]:
         """Write model.onnx with a batch of 1."""
@@ -52,7 +58,7 @@ class OpenVino:
         from qtriton.quantize.placement import Policy
         from qtriton.quantize.qdq import emit
 
-        artifact = out / self.files[0]
+        artifact = out / _FILES[0]
         if target.precision is Precision.FP32:
             one_image(origin.onnx(), artifact)
             return {}

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from qtriton.backends import Origin, Serving
 
 ENGINE: Final = Path(__file__).with_name("engine.py")
+_FILES: Final = ("model.pdmodel", "model.pdiparams")
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,14 @@ class Paddle:
 
     title: str = "Paddle Inference"
     precisions: frozenset[Precision] = frozenset({Precision.FP32, Precision.INT8})
-    #: The names that Triton's own paddle backend had.
-    files: tuple[str, ...] = ("model.pdmodel", "model.pdiparams")
     packages: tuple[str, ...] = ("paddlepaddle", "scipy", "scikit-learn", "setuptools")
     engine: Path = ENGINE
+    stand_in: str = ""
+
+    def files(self, target: Target) -> tuple[str, ...]:
+        """The names that Triton's own paddle backend had."""
+        del target
+        return _FILES
 
     def serving(self, target: Target) -> Serving:
         """The backend paddle, with the threads of one instance and oneDNN's integers for INT8."""
@@ -37,7 +42,7 @@ class Paddle:
     def emit(self, origin: Origin, target: Target, out: Path) -> Mapping[str, str]:
         """Write model.pdmodel and model.pdiparams."""
         folder = origin.paddle() if target.precision is Precision.FP32 else origin.quantized_paddle()
-        for name in self.files:
+        for name in _FILES:
             shutil.copyfile(folder / f"inference{Path(name).suffix}", out / name)
         if target.precision is Precision.FP32:
             return {}

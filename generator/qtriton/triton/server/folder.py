@@ -59,6 +59,7 @@ def write_backend(name: str, folder: Path) -> None:
     shutil.copyfile(MODEL, folder / "model.py")
     shutil.copyfile(backend.engine, folder / "engine.py")
     lines = [line for line in metadata.requires("qtriton") or () if _name_of(line) in ("numpy", *backend.packages)]
+    lines = [line.partition(";")[0].rstrip() for line in lines]  # an extra of ours is a need of the backend
     (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 

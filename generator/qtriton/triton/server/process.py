@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from qtriton.errors import RepositoryError, ServerError
+from qtriton.triton.engines import pending
 from qtriton.triton.server import command, folder, log, ports, shm, wheel
 from qtriton.triton.server.options import ModelState, ServerOptions
 from qtriton.triton.server.ports import Ports
@@ -114,6 +115,11 @@ def _models_in(repository: Path) -> int:
         raise RepositoryError(f"{repository}: {error.strerror}; name a model repository") from error
     if not count:
         raise RepositoryError(f"{repository}: there is no model in it; qtriton build puts one there")
+    if waiting := pending(repository):
+        raise RepositoryError(
+            f"{repository}: the engine of {', '.join(waiting)} is pending, and tritonserver needs it. Run "
+            f"`qtriton engines build {repository}` on the GPU that serves it, or serve a repository without it."
+        )
     return count
 
 

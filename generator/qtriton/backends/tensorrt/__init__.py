@@ -1,0 +1,74 @@
+"""TensorRT on an NVIDIA GPU: Triton's own tensorrt backend in docker, ours in the embedded server."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from qtriton.target import Precision, Target
+
+if TYPE_CHECKING:
+    from qtriton.backends import Origin, Serving
+
+ENGINE: Final = Path(__file__).with_name("engine.py")
+#: What the engine is built from where networks are strongly typed, and what runs in its place without a GPU.
+TYPED: Final = "model.onnx"
+#: The same in FP32, for TensorRT 8, which reads no FP16 Q/DQ and takes FP16 as a flag.
+FLAGGED: Final = "model.fp32.onnx"
+PLAN: Final = "model.plan"
+
+
+@dataclass(frozen=True)
+class TensorRt:
+    """The artifact is a typed ONNX and a recipe; an engine (a "plan") can only be built on the GPU that runs it.
+
+    A precision is a model of its own, since strongly typed TensorRT (10 and 11) takes the types from the graph: INT8 is
+    Q/DQ over FP32, INT8+FP16 is Q/DQ over FP16.
+    """
+
+    title: str = "TensorRT"
+    precisions: frozenset[Precision] = frozenset(Precision)
+    packages: tuple[str, ...] = ("tensorrt", "cuda-python")
+    engine: Path = ENGINE
+    stand_in: str = "ONNX Runtime"
+
+    def files(self, target: Target) -> tuple[str, ...]:
+        """The ONNX, the recipe of the engine, and where FP16 takes part the ONNX for TensorRT 8."""
+        from qtriton.backends.tensorrt.recipe import FILE
+
+        return (TYPED, FILE, *((FLAGGED,) if target.precision.half else ()))
+
+    def serving(self, target: Target) -> Serving:
+        """Triton's platform tensorrt_plan on a GPU."""
+        from qtriton.backends import Serving
+
+        return Serving(platform="tensorrt_plan", gpu=True, pinned_memory=target.pinned)
+
+    def emit(self, origin: Origin, target: Target, out: Path) -> Mapping[str, str]:
+        """Write the typed ONNX and the recipe of its engine."""
+        import onnx
+
+        from qtriton.backends.tensorrt.recipe import engine_recipe
+        from qtriton.compress.scales import Scales
+        from qtriton.quantize.half import to_half
+        from qtriton.quantize.qdq import prepared
+        from qtriton.quantize.symmetric import emit_symmetric
+
+        left: Mapping[str, str] = {}
+        plain = out / (FLAGGED if target.precision.half else TYPED)
+        if target.precision.quantized:
+            left = emit_symmetric(origin.onnx(), Scales.load(origin.scales()), plain, origin.floats()).left
+        elif target.precision.half:
+            onnx.save(prepared(origin.onnx()), str(plain))
+        else:
+            shutil.copyfile(origin.onnx(), plain)
+        if target.precision.half:
+            large = origin.overflowing()
+            made = to_half(onnx.load(str(plain)), large)
+            (out / TYPED).write_bytes(made.SerializeToString(deterministic=True))
+            left = {**left, **dict.fromkeys(sorted(large), "leaves the range of FP16, so it stays in FP32")}
+        engine_recipe(origin.inputs(), origin.batch(), target.precision).save(out)
+        return left

@@ -1,0 +1,120 @@
+"""Builds an engine from a typed ONNX with the TensorRT of this machine, whatever version that is.
+
+What a version offers is asked of the module: TensorRT 11 has neither precision flags nor calibrators, 10 has both these
+and strong typing, 8 has the flags only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qtriton.backends.tensorrt import FLAGGED, TYPED
+from qtriton.backends.tensorrt.recipe import EngineRecipe
+from qtriton.errors import CompressionError, EnvironmentProblem
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A serialized engine, the timings that chose its kernels, and how long it took."""
+
+    data: bytes
+    timings: bytes
+    seconds: float
+
+
+def source_of(trt: Any, recipe: EngineRecipe) -> str:
+    """The ONNX that this TensorRT builds a recipe's engine from."""
+    return TYPED if is_strongly_typed(trt) or not recipe.precision.half else FLAGGED
+
+
+def is_strongly_typed(trt: Any) -> bool:
+    """Whether the types of the graph decide, not flags; from TensorRT 10 on (9 was never released for GPUs here)."""
+    return hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+
+
+def build_plan(trt: Any, folder: Path, recipe: EngineRecipe, timings: bytes = b"") -> Plan:
+    """Build the engine of the ONNX in a folder on the GPU of this machine.
+
+    Args:
+        trt: the module tensorrt.
+        folder: holds the ONNX.
+        recipe: shapes, workspace, level.
+        timings: what an earlier build returned; kernels that it knows are not timed again.
+
+    Raises:
+        EnvironmentProblem: TensorRT does not start, with its own words.
+        CompressionError: TensorRT cannot read the model or build it; the message has its own words.
+    """
+    started = time.monotonic()
+    path = folder / source_of(trt, recipe)
+    logger = _logger(trt)
+    trt.init_libnvinfer_plugins(logger, "")
+    try:
+        builder = trt.Builder(logger)
+    except TypeError as error:  # what its binding makes of the null that it is given
+        reason = logger.last or str(error)
+        raise EnvironmentProblem(
+            f"TensorRT {trt.__version__} does not start on this machine ({reason}). Install the TensorRT that fits its "
+            "driver and GPU, or run this in Triton's image."
+        ) from error
+    network = builder.create_network(_network_flags(trt))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(path)):
+        reasons = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
+        raise CompressionError(f"{path}: TensorRT {trt.__version__} cannot read it ({reasons}). {_OTHERS}")
+    config = _config(trt, builder, recipe)
+    cache = config.create_timing_cache(timings)
+    config.set_timing_cache(cache, False)
+    data = builder.build_serialized_network(network, config)
+    if data is None:
+        reason = logger.last or "it does not say why"
+        raise CompressionError(f"{path}: TensorRT {trt.__version__} built no engine ({reason}). {_OTHERS}")
+    return Plan(bytes(data), bytes(config.get_timing_cache().serialize()), time.monotonic() - started)
+
+
+_OTHERS = "Try another --precision, or --backend onnxruntime."
+
+
+def _logger(trt: Any) -> Any:
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        """Keeps the last error for the message of an exception."""
+
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.last = ""
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                self.last = message.strip()
+
+    return Logger()
+
+
+def _network_flags(trt: Any) -> int:
+    flag = trt.NetworkDefinitionCreationFlag
+    # TensorRT 10 always has an explicit batch and 11 has dropped the name.
+    name = "STRONGLY_TYPED" if is_strongly_typed(trt) else "EXPLICIT_BATCH"
+    return 1 << int(getattr(flag, name))
+
+
+def _config(trt: Any, builder: Any, recipe: EngineRecipe) -> Any:
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, recipe.workspace_mib << 20)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if hasattr(config, "builder_optimization_level"):  # from 8.6 on
+        config.builder_optimization_level = recipe.optimization_level
+    if not is_strongly_typed(trt):
+        flags: Mapping[str, bool] = {"INT8": recipe.precision.quantized, "FP16": recipe.precision.half}
+        for name, wanted in flags.items():
+            if wanted:
+                config.set_flag(getattr(trt.BuilderFlag, name))
+    if recipe.profiles:
+        profile = builder.create_optimization_profile()
+        for name, shapes in recipe.profiles.items():
+            profile.set_shape(name, shapes.least, shapes.best, shapes.most)
+        config.add_optimization_profile(profile)
+    return config

@@ -1,0 +1,55 @@
+"""qtriton engines: TensorRT engines of a repository."""
+
+import typer
+
+from qtriton.cli import options as o
+
+app = typer.Typer(no_args_is_help=True, help="Build the TensorRT engines of a repository on the GPU that serves it.")
+
+
+@app.command("build")
+def build(
+    repository: o.RepositoryArgument = o.DEFAULT_REPOSITORY, force: o.Force = False, json: o.Json = False
+) -> None:
+    """Build every engine that is pending, or that another TensorRT, another GPU or another model made."""
+    from qtriton import console
+    from qtriton.stages.engines import build_engines
+    from qtriton.workspace import Workspace
+
+    built = []
+    for each in build_engines(repository, Workspace.default(), force):
+        built.append(each)
+        if not json:
+            how = f"built in {each.facts.seconds:g} s" if each.changed else "is up to date"
+            console.say(f"{each.model}: {how}, TensorRT {each.facts.tensorrt} on {each.facts.gpu}.")
+    if json:
+        rows = [{"model": each.model, "changed": each.changed, **each.facts.model_dump()} for each in built]
+        console.as_json({"repository": str(repository), "engines": rows})
+    elif not built:
+        console.say(f"{repository}: no model here has a TensorRT engine. `qtriton build --backend tensorrt` makes one.")
+
+
+@app.command("list")
+def list_engines(repository: o.RepositoryArgument = o.DEFAULT_REPOSITORY, json: o.Json = False) -> None:
+    """Say which engines are built, where, and which are pending."""
+    from qtriton import console
+    from qtriton.backends.tensorrt.recipe import PlanFacts
+    from qtriton.errors import InputError
+    from qtriton.triton.engines import engine_folders, is_pending
+
+    if not repository.is_dir():
+        raise InputError(f"{repository}: no such folder. Name the model repository.")
+    rows = []
+    for folder in engine_folders(repository):
+        try:
+            facts = None if is_pending(folder) else PlanFacts.load(folder)
+        except (OSError, ValueError):
+            facts = None
+        rows.append((folder.parent.name, facts))
+    if json:
+        console.as_json([{"model": model, "engine": facts.model_dump() if facts else None} for model, facts in rows])
+        return
+    for model, facts in rows:
+        console.say(f"{model}: {f'TensorRT {facts.tensorrt} on {facts.gpu}' if facts else 'pending'}")
+    if not rows:
+        console.say(f"{repository}: no model here has a TensorRT engine.")

@@ -1,0 +1,60 @@
+"""Write ACT's learnt ranges into an FP32 ONNX graph as TensorRT wants them: symmetric s8, bias in floating point.
+
+The rules are those of "Working with Quantized Types" in TensorRT's developer guide: scales without zero points, weights
+per output channel as a Q/DQ pair on floats (which every version since 8.0 reads), a bias that TensorRT adds in its
+accumulator, Q/DQ on what additions and concatenations join, and nothing behind a layer, whose Q is that of its reader.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from qtriton.compress.scales import Scales
+from qtriton.quantize.match import Layer
+from qtriton.quantize.placement import Policy
+from qtriton.quantize.qdq import EmitReport, Writer, written
+from qtriton.quantize.ranges import Range
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
+_LIMIT: Final = 127
+_TINY: Final = 1e-8
+
+
+def emit_symmetric(fp32: Path, scales: Scales, out: Path, floats: frozenset[str] = frozenset()) -> EmitReport:
+    """Write the INT8 model of `fp32` to `out` for TensorRT; the same inputs give the same bytes.
+
+    Args:
+        fp32: an ONNX file.
+        scales: what ACT learnt.
+        out: the ONNX file to write.
+        floats: layers, as the scales name them, that stay in floating point.
+
+    Raises:
+        ModelError: the FP32 ONNX cannot be read.
+        CompressionError: a layer has no counterpart in `scales`, or nothing can be quantized.
+    """
+    policy = Policy(image_layer=True, between=False, joins=True, floats=floats)
+    return written(fp32, scales, out, policy, _Symmetric)
+
+
+class _Symmetric(Writer):
+    def _affine(self, wanted: Range) -> tuple[np.float32, np.generic]:
+        largest = max(abs(wanted.low), abs(wanted.high), _TINY)
+        return np.float32(largest / _LIMIT), np.int8(0)
+
+    def _fold_weights(self, node: NodeProto, layer: Layer) -> None:
+        base = layer.node.output[0]
+        rows = np.moveaxis(layer.weight, layer.channel, 0)
+        largest = np.abs(rows).reshape(len(rows), -1).max(axis=1)
+        scales = (np.maximum(largest, _TINY) / _LIMIT).astype(np.float32)
+        scale = self._constant(f"{base}_weight_scale", scales)
+        zero = self._constant(f"{base}_weight_zero", np.zeros(len(scales), np.int8))
+        weight = self._constant(f"{base}_weight_float", layer.weight)
+        self._node("QuantizeLinear", [weight, scale, zero], f"{base}_weight_q", axis=layer.channel)
+        self._node("DequantizeLinear", [f"{base}_weight_q", scale, zero], f"{base}_weight", axis=layer.channel)
+        node.input[1] = f"{base}_weight"

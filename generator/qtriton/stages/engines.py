@@ -1,0 +1,132 @@
+"""Build the TensorRT engines of a repository on the GPU of this machine; what was built before is reused."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from qtriton import console, gpu
+from qtriton.atomic import write_atomically
+from qtriton.backends.tensorrt import PLAN
+from qtriton.backends.tensorrt.builder import build_plan, source_of
+from qtriton.backends.tensorrt.recipe import FACTS, FILE, EngineRecipe, PlanFacts
+from qtriton.errors import EnvironmentProblem, InputError, RepositoryError
+from qtriton.triton.engines import engine_folders, is_of
+from qtriton.workspace import Workspace, sha256_file, sha256_json
+
+#: The first with execute_async_v3 and named tensors as the engine uses them.
+OLDEST: Final = (8, 5)
+
+
+@dataclass(frozen=True)
+class EngineBuilt:
+    """An engine in the repository, and whether this run put it there."""
+
+    model: str
+    facts: PlanFacts
+    changed: bool
+
+
+def build_engines(repository: Path, workspace: Workspace, force: bool = False) -> Iterator[EngineBuilt]:
+    """Build what is pending, or was built elsewhere or from something else; one at a time, as they are asked for.
+
+    Raises:
+        InputError: there is no such folder.
+        EnvironmentProblem: no TensorRT, too old a one, or no GPU.
+        RepositoryError: a recipe cannot be read.
+        CompressionError: TensorRT cannot build an engine.
+    """
+    if not repository.is_dir():
+        raise InputError(f"{repository}: no such folder. Name the model repository.")
+    folders = engine_folders(repository)
+    if not folders:
+        return
+    trt, here = tensorrt(), gpu_here()
+    for folder in folders:
+        yield _build(folder, trt, here, workspace, force)
+
+
+def tensorrt() -> Any:
+    """The module tensorrt.
+
+    Raises:
+        EnvironmentProblem: it is not installed, cannot be loaded, or is too old.
+    """
+    cure = "On the machine with the GPU: pip install 'qtriton[tensorrt]', or run this in Triton's image."
+    try:
+        trt = importlib.import_module("tensorrt")
+    except ImportError as error:
+        raise EnvironmentProblem(f"TensorRT is not installed here ({error}). {cure}") from error
+    version = tuple(int(part) for part in trt.__version__.split(".")[:2])
+    if version < OLDEST:
+        least = ".".join(map(str, OLDEST))
+        raise EnvironmentProblem(f"TensorRT {trt.__version__} is too old, {least} is the oldest that works. {cure}")
+    return trt
+
+
+def gpu_here() -> gpu.Gpu:
+    """The GPU of this machine.
+
+    Raises:
+        EnvironmentProblem: there is none.
+    """
+    found = gpu.here()
+    if found is None:
+        raise EnvironmentProblem(
+            "There is no NVIDIA GPU here (nvidia-smi tells none), and an engine is built on the GPU that runs it. "
+            "Copy the repository there and run the same command."
+        )
+    return found
+
+
+def _build(folder: Path, trt: Any, here: gpu.Gpu, workspace: Workspace, force: bool) -> EngineBuilt:
+    model = folder.parent.name
+    try:
+        recipe = EngineRecipe.load(folder)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise RepositoryError(f"{folder / FILE}: cannot be read ({reason}). Publish the model again.") from error
+    if not force and (facts := _standing(folder, trt, here)) is not None:
+        return EngineBuilt(model, facts, False)
+    source, recipe_sha256 = sha256_file(folder / source_of(trt, recipe)), sha256_file(folder / FILE)
+    place = [trt.__version__, here.name, here.compute_capability]
+    timings = workspace.folder("timings") / f"{sha256_json(place)[:24]}.bin"
+
+    def produce(out: Path) -> None:
+        with console.progress(f"{model}: TensorRT engine"):
+            plan = build_plan(trt, folder, recipe, timings.read_bytes() if timings.is_file() else b"")
+        (out / PLAN).write_bytes(plan.data)
+        PlanFacts(
+            tensorrt=trt.__version__,
+            gpu=here.name,
+            compute_capability=here.compute_capability,
+            driver=here.driver,
+            onnx_sha256=source,
+            recipe_sha256=recipe_sha256,
+            plan_sha256=sha256_file(out / PLAN),
+            seconds=round(plan.seconds, 1),
+        ).save(out)
+        write_atomically(timings, plan.timings)
+
+    made = workspace.stage("engine", sha256_json([source, recipe_sha256, place]), produce)
+    # In this order, a run that is ended between the two leaves facts that are not of this plan, and it is built again.
+    for name in (PLAN, FACTS):
+        write_atomically(folder / name, (made / name).read_bytes())
+    return EngineBuilt(model, PlanFacts.load(folder), True)
+
+
+def _standing(folder: Path, trt: Any, here: gpu.Gpu) -> PlanFacts | None:
+    """The facts of the plan that is there, if it is what would be built."""
+    try:
+        facts = PlanFacts.load(folder)
+        same = sha256_file(folder / PLAN) == facts.plan_sha256
+    except (OSError, ValueError):
+        return None
+    where = (facts.tensorrt, facts.gpu, facts.compute_capability)
+    if same and is_of(facts, folder) and where == (trt.__version__, here.name, here.compute_capability):
+        return facts
+    return None
