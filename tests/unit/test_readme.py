@@ -18,4 +18,4 @@ def test_the_spec_of_a_users_own_model_is_valid() -> None:
 
 def test_every_command_is_listed_and_no_other() -> None:
     listed = re.findall(r"^\| `qtriton (\w+)", README.read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(listed) == sorted(str(command.name) for command in app.registered_commands)
+    assert sorted(listed) == sorted(str(each.name) for each in (*app.registered_commands, *app.registered_groups))

@@ -9,7 +9,7 @@ import typer
 
 
 def backend(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="onnxruntime, openvino or paddle.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="onnxruntime, openvino, paddle or tensorrt.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder NAME is put into this one.")],
 ) -> None:
     """Write a runtime as a python-based backend: one folder that is copied into any current Triton image."""
