@@ -79,3 +79,12 @@ def test_explain_shows_layers_in_float_first_with_what_they_would_cost() -> None
 def test_explain_says_when_there_were_no_labels() -> None:
     gate = Gate(budget=15, drop=4.0, metric="mAP50-95 against FP32's detections", images=32, labelled=False)
     assert "as there are no labels" in told(*pair("a", 20, 10, gate=gate, metric=None))
+
+
+def test_what_was_not_timed_is_not_recommended() -> None:
+    gate = Gate(budget=0.5, drop=0.2, metric="mAP", images=80, labelled=True)
+    half = manifest("tensorrt", Precision.FP16, gate=gate)
+    table, why, measured, *_ = sections({"a": manifest("tensorrt", Precision.FP32), "b": half}, False)
+    assert [row[-1] for row in table.rows] == ["", ""]
+    assert why.title.startswith("Nothing was timed, as this runs on a GPU")
+    assert "measured in ONNX Runtime in place of TensorRT" in measured.title

@@ -6,12 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from qtriton.backends import BACKENDS
 from qtriton.manifest import Layer, Manifest
 from qtriton.report.best import WORTH, fastest, gain
 from qtriton.report.tables import speedup_cell
 
 #: The layers that are shown where not all were asked for.
 _MOST: Final = 15
+
+
+def stand_in(manifest: Manifest) -> str:
+    """What the accuracy of an artifact was measured in, where that is not what serves it."""
+    known = BACKENDS.get(manifest.backend)
+    return f", measured in {known.stand_in} in place of {known.title}" if known is not None and known.stand_in else ""
 
 
 @dataclass(frozen=True)
@@ -26,15 +33,21 @@ class Section:
 def sections(manifests: Mapping[str, Manifest], all_layers: bool) -> Iterator[Section]:
     """The variants of one model by ensemble: a table of all, then what there is to say of each INT8."""
     default = fastest(list(manifests.values()))
+    recommended = None if _untimed(manifests) else default
     headers = ("Ensemble", "Recipe", "Accuracy", "Loss", "Budget", "ms", "Over FP32", "")
     fp32 = {each.backend: each.speed.fp32_ms for each in manifests.values() if each.speed is not None}
-    rows = [_row(name, each, each is default, fp32.get(each.backend)) for name, each in manifests.items()]
+    rows = [_row(name, each, each is recommended, fp32.get(each.backend)) for name, each in manifests.items()]
     first = next(iter(manifests.values()))
     yield Section(f"{first.title}: what is published", headers, tuple(rows))
     yield Section(_why(default, manifests))
     for name, manifest in manifests.items():
         if manifest.gate is not None:
             yield from _details(name, manifest, all_layers)
+
+
+def _untimed(manifests: Mapping[str, Manifest]) -> bool:
+    """Whether something was compressed and nothing timed: what it runs on is not on the machine that built it."""
+    return all(each.speed is None for each in manifests.values()) and any(each.gate for each in manifests.values())
 
 
 def _row(name: str, manifest: Manifest, is_default: bool, fp32_ms: float | None) -> tuple[str, ...]:
@@ -55,6 +68,10 @@ def _row(name: str, manifest: Manifest, is_default: bool, fp32_ms: float | None)
 def _why(default: Manifest, manifests: Mapping[str, Manifest]) -> str:
     if default.speed is not None:
         return f"{default.title} in INT8 on {default.backend} is the fastest that was published."
+    if _untimed(manifests):
+        return (
+            "Nothing was timed, as this runs on a GPU: `qtriton bench` against the server there says what is fastest."
+        )
     if all(each.speed is None for each in manifests.values()):
         return "There is no INT8 to compare with."
     ratio = gain(list(manifests.values()))
@@ -68,7 +85,7 @@ def _details(name: str, manifest: Manifest, all_layers: bool) -> Iterator[Sectio
     gate, speed = manifest.gate, manifest.speed
     assert gate is not None
     judge = "labels" if gate.labelled else "FP32's results, as there are no labels"
-    yield Section(f"{name}: measured by {gate.metric} on {gate.images} images, against {judge}.")
+    yield Section(f"{name}: measured by {gate.metric} on {gate.images} images, against {judge}{stand_in(manifest)}.")
     if speed is not None:
         where = f"{speed.threads} thread{'s' * (speed.threads > 1)}, {speed.cpu}"
         yield Section(f"FP32 {speed.fp32_ms:.2f} ms, INT8 {speed.int8_ms:.2f} ms ({where}; without a server).")

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
-from qtriton.backends import BACKENDS, backend_for
+from qtriton.backends import backend_for
 from qtriton.manifest import FILE as MANIFEST
 from qtriton.manifest import Manifest
 from qtriton.plan import Plan
 from qtriton.report.best import WORTH, fastest
+from qtriton.report.explain import stand_in
 from qtriton.target import Names, Precision, Target
+from qtriton.triton.engines import is_pending
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Built:
             lines.append("Pass --validation and --labels to measure the accuracy.")
         if self.plan.request.precision is not Precision.FP32:
             lines.append(self._verdict())
-        if any(_pending(target) for target, _ in self.variants):
+        if self._pending():
             lines.append(f"Next: qtriton engines build {repository}, on the GPU that serves it")
         else:
             lines.append(f"Next: qtriton bench {repository} --model {spec.name}, or qtriton serve {repository}")
@@ -67,16 +69,22 @@ class Built:
     def _verdict(self) -> str:
         why = f"`qtriton explain {self.plan.spec.name}` says why."
         name = Names.of(self.plan.spec.name, self.default).ensemble
-        if waiting := [
-            Names.of(self.plan.spec.name, target).ensemble for target, _ in self.variants if _pending(target)
-        ]:
+        if waiting := self._pending():
             return f"Engine pending: {', '.join(waiting)}. An engine is built on the GPU that runs it. {why}"
         if self.default.precision is Precision.FP32:
             return f"FP32 stays: serve {name}. No INT8 is at least {WORTH} times faster on this CPU. {why}"
-        gate = next(manifest.gate for target, manifest in self.variants if target == self.default)
+        chosen = next(manifest for target, manifest in self.variants if target == self.default)
+        gate = chosen.gate
+        if chosen.speed is None:
+            return f"Nothing was timed, as this runs on a GPU: `qtriton bench` there says what is fastest. {why}"
         if gate is not None and gate.accepted:
             return f"Serve {name}, the fastest; it is over the accuracy budget, which was accepted. {why}"
         return f"Serve {name}, the fastest within the accuracy budget. {why}"
+
+    def _pending(self) -> tuple[str, ...]:
+        """The ensembles whose engines have still to be built."""
+        names = [Names.of(self.plan.spec.name, target) for target, _ in self.variants]
+        return tuple(each.ensemble for each in names if is_pending(self.plan.request.repository / each.runtime / "1"))
 
     def _variant(self, target: Target, manifest: Manifest) -> dict[str, Any]:
         names = Names.of(self.plan.spec.name, target)
@@ -95,10 +103,6 @@ class Built:
         }
 
 
-def _pending(target: Target) -> bool:
-    return bool(backend_for(target).stand_in)
-
-
 def told(manifest: Manifest) -> str:
     """Accuracy, loss and speed of a variant in a line."""
     parts = ["accuracy not measured"]
@@ -108,9 +112,8 @@ def told(manifest: Manifest) -> str:
         if not gate.labelled:
             parts = [f"{100 - gate.drop:.2f} points of {gate.metric} on {gate.images} images without labels"]
         parts.append(f"loses {gate.drop:.2f} of {gate.budget:g}{', accepted' if gate.accepted else ''}")
-    known = BACKENDS.get(manifest.backend)
-    if known is not None and known.stand_in and (manifest.metric or manifest.gate):
-        parts.append(f"measured in {known.stand_in} in place of {known.title}")
+    if manifest.metric or manifest.gate:
+        parts[-1] += stand_in(manifest)
     if manifest.speed is not None:
         parts.append(f"{manifest.speed.ratio:.2f} times FP32's speed")
     return ", ".join([*parts, *filter(None, [manifest.settings.get("recipe")])])
