@@ -1,10 +1,17 @@
 """TensorRT without a GPU: what is built, what is said of it, and how near the typed ONNX is to FP32."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from qtriton.backends.tensorrt.recipe import engine_recipe
 from qtriton.target import Precision
 
 from .conftest import qtriton
@@ -41,6 +48,59 @@ def test_the_known_command_ends_well_without_a_gpu(tmp_path: Path) -> None:
     again = qtriton(*build, "--pinned-memory")
     assert again.returncode == 0 and "is published" in again.stdout + again.stderr
     assert "nothing was done" in "".join(vars(qtriton(*build, "--pinned-memory"))[key] for key in ("stdout", "stderr"))
+
+
+#: What a machine with a GPU has and this one lacks, as far as the command asks for it before TensorRT's own work.
+SLOW = """
+import time
+__version__ = "10.16.1"
+class ILogger:
+    class Severity: ERROR, INTERNAL_ERROR = 1, 0
+class NetworkDefinitionCreationFlag: STRONGLY_TYPED = 1
+def init_libnvinfer_plugins(logger, _):
+    open("started", "w").close()
+    {what}
+"""
+SMI = "#!/bin/sh\necho 'Tesla T4, 7.5, 550.54.15'\n"
+
+
+@pytest.fixture
+def gpu_machine(tmp_path: Path) -> dict[str, str]:
+    """An environment with an nvidia-smi that answers; a test writes the tensorrt.py that is found first."""
+    smi = tmp_path / "bin" / "nvidia-smi"
+    smi.parent.mkdir()
+    smi.write_text(SMI)
+    smi.chmod(0o755)
+    folder = tmp_path / "repository" / "net_tensorrt_int8_runtime" / "1"
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"onnx")
+    engine_recipe({"x": (3, 4, 4)}, 8, Precision.INT8).save(folder)
+    known = os.environ.get("PYTHONPATH", "")
+    return {"PATH": f"{smi.parent}:{os.environ['PATH']}", "PYTHONPATH": f"{tmp_path}:{known}"}
+
+
+def test_ctrl_c_ends_the_build_of_an_engine(gpu_machine: dict[str, str], tmp_path: Path) -> None:
+    """TensorRT itself would not hear it."""
+    (tmp_path / "tensorrt.py").write_text(SLOW.format(what="time.sleep(600)"))
+    command = [sys.executable, "-m", "qtriton", "engines", "build", "repository"]
+    process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **gpu_machine}, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "started").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children, process.communicate()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert not psutil.wait_procs(children, timeout=10)[1]
+    assert not list((tmp_path / "repository").rglob("model.plan"))
+
+
+def test_a_crash_of_tensorrt_is_a_sentence(gpu_machine: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "tensorrt.py").write_text(SLOW.format(what="import os; os.abort()"))
+    done = qtriton("engines", "build", "repository", cwd=tmp_path, **gpu_machine)
+    assert done.returncode == 6
+    assert "TensorRT crashed while it built the engine (exit status -6)" in done.stderr
 
 
 @pytest.mark.parametrize("precision", [p for p in Precision if p is not Precision.FP32])

@@ -13,6 +13,7 @@ from qtriton.backends.tensorrt.builder import build_plan, source_of
 from qtriton.backends.tensorrt.recipe import EngineRecipe, PlanFacts, engine_recipe
 from qtriton.errors import CompressionError, EnvironmentProblem, RepositoryError
 from qtriton.gpu import Gpu
+from qtriton.stages import engines
 from qtriton.stages.engines import EngineBuilt, build_engines
 from qtriton.target import Precision
 from qtriton.triton.checked import Model
@@ -161,6 +162,8 @@ def on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, repository: Path) -> Any
     def build(version: str, here: Gpu | None, calls: Calls | None = None) -> list[EngineBuilt]:
         monkeypatch.setitem(sys.modules, "tensorrt", tensorrt(version, [] if calls is None else calls))
         monkeypatch.setattr(gpu, "here", lambda: here)
+        # Without the process that it runs in; tests/e2e has that.
+        monkeypatch.setattr(engines, "apart", lambda *given: build_plan(sys.modules["tensorrt"], *given))
         return list(build_engines(repository, Workspace(tmp_path / "cache")))
 
     return build

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
+import multiprocessing
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
 from qtriton import console, gpu
 from qtriton.atomic import write_atomically
 from qtriton.backends.tensorrt import PLAN
-from qtriton.backends.tensorrt.builder import build_plan, source_of
+from qtriton.backends.tensorrt.builder import Plan, build_plan, source_of
 from qtriton.backends.tensorrt.recipe import FACTS, FILE, EngineRecipe, PlanFacts
-from qtriton.errors import EnvironmentProblem, InputError, RepositoryError
+from qtriton.errors import CompressionError, EnvironmentProblem, InputError, QtritonError, RepositoryError
 from qtriton.triton.engines import engine_folders, is_of
 from qtriton.workspace import Workspace, sha256_file, sha256_json
 
@@ -98,7 +100,7 @@ def _build(folder: Path, trt: Any, here: gpu.Gpu, workspace: Workspace, force: b
 
     def produce(out: Path) -> None:
         with console.progress(f"{model}: TensorRT engine"):
-            plan = build_plan(trt, folder, recipe, timings.read_bytes() if timings.is_file() else b"")
+            plan = apart(folder, recipe, timings.read_bytes() if timings.is_file() else b"")
         (out / PLAN).write_bytes(plan.data)
         PlanFacts(
             tensorrt=trt.__version__,
@@ -117,6 +119,44 @@ def _build(folder: Path, trt: Any, here: gpu.Gpu, workspace: Workspace, force: b
     for name in (PLAN, FACTS):
         write_atomically(folder / name, (made / name).read_bytes())
     return EngineBuilt(model, PlanFacts.load(folder), True)
+
+
+def apart(folder: Path, recipe: EngineRecipe, timings: bytes) -> Plan:
+    """`build_plan` in a process of its own: TensorRT hears no Ctrl-C for minutes, and may crash.
+
+    Raises:
+        CompressionError: TensorRT cannot build the engine, or has crashed.
+        EnvironmentProblem: it does not start here.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, folder, recipe, timings), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        answer = ours.recv()
+    except EOFError:
+        process.join()
+        raise CompressionError(
+            f"{folder}: TensorRT crashed while it built the engine (exit status {process.exitcode}). Try another "
+            "--precision, or --backend onnxruntime."
+        ) from None
+    finally:
+        ours.close()
+        process.kill()
+        process.join()
+    if isinstance(answer, Exception):
+        raise answer
+    assert isinstance(answer, Plan)
+    return answer
+
+
+def _serve(pipe: Connection, folder: Path, recipe: EngineRecipe, timings: bytes) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent too, which ends this process
+    try:
+        pipe.send(build_plan(tensorrt(), folder, recipe, timings))
+    except QtritonError as error:
+        pipe.send(error)
 
 
 def _standing(folder: Path, trt: Any, here: gpu.Gpu) -> PlanFacts | None:
