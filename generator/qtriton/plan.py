@@ -186,7 +186,7 @@ def _steps(spec: ModelSpec, request: Request, variants: Sequence[Target], at_han
         steps.append(Step("artifact", f"write {what}, and load it{f' in {stand_in}' * bool(stand_in)}"))
     if request.validation or spec.data:
         on = request.validation or "generated scenes"
-        steps.append(Step("evaluate", f"measure {METRIC[spec.task]} of each in its own runtime on {on}"))
+        steps.append(Step("evaluate", f"measure {METRIC[spec.task]} of each on {on}"))
     steps.append(Step("render", f"write {', '.join(folders)}"))
     steps.append(Step("check", "check every config, tensor and file without a server"))
     steps.append(Step("publish", f"swap them into {request.repository}, old or new, never half"))

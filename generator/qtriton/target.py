@@ -18,6 +18,11 @@ class Precision(str, Enum):
         return self.value.replace("-", "_")
 
     @property
+    def usual_backend(self) -> str:
+        """What serves it where nothing is said: the CPU has no FP16 worth the name."""
+        return "tensorrt" if self.half else "onnxruntime"
+
+    @property
     def quantized(self) -> bool:
         """Whether layers run in 8-bit integers."""
         return self in (Precision.INT8, Precision.INT8_FP16)

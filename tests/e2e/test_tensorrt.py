@@ -23,7 +23,7 @@ PLAINEST = ("--method", "ptq", "--algorithm", "avg", "--accept-drop", "--few-ima
 def test_the_known_command_ends_well_without_a_gpu(tmp_path: Path) -> None:
     """int8-fp16 on TensorRT: published, checked as pending, refused by what needs the engine."""
     repository = tmp_path / "repository"
-    build = ("build", "demo_digits", "--precision", "int8-fp16", "--backend", "tensorrt", "--repository", repository)
+    build = ("build", "demo_digits", "--precision", "int8-fp16", "--repository", repository)
     done = qtriton(*build, "--pinned-memory")
     assert done.returncode == 0, done.stderr
     said = done.stdout + done.stderr

@@ -143,6 +143,8 @@ def backend_for(target: Target) -> Backend:
     if backend is None:
         raise NotBuiltYet(f"--backend {target.backend} is not built yet. Use {ways_out}.")
     if target.precision not in backend.precisions:
-        able = " or ".join(f"--precision {p.value}" for p in Precision if p in backend.precisions)
+        ways = [f"--precision {p.value}" for p in Precision if p in backend.precisions]
+        ways += [f"--backend {name}" for name, other in BACKENDS.items() if target.precision in other.precisions]
+        able = " or ".join(ways)
         raise NotBuiltYet(f"--precision {target.precision.value} does not exist on {backend.title}. Use {able}.")
     return backend

@@ -6,7 +6,7 @@ from qtriton.cli import options as o
 def build(
     model: o.Model,
     precision: o.Precision = "int8",
-    backend: o.Backend = "onnxruntime",
+    backend: o.Backend = None,
     method: o.Method = "auto",
     algorithm: o.Algorithm = "auto",
     max_drop: o.MaxDrop = None,

@@ -21,7 +21,12 @@ Model: TypeAlias = Annotated[
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Precision: TypeAlias = Annotated[str, typer.Option(help="fp32, fp16, int8 or int8-fp16; fp32 is published beside it.")]
 Backend: TypeAlias = Annotated[
-    str, typer.Option(help="The runtimes that serve the model: onnxruntime, openvino, paddle; several with commas.")
+    str | None,
+    typer.Option(
+        help="The runtimes that serve the model: onnxruntime, openvino, paddle, tensorrt; several with commas. "
+        "Default: onnxruntime, and tensorrt for fp16 and int8-fp16.",
+        metavar="NAMES",
+    ),
 ]
 Method: TypeAlias = Annotated[
     str,
@@ -112,7 +117,7 @@ class Rest(TypedDict, total=False):
 def to_request(
     *,
     precision: str,
-    backend: str,
+    backend: str | None,
     method: str,
     algorithm: str,
     iterations: int | None,
@@ -141,9 +146,10 @@ def to_request(
         learning_rate=default.learning_rate if learning_rate is None else learning_rate,
         checkpoint_every=default.checkpoint_every if checkpoint_every is None else checkpoint_every,
     )
+    wanted = _member(Precision, precision, "--precision")
     return Request(
-        precision=_member(Precision, precision, "--precision"),
-        backends=tuple(_backend(word.strip()) for word in backend.split(",")),
+        precision=wanted,
+        backends=tuple(_backend(word.strip()) for word in (backend or wanted.usual_backend).split(",")),
         method=_member(Method, method, "--method"),
         algorithm=None if algorithm == "auto" else _member(Algorithm, algorithm, "--algorithm"),
         training=training,

@@ -6,7 +6,7 @@ from qtriton.cli import options as o
 def plan(
     model: o.Model,
     precision: o.Precision = "int8",
-    backend: o.Backend = "onnxruntime",
+    backend: o.Backend = None,
     method: o.Method = "auto",
     algorithm: o.Algorithm = "auto",
     max_drop: o.MaxDrop = None,
@@ -58,5 +58,5 @@ def plan(
         console.as_json(made.as_json())
         return
     rows = [(str(number), step.name, step.what) for number, step in enumerate(made.steps, 1)]
-    console.table(f"{spec.name}: {precision} on {backend}", ("", "Step", "What it does"), rows)
+    console.table(f"{spec.name}: {precision} on {', '.join(request.backends)}", ("", "Step", "What it does"), rows)
     console.say("Nothing was done. `qtriton build` with the same arguments takes these steps.")
