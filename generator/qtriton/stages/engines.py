@@ -14,7 +14,7 @@ from typing import Any, Final
 from qtriton import console, gpu
 from qtriton.atomic import write_atomically
 from qtriton.backends.tensorrt import PLAN
-from qtriton.backends.tensorrt.builder import Plan, build_plan, source_of
+from qtriton.backends.tensorrt.builder import WAYS_OUT, Plan, build_plan, source_of
 from qtriton.backends.tensorrt.recipe import FACTS, FILE, EngineRecipe, PlanFacts
 from qtriton.errors import CompressionError, EnvironmentProblem, InputError, QtritonError, RepositoryError
 from qtriton.triton.engines import engine_folders, is_of
@@ -92,10 +92,10 @@ def _build(folder: Path, trt: Any, here: gpu.Gpu, workspace: Workspace, force: b
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise RepositoryError(f"{folder / FILE}: cannot be read ({reason}). Publish the model again.") from error
-    if not force and (facts := _standing(folder, trt, here)) is not None:
+    place = (trt.__version__, here.name, here.compute_capability)
+    if not force and (facts := _standing(folder, place)) is not None:
         return EngineBuilt(model, facts, False)
     source, recipe_sha256 = sha256_file(folder / source_of(trt, recipe)), sha256_file(folder / FILE)
-    place = [trt.__version__, here.name, here.compute_capability]
     timings = workspace.folder("timings") / f"{sha256_json(place)[:24]}.bin"
 
     def produce(out: Path) -> None:
@@ -138,8 +138,7 @@ def apart(folder: Path, recipe: EngineRecipe, timings: bytes) -> Plan:
     except EOFError:
         process.join()
         raise CompressionError(
-            f"{folder}: TensorRT crashed while it built the engine (exit status {process.exitcode}). Try another "
-            "--precision, or --backend onnxruntime."
+            f"{folder}: TensorRT crashed while it built the engine (exit status {process.exitcode}). {WAYS_OUT}"
         ) from None
     finally:
         ours.close()
@@ -159,14 +158,12 @@ def _serve(pipe: Connection, folder: Path, recipe: EngineRecipe, timings: bytes)
         pipe.send(error)
 
 
-def _standing(folder: Path, trt: Any, here: gpu.Gpu) -> PlanFacts | None:
+def _standing(folder: Path, place: tuple[str, str, str]) -> PlanFacts | None:
     """The facts of the plan that is there, if it is what would be built."""
     try:
         facts = PlanFacts.load(folder)
         same = sha256_file(folder / PLAN) == facts.plan_sha256
     except (OSError, ValueError):
         return None
-    where = (facts.tensorrt, facts.gpu, facts.compute_capability)
-    if same and is_of(facts, folder) and where == (trt.__version__, here.name, here.compute_capability):
-        return facts
-    return None
+    stands = same and is_of(facts, folder) and place == (facts.tensorrt, facts.gpu, facts.compute_capability)
+    return facts if stands else None

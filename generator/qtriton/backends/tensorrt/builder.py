@@ -10,11 +10,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from qtriton.backends.tensorrt import FLAGGED, TYPED
 from qtriton.backends.tensorrt.recipe import EngineRecipe
 from qtriton.errors import CompressionError, EnvironmentProblem
+
+#: What to do where TensorRT makes no engine of a model.
+WAYS_OUT: Final = "Try another --precision, or --backend onnxruntime."
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ def source_of(trt: Any, recipe: EngineRecipe) -> str:
 
 
 def is_strongly_typed(trt: Any) -> bool:
-    """Whether the types of the graph decide, not flags; from TensorRT 10 on (9 was never released for GPUs here)."""
+    """Whether the types of the graph decide, not flags; from TensorRT 10 on."""
     return hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
 
 
@@ -65,18 +68,15 @@ def build_plan(trt: Any, folder: Path, recipe: EngineRecipe, timings: bytes = b"
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(path)):
         reasons = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
-        raise CompressionError(f"{path}: TensorRT {trt.__version__} cannot read it ({reasons}). {_OTHERS}")
+        raise CompressionError(f"{path}: TensorRT {trt.__version__} cannot read it ({reasons}). {WAYS_OUT}")
     config = _config(trt, builder, recipe)
     cache = config.create_timing_cache(timings)
     config.set_timing_cache(cache, False)
     data = builder.build_serialized_network(network, config)
     if data is None:
         reason = logger.last or "it does not say why"
-        raise CompressionError(f"{path}: TensorRT {trt.__version__} built no engine ({reason}). {_OTHERS}")
+        raise CompressionError(f"{path}: TensorRT {trt.__version__} built no engine ({reason}). {WAYS_OUT}")
     return Plan(bytes(data), bytes(config.get_timing_cache().serialize()), time.monotonic() - started)
-
-
-_OTHERS = "Try another --precision, or --backend onnxruntime."
 
 
 def _logger(trt: Any) -> Any:
