@@ -49,8 +49,10 @@ class Speed(_Frozen):
 
     fp32_ms: float
     int8_ms: float
+    #: 0 on a GPU.
     threads: int
-    cpu: str
+    #: The CPU, or the GPU with the runtime on it.
+    processor: str
 
     @property
     def ratio(self) -> float:
@@ -102,6 +104,8 @@ class Manifest(_Frozen):
     #: What it was made from, by SHA-256: weights, images, labels.
     parents: dict[str, str] = {}
     gate: Gate | None = None
+    #: What stood in for the GPU when the accuracy was measured; "" where the runtime itself ran.
+    measured_in: str = ""
     speed: Speed | None = None
     tried: tuple[Trial, ...] = ()
     layers: tuple[Layer, ...] = ()

@@ -1,6 +1,6 @@
 """Decide, then act: what a build will do, worked out without doing any of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +35,8 @@ class Request:
     #: Whether GPU backends copy through pinned memory.
     pinned: bool = False
     vnni: bool = False
+    #: For each backend the GPU of this machine with its runtime on it; "" where it has none or needs none.
+    devices: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
     #: Points of the model's metric that INT8 may lose; none is the default of the kind of measurement.
     max_drop: float | None = None
@@ -123,7 +125,8 @@ def make_plan(spec: ModelSpec, request: Request, at_hand: Path | None) -> Plan:
 
 
 def _target(name: str, request: Request) -> Target:
-    target = Target(name, request.precision, request.threads, request.vnni, request.pinned)
+    device = request.devices.get(name, "")
+    target = Target(name, request.precision, request.threads, request.vnni, request.pinned, device)
     if request.pinned and not backend_for(target).serving(target).gpu:
         raise InputError(f"--pinned-memory: {backend_for(target).title} runs on the CPU here. Leave the option out.")
     return target
@@ -169,6 +172,17 @@ def max_drop(request: Request, task: Task, labelled: bool) -> float:
     return MAX_DROP if labelled else MAX_DISAGREEMENT[task]
 
 
+def _loading(target: Target) -> str:
+    on_gpu = backend_for(target).gpu
+    if on_gpu is None:
+        return "load it"
+    if not target.device:
+        return (
+            f"load it in {on_gpu.stand_in.title} on the CPU, as there is no GPU with {backend_for(target).title} here"
+        )
+    return f"{'build its engine' if on_gpu.plan else 'load it'} on {target.device}"
+
+
 def _steps(spec: ModelSpec, request: Request, variants: Sequence[Target], at_hand: Path | None) -> list[Step]:
     weights = request.weights or at_hand
     folders = dict.fromkeys(name for target in variants for name in Names.of(spec.name, target).all)
@@ -182,8 +196,7 @@ def _steps(spec: ModelSpec, request: Request, variants: Sequence[Target], at_han
         steps.append(Step("gate", _gate(spec, request)))
     for target in variants:
         what = f"{', '.join(backend_for(target).files(target))} for {target.backend} {target.precision.value}"
-        stand_in = backend_for(target).stand_in
-        steps.append(Step("artifact", f"write {what}, and load it{f' in {stand_in}' * bool(stand_in)}"))
+        steps.append(Step("artifact", f"write {what}, and {_loading(target)}"))
     if request.validation or spec.data:
         on = request.validation or "generated scenes"
         steps.append(Step("evaluate", f"measure {METRIC[spec.task]} of each on {on}"))

@@ -60,6 +60,8 @@ class Target:
     vnni: bool = False
     #: Whether Triton copies to and from the GPU through page-locked memory: "PM" in the tables.
     pinned: bool = False
+    #: The GPU of this machine and the runtime on it; "" on the CPU, and where something stands in for a missing GPU.
+    device: str = ""
 
 
 @dataclass(frozen=True)

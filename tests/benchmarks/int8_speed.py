@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from qtriton import console, cpu
-from qtriton.backends import BACKENDS, native, title_of
+from qtriton.backends import native, title_of
 from qtriton.backends.running import Runner, running
 from qtriton.manifest import FILE, Manifest, read_manifest
 from qtriton.report.tables import Table, speedup_cell
@@ -33,6 +33,11 @@ class Artifact:
 
     folder: Path
     manifest: Manifest
+
+    @property
+    def file(self) -> Path:
+        """What the runtime opens."""
+        return self.folder / self.manifest.artifact.name
 
     @property
     def key(self) -> tuple[str, Precision]:
@@ -102,7 +107,7 @@ def timed(model: list[Artifact], threads: int, rounds: int) -> dict[tuple[str, P
 
 def loaded(artifact: Artifact, threads: int) -> AbstractContextManager[Runner]:
     name, precision = artifact.key
-    return running(BACKENDS[name], Target(name, precision, threads), artifact.folder)
+    return running(Target(name, precision, threads), artifact.file)
 
 
 if __name__ == "__main__":

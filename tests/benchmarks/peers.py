@@ -20,8 +20,7 @@ import numpy as np
 from int8_speed import find
 
 from qtriton import console, cpu
-from qtriton.backends import BACKENDS, Backend, title_of
-from qtriton.backends.openvino import OpenVino
+from qtriton.backends import title_of
 from qtriton.backends.running import running
 from qtriton.datasets import Labelled, load_labelled
 from qtriton.report.best import fastest
@@ -57,21 +56,13 @@ STATIC = {"MinMax": ("MinMax", None), "Percentile": ("Percentile", None), "MinMa
 HEADERS = ("Model", "By", "Metric", "Accuracy", "Loss", "ms", "over ONNX Runtime FP32", "Bar")
 
 
-class _Ir(OpenVino):
-    """OpenVINO with a file as NNCF writes it."""
-
-    def files(self, target: Target) -> tuple[str, ...]:
-        return ("model.xml",)
-
-
 @dataclass(frozen=True)
 class Entry:
-    """One artifact: who made it, what runs it, where it lies, and why it is missing if it is."""
+    """One artifact: who made it, what runs it, which file it is, and why it is missing if it is."""
 
     by: str
-    backend: Backend
     target: Target
-    folder: Path
+    file: Path
     #: As the build measured it; none for a peer, who is measured here.
     accuracy: float | None = None
     missing: str = ""
@@ -98,9 +89,8 @@ def main() -> None:
         ours = [
             Entry(
                 f"qtriton {each.manifest.settings.get('recipe', 'FP32')}, {title_of(each.manifest.backend)}",
-                BACKENDS[each.manifest.backend],
                 Target(each.manifest.backend, each.manifest.precision, given.threads),
-                each.folder,
+                each.file,
                 each.manifest.metric.value if each.manifest.metric else None,
             )
             for each in artifacts
@@ -147,10 +137,11 @@ def peers(spec: ModelSpec, data: Zoo, work: Path, nncf: Path | None, threads: in
         )
     for by, (name, make) in makers.items():
         folder = work / by.replace(" ", "_").replace(",", "")
-        backend = BACKENDS[name] if name == "onnxruntime" else _Ir()
-        entry = Entry(by, backend, Target(name, Precision.INT8, threads), folder)
+        # NNCF writes OpenVINO's own format.
+        file = folder / ("model.onnx" if name == "onnxruntime" else "model.xml")
+        entry = Entry(by, Target(name, Precision.INT8, threads), file)
         try:
-            if not (folder / backend.files(entry.target)[0]).is_file():
+            if not file.is_file():
                 folder.mkdir(exist_ok=True)
                 make(folder)
             yield entry
@@ -225,7 +216,7 @@ def compared(
         runs = {}
         for each in entries:
             if not each.missing:
-                runs[each.by] = stack.enter_context(running(each.backend, each.target, each.folder))
+                runs[each.by] = stack.enter_context(running(each.target, each.file))
                 known = each.accuracy
                 points[each.by] = evaluate(runs[each.by], spec, labels, quiet) if known is None else known
         times = interleaved(runs, given.rounds, quiet)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import tritonclient.grpc as grpc
 
-from qtriton.backends import BACKENDS
 from qtriton.backends.running import Runner, running
 from qtriton.manifest import read_manifest
 from qtriton.runtime.post import Results
@@ -31,4 +30,4 @@ def in_process(repository: Path, ensemble: str) -> AbstractContextManager[Runner
     manifest = read_manifest(version)
     assert manifest is not None
     target = Target(manifest.backend, manifest.precision, manifest.threads)
-    return running(BACKENDS[manifest.backend], target, version)
+    return running(target, version / manifest.artifact.name)

@@ -16,7 +16,6 @@ import psutil
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from qtriton.backends import BACKENDS
 from qtriton.backends.running import running
 from qtriton.compress.act import compress, export_fp32, import_onnx, with_floats
 from qtriton.compress.importing import random_image
@@ -114,7 +113,7 @@ def in_paddle(folder: Path, precision: Precision, batch: Floats) -> Floats:
     """What Paddle Inference makes of each image of a batch."""
     for part in ("model.pdmodel", "model.pdiparams"):
         shutil.copyfile(folder / f"inference{Path(part).suffix}", folder / part)
-    with running(BACKENDS["paddle"], Target("paddle", precision), folder) as engine:
+    with running(Target("paddle", precision), folder / "model.pdmodel") as engine:
         own = engine.inputs[0].name
         return np.concatenate([next(iter(engine({own: image[np.newaxis]}).values())) for image in batch])
 

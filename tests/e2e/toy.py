@@ -33,7 +33,7 @@ class Toy:
     title = "Toy"
     packages = ()
     engine = Path(__file__)
-    stand_in = ""
+    gpu = None
 
     def files(self, target: "Target") -> tuple[str, ...]:
         return (DEFAULT_FILE,)

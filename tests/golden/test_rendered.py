@@ -83,7 +83,7 @@ def variant(target: Target, artifact: Path, name: str) -> Variant:
         (Port(own_input.format(spec.input.name), "FP32", (batch, *spec.input.dims)),),
         (Port(own_output.format(output), "FP32", (batch, *dims)),),
     )
-    return Variant(target, artifact.parent, signature, manifest, Record(name, "spec", "key"))
+    return Variant(target, artifact.parent, None, signature, manifest, Record(name, "spec", "key"))
 
 
 @pytest.fixture

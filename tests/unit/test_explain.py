@@ -26,7 +26,7 @@ def manifest(backend: str, precision: Precision, **known: Any) -> Manifest:
 
 
 def pair(backend: str, fp32_ms: float, int8_ms: float, **known: Any) -> list[Manifest]:
-    speed = Speed(fp32_ms=fp32_ms, int8_ms=int8_ms, threads=1, cpu="CPU")
+    speed = Speed(fp32_ms=fp32_ms, int8_ms=int8_ms, threads=1, processor="CPU")
     gate = Gate(budget=0.5, drop=0.2, metric="mAP", images=80, labelled=True)
     known = {"gate": gate, "metric": Metric(name="mAP", value=30.0, images=80), **known}
     return [manifest(backend, Precision.FP32), manifest(backend, Precision.INT8, speed=speed, **known)]
@@ -62,7 +62,7 @@ def told(*manifests: Manifest) -> str:
 
 
 def test_explain_says_why_fp32_stays() -> None:
-    assert "FP32 stays: the fastest INT8 is 0.80 times as fast" in told(*pair("a", 8, 10))
+    assert "FP32 stays: the fastest compressed model is 0.80 times as fast" in told(*pair("a", 8, 10))
 
 
 def test_explain_shows_layers_in_float_first_with_what_they_would_cost() -> None:
@@ -83,7 +83,7 @@ def test_explain_says_when_there_were_no_labels() -> None:
 
 def test_what_was_not_timed_is_not_recommended() -> None:
     gate = Gate(budget=0.5, drop=0.2, metric="mAP", images=80, labelled=True)
-    half = manifest("tensorrt", Precision.FP16, gate=gate)
+    half = manifest("tensorrt", Precision.FP16, gate=gate, measured_in="ONNX Runtime")
     table, why, measured, *_ = sections({"a": manifest("tensorrt", Precision.FP32), "b": half}, False)
     assert [row[-1] for row in table.rows] == ["", ""]
     assert why.title.startswith("Nothing was timed, as this runs on a GPU")

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from test_qdq import fp32, images, net, run, scales  # noqa: F401  (fixtures)
 
-from qtriton.backends.tensorrt.engine import Engine
+from qtriton.backends.tensorrt.stand_in import Engine
 from qtriton.compress.scales import Scales
 from qtriton.quantize.graph import GraphView
 from qtriton.quantize.half import overflowing, to_half

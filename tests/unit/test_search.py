@@ -36,7 +36,7 @@ class World:
 
         def job(recipe: Recipe) -> Any:
             plan, spec = SimpleNamespace(request=wanted), SimpleNamespace(name="m", task="detection")
-            return SimpleNamespace(plan=plan, spec=spec, recipe=recipe, by=job, sensitivity=lambda: COSTS)
+            return SimpleNamespace(plan=plan, spec=spec, recipe=recipe, by=job, sensitivity=lambda target: COSTS)
 
         def make(job: Any, target: Target) -> Made:
             return Made(target, Path("int8"), job.recipe)
@@ -49,7 +49,7 @@ class World:
 
         def speed(job: Any, fp32: Made, made: Made) -> Speed:
             assert made.recipe is not None
-            return Speed(fp32_ms=self.ratio(made.recipe), int8_ms=1.0, threads=1, cpu="x")
+            return Speed(fp32_ms=self.ratio(made.recipe), int8_ms=1.0, threads=1, processor="x")
 
         monkeypatch.setattr(module, "lost", lost)
         monkeypatch.setattr(module, "speed", speed)

@@ -1,10 +1,13 @@
 """The runtimes that serve a model: one package and one row each."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+from qtriton import gpu
 from qtriton.backends.onnxruntime import OnnxRuntime
 from qtriton.backends.openvino import OpenVino
 from qtriton.backends.paddle import Paddle
@@ -25,6 +28,44 @@ class Serving:
     #: Whether its instances run on a GPU; there Triton's default is pinned memory, so it is said either way.
     gpu: bool = False
     pinned_memory: bool = False
+
+    def as_config(self) -> dict[str, Any]:
+        """What an engine reads of the model configuration that Triton would give it."""
+        return {"parameters": {key: {"string_value": text} for key, text in self.parameters}}
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """What runs an artifact in a build where the GPU or its runtime is missing: the same model, other kernels."""
+
+    title: str
+    #: As Backend.engine.
+    engine: Path
+    parameters: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class OnGpu:
+    """What a build needs to know of a runtime that needs an NVIDIA GPU."""
+
+    #: The Python packages that bring it, by the names that pip knows; one is enough.
+    packages: tuple[str, ...]
+    stand_in: StandIn
+    #: What `qtriton engines` makes of an artifact on the GPU that runs it; "" where the artifact itself is run.
+    plan: str = ""
+
+    def version(self) -> str | None:
+        """The version that is installed here; none where it is missing."""
+        for name in self.packages:
+            with suppress(PackageNotFoundError):
+                return version(name)
+        return None
+
+    def device(self, title: str) -> str:
+        """The GPU of this machine with the runtime on it; "" where one of them is missing."""
+        found = self.version()
+        here = gpu.here() if found else None
+        return f"{here.name}, {title} {found}" if here else ""
 
 
 class Origin(Protocol):
@@ -81,8 +122,8 @@ class Backend(Protocol):
         ...
 
     @property
-    def stand_in(self) -> str:
-        """What runs an artifact in a build in place of a runtime that this machine lacks; "" where it is itself."""
+    def gpu(self) -> OnGpu | None:
+        """What there is to know where it needs a GPU; none where it runs on the CPU."""
         ...
 
     @property
@@ -119,29 +160,34 @@ BACKENDS: Final[dict[str, Backend]] = {
 
 def native() -> tuple[str, ...]:
     """The backends that need no GPU: what they build also runs on this machine."""
-    return tuple(name for name, backend in BACKENDS.items() if not backend.stand_in)
+    return tuple(name for name, backend in BACKENDS.items() if backend.gpu is None)
 
 
-#: What the tables name and this version does not build.
-PLANNED: Final[Mapping[str, str]] = {"paddle-tensorrt": "Paddle-TensorRT"}
+def devices(names: Sequence[str]) -> dict[str, str]:
+    """The GPU of this machine with the runtime of each backend on it; "" where it has none, or needs none."""
+    rows = {name: BACKENDS[name] for name in names if name in BACKENDS}
+    return {name: row.gpu.device(row.title) if row.gpu else "" for name, row in rows.items()}
+
+
+def stand_in(target: Target) -> StandIn | None:
+    """What runs a target's artifacts in this build in place of a GPU that is missing; none where nothing has to."""
+    on_gpu = backend_for(target).gpu
+    return on_gpu.stand_in if on_gpu is not None and not target.device else None
 
 
 def title_of(name: str) -> str:
     """What tables call a backend; its own name where nothing is known of it."""
     known = BACKENDS.get(name)
-    return known.title if known else PLANNED.get(name, name)
+    return known.title if known else name
 
 
 def backend_for(target: Target) -> Backend:
     """The backend of a target.
 
     Raises:
-        NotBuiltYet: this version has no such backend, or not in this precision.
+        NotBuiltYet: the backend does not have this precision.
     """
-    backend = BACKENDS.get(target.backend)
-    ways_out = ", ".join(f"--backend {name}" for name in BACKENDS)
-    if backend is None:
-        raise NotBuiltYet(f"--backend {target.backend} is not built yet. Use {ways_out}.")
+    backend = BACKENDS[target.backend]
     if target.precision not in backend.precisions:
         ways = [f"--precision {p.value}" for p in Precision if p in backend.precisions]
         ways += [f"--backend {name}" for name, other in BACKENDS.items() if target.precision in other.precisions]

@@ -20,7 +20,6 @@ import numpy.typing as npt
 from qtriton.errors import ModelError
 
 if TYPE_CHECKING:
-    from qtriton.backends import Backend
     from qtriton.target import Target
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -108,21 +107,29 @@ class Runner:
 
 
 @contextmanager
-def running(backend: Backend, target: Target, folder: Path) -> Iterator[Runner]:
-    """Load the artifact in a folder as the server would; the process ends with the block.
+def running(target: Target, artifact: Path) -> Iterator[Runner]:
+    """Load an artifact as the server would, or in what stands in for its runtime; the process ends with the block.
+
+    Args:
+        target: what it was made for; its `device` says whether the GPU that it needs is here.
+        artifact: the file that the engine opens.
 
     Raises:
         RuntimeRefusal: the runtime refuses the artifact; the message has its own words.
     """
-    parameters = {key: {"string_value": text} for key, text in backend.serving(target).parameters}
-    artifact = folder / backend.files(target)[0]
+    from qtriton.backends import Serving, backend_for, stand_in
+
+    backend, instead = backend_for(target), stand_in(target)
+    engine = instead.engine if instead else backend.engine
+    config = Serving(parameters=instead.parameters).as_config() if instead else backend.serving(target).as_config()
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     process = multiprocessing.get_context("spawn").Process(
-        target=_serve, args=(theirs, str(backend.engine), str(artifact), {"parameters": parameters}), daemon=True
+        target=_serve, args=(theirs, str(engine), str(artifact), config), daemon=True
     )
     process.start()
     theirs.close()
-    what = f"{backend.title} cannot run the {target.precision.value} model {artifact}"
+    title = instead.title if instead else backend.title
+    what = f"{title} cannot run the {target.precision.value} model {artifact}"
     try:
         inputs, outputs = _answer(ours, what)
         yield Runner(tuple(Port(*port) for port in inputs), tuple(Port(*port) for port in outputs), ours, what)

@@ -131,6 +131,7 @@ def to_request(
     Raises:
         InputError: a word is none of those that exist, or two options say the same thing.
     """
+    from qtriton.backends import devices
     from qtriton.compress.scales import Algorithm, QatOptions
     from qtriton.cpu import has_vnni, here
     from qtriton.errors import InputError
@@ -147,13 +148,15 @@ def to_request(
         checkpoint_every=default.checkpoint_every if checkpoint_every is None else checkpoint_every,
     )
     wanted = _member(Precision, precision, "--precision")
+    backends = tuple(_backend(word.strip()) for word in (backend or wanted.usual_backend).split(","))
     return Request(
         precision=wanted,
-        backends=tuple(_backend(word.strip()) for word in (backend or wanted.usual_backend).split(",")),
+        backends=backends,
         method=_member(Method, method, "--method"),
         algorithm=None if algorithm == "auto" else _member(Algorithm, algorithm, "--algorithm"),
         training=training,
         vnni=has_vnni(here()),
+        devices=devices(backends),
         **rest,
     )
 
@@ -169,9 +172,9 @@ def _member(kind: type[Choice], word: str, option: str) -> Choice:
 
 
 def _backend(word: str) -> str:
-    from qtriton.backends import BACKENDS, PLANNED
+    from qtriton.backends import BACKENDS
     from qtriton.errors import InputError
 
-    if word not in BACKENDS and word not in PLANNED:
+    if word not in BACKENDS:
         raise InputError(f"--backend {word}: unknown. Choose from {', '.join(BACKENDS)}.")
     return word

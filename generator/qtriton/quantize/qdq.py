@@ -50,7 +50,12 @@ def emit(fp32: Path, scales: Scales, target: Target, out: Path, policy: Policy |
         CompressionError: a layer has no counterpart in `scales`, or nothing can be quantized.
     """
     policy = policy or Policy()
-    return written(fp32, scales, out, policy, partial(Writer, vnni=target.vnni))
+    return written(fp32, scales, out, policy, x86_writer(target))
+
+
+def x86_writer(target: Target) -> Callable[..., Writer]:
+    """What spells the integers of a target on a CPU: u8 activations, s8 weights that do not saturate there."""
+    return partial(Writer, vnni=target.vnni)
 
 
 def written(fp32: Path, scales: Scales, out: Path, policy: Policy, writer: Callable[..., Writer]) -> EmitReport:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,8 +44,8 @@ class LayerCost:
 class Alone:
     """Writes, for each layer, the FP32 model in which it alone is quantized."""
 
-    def __init__(self, fp32: Path, scales: Scales, vnni: bool) -> None:
-        self._model, self._vnni = prepared(fp32), vnni
+    def __init__(self, fp32: Path, scales: Scales, writer: Callable[..., Writer]) -> None:
+        self._model, self._writer = prepared(fp32), writer
         self._view = GraphView(self._model)
         self._layers = match_layers(self._view, scales.layers)
         self._ranges = Ranges(self._view, self._layers, Range(*scales.image))
@@ -65,7 +65,7 @@ class Alone:
         model.CopyFrom(self._model)
         layer = self._layers[cost.node]
         placement = Placement(frozenset({cost.node}), frozenset({layer.node.input[0]}), {})
-        Writer(model, self._view, self._layers, self._ranges, placement, self._vnni).write()
+        self._writer(model, self._view, self._layers, self._ranges, placement).write()
         out.write_bytes(model.SerializeToString())
 
     def _macs(self, layer: Layer) -> int:

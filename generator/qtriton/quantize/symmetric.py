@@ -39,10 +39,12 @@ def emit_symmetric(fp32: Path, scales: Scales, out: Path, floats: frozenset[str]
         CompressionError: a layer has no counterpart in `scales`, or nothing can be quantized.
     """
     policy = Policy(image_layer=True, between=False, joins=True, floats=floats)
-    return written(fp32, scales, out, policy, _Symmetric)
+    return written(fp32, scales, out, policy, SymmetricWriter)
 
 
-class _Symmetric(Writer):
+class SymmetricWriter(Writer):
+    """Symmetric s8 activations and weights, a Q/DQ pair on both, and a bias in floating point."""
+
     def _affine(self, wanted: Range) -> tuple[np.float32, np.generic]:
         largest = max(abs(wanted.low), abs(wanted.high), _TINY)
         return np.float32(largest / _LIMIT), np.int8(0)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from qtriton.backends import BACKENDS
+from qtriton.backends import title_of
 from qtriton.manifest import Layer, Manifest
 from qtriton.report.best import WORTH, fastest, gain
 from qtriton.report.tables import speedup_cell
@@ -17,8 +17,13 @@ _MOST: Final = 15
 
 def stand_in(manifest: Manifest) -> str:
     """What the accuracy of an artifact was measured in, where that is not what serves it."""
-    known = BACKENDS.get(manifest.backend)
-    return f", measured in {known.stand_in} in place of {known.title}" if known is not None and known.stand_in else ""
+    instead = manifest.measured_in
+    return f", measured in {instead} in place of {title_of(manifest.backend)}" if instead else ""
+
+
+def compressed(manifest: Manifest) -> str:
+    """A precision as people write it."""
+    return manifest.precision.value.upper().replace("-", "+")
 
 
 @dataclass(frozen=True)
@@ -67,17 +72,17 @@ def _row(name: str, manifest: Manifest, is_default: bool, fp32_ms: float | None)
 
 def _why(default: Manifest, manifests: Mapping[str, Manifest]) -> str:
     if default.speed is not None:
-        return f"{default.title} in INT8 on {default.backend} is the fastest that was published."
+        return f"{default.title} in {compressed(default)} on {default.backend} is the fastest that was published."
     if _untimed(manifests):
         return (
             "Nothing was timed, as this runs on a GPU: `qtriton bench` against the server there says what is fastest."
         )
     if all(each.speed is None for each in manifests.values()):
-        return "There is no INT8 to compare with."
+        return "There is nothing compressed to compare with."
     ratio = gain(list(manifests.values()))
     return (
-        f"FP32 stays: the fastest INT8 is {ratio:.2f} times as fast as the fastest FP32, and below {WORTH} it is not "
-        "worth its loss."
+        f"FP32 stays: the fastest compressed model is {ratio:.2f} times as fast as the fastest FP32, and below {WORTH} "
+        "it is not worth its loss."
     )
 
 
@@ -87,8 +92,9 @@ def _details(name: str, manifest: Manifest, all_layers: bool) -> Iterator[Sectio
     judge = "labels" if gate.labelled else "FP32's results, as there are no labels"
     yield Section(f"{name}: measured by {gate.metric} on {gate.images} images, against {judge}{stand_in(manifest)}.")
     if speed is not None:
-        where = f"{speed.threads} thread{'s' * (speed.threads > 1)}, {speed.cpu}"
-        yield Section(f"FP32 {speed.fp32_ms:.2f} ms, INT8 {speed.int8_ms:.2f} ms ({where}; without a server).")
+        threads = f"{speed.threads} thread{'s' * (speed.threads > 1)}, " * bool(speed.threads)
+        times = f"FP32 {speed.fp32_ms:.2f} ms, {compressed(manifest)} {speed.int8_ms:.2f} ms"
+        yield Section(f"{times} ({threads}{speed.processor}; without a server).")
     if len(manifest.tried) > 1:
         tried = tuple((each.recipe, f"{each.drop:.2f}") for each in manifest.tried)
         yield Section("Tried, from cheap to dear", ("Recipe", "Points lost"), tried)

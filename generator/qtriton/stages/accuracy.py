@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 from qtriton import console
-from qtriton.backends import backend_for
 from qtriton.backends.running import Runner, running
 from qtriton.manifest import Metric
 from qtriton.metrics.agreement import AGREEMENT, agreement
@@ -83,11 +82,16 @@ def _results(job: Job, made: Made, images: Sequence[Path]) -> list[Results]:
 
 
 def _running(made: Made) -> AbstractContextManager[Runner]:
-    return running(backend_for(made.target), all_cores(made.target), made.folder)
+    return running(all_cores(made.target), made.opened)
 
 
 def _value(job: Job, made: Made, what: str, made_from: Sequence[object], produce: Callable[[Path], None]) -> float:
-    how = [job.spec_key, made.target.backend, *(keys.code(name) for name in ("metrics", "backends"))]
+    how = [
+        job.spec_key,
+        made.target.backend,
+        made.target.device,
+        *(keys.code(name) for name in ("metrics", "backends")),
+    ]
     name = f"{made.target.backend}-{made.target.precision.value}-{what}"
     folder = job.stage(name, [made.files(), made_from, how], produce)
     return float(json.loads((folder / _FILE).read_text())["value"])

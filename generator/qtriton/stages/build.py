@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from qtriton import console
-from qtriton.backends import backend_for
+from qtriton.backends import backend_for, stand_in
 from qtriton.backends.running import RuntimeRefusal, Signature, running
-from qtriton.errors import OverBudget
+from qtriton.errors import CompressionError, OverBudget
 from qtriton.manifest import File, Layer, Manifest
 from qtriton.plan import Plan
 from qtriton.stages import key as keys
@@ -39,6 +39,8 @@ class Variant:
 
     target: Target
     artifact: Path
+    #: The folder of the plan that this machine built of it.
+    engine: Path | None
     signature: Signature
     manifest: Manifest
     record: Record
@@ -120,7 +122,7 @@ def make(job: Job, target: Target) -> Made:
         label = f"{made} ({job.recipe})" if compressed else made
         with console.progress(f"{job.spec.name}: {label} artifact"):
             left = backend.emit(job, target, folder)
-            with running(backend, target, folder) as run:
+            with running(replace(target, device=""), folder / backend.files(target)[0]) as run:
                 own = Signature(run.inputs, run.outputs)
             if not own.answers_like(meant := signature(job.onnx(), job.spec)):
                 raise RuntimeRefusal(
@@ -131,7 +133,20 @@ def make(job: Job, target: Target) -> Made:
             (folder / _LEFT).write_text(json.dumps(dict(left)))
 
     folder = job.stage(f"{target.backend}-{target.precision.value}", [job.spec_key, how], produce)
-    return Made(target, folder, job.recipe if compressed else None)
+    return Made(target, folder, job.recipe if compressed else None, _engine(job, target, folder))
+
+
+def _engine(job: Job, target: Target, folder: Path) -> Path | None:
+    """The folder of the plan that an artifact becomes on this machine's GPU; none where it is run as it is."""
+    on_gpu = backend_for(target).gpu
+    if not target.device or on_gpu is None or not on_gpu.plan:
+        return None
+    from qtriton.stages.engines import engine_of
+
+    try:
+        return engine_of(folder, f"{job.spec.name}: {target.backend} {target.precision.value}", job.workspace)
+    except CompressionError as error:
+        raise RuntimeRefusal(str(error)) from error
 
 
 def _fp32_variant(job: Job, made: Made, record: Record) -> Variant:
@@ -181,9 +196,10 @@ def _variant(job: Job, made: Made, record: Record, known: dict[str, Any]) -> Var
         licence=job.spec.source.licence,
         parents=keys.parents(job.folders, target),
         versions=keys.versions(),
+        measured_in=instead.title if (instead := stand_in(target)) else "",
         **known,
     )
-    return Variant(target, made.folder, Signature.load(made.folder), manifest, record)
+    return Variant(target, made.folder, made.engine, Signature.load(made.folder), manifest, record)
 
 
 def _layers(made: Made, costs: Sequence[LayerCost]) -> tuple[Layer, ...]:

@@ -72,7 +72,7 @@ class Built:
         if waiting := self._pending():
             return f"Engine pending: {', '.join(waiting)}. An engine is built on the GPU that runs it. {why}"
         if self.default.precision is Precision.FP32:
-            return f"FP32 stays: serve {name}. No INT8 is at least {WORTH} times faster on this CPU. {why}"
+            return f"FP32 stays: serve {name}. Nothing compressed is at least {WORTH} times faster here. {why}"
         chosen = next(manifest for target, manifest in self.variants if target == self.default)
         gate = chosen.gate
         if chosen.speed is None:

@@ -47,9 +47,24 @@ def build_engines(repository: Path, workspace: Workspace, force: bool = False) -
     folders = engine_folders(repository)
     if not folders:
         return
-    trt, here = tensorrt(), gpu_here()
+    place = _Place.here()
     for folder in folders:
-        yield _build(folder, trt, here, workspace, force)
+        yield _build(folder, place, workspace, force)
+
+
+def engine_of(folder: Path, label: str, workspace: Workspace) -> Path:
+    """The folder with the plan of an artifact on this machine, and its facts; from the cache where it is there.
+
+    Args:
+        folder: has the ONNX and the recipe.
+        label: what a person is told that it belongs to.
+        workspace: the cache.
+
+    Raises:
+        EnvironmentProblem: no TensorRT, too old a one, or no GPU.
+        CompressionError: TensorRT cannot build the engine.
+    """
+    return _made(folder, label, _Place.here(), workspace)
 
 
 def tensorrt() -> Any:
@@ -85,28 +100,53 @@ def gpu_here() -> gpu.Gpu:
     return found
 
 
-def _build(folder: Path, trt: Any, here: gpu.Gpu, workspace: Workspace, force: bool) -> EngineBuilt:
+@dataclass(frozen=True)
+class _Place:
+    """Where an engine is built, and so where it loads."""
+
+    trt: Any
+    gpu: gpu.Gpu
+
+    @classmethod
+    def here(cls) -> _Place:
+        """This machine; raises EnvironmentProblem where it has no TensorRT or no GPU."""
+        return cls(tensorrt(), gpu_here())
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What an engine must have in common with the machine that loads it."""
+        return self.trt.__version__, self.gpu.name, self.gpu.compute_capability
+
+
+def _build(folder: Path, place: _Place, workspace: Workspace, force: bool) -> EngineBuilt:
     model = folder.parent.name
+    if not force and (facts := _standing(folder, place.key)) is not None:
+        return EngineBuilt(model, facts, False)
+    made = _made(folder, model, place, workspace)
+    # In this order, a run that is ended between the two leaves facts that are not of this plan, and it is built again.
+    for name in (PLAN, FACTS):
+        write_atomically(folder / name, (made / name).read_bytes())
+    return EngineBuilt(model, PlanFacts.load(folder), True)
+
+
+def _made(folder: Path, label: str, place: _Place, workspace: Workspace) -> Path:
     try:
         recipe = EngineRecipe.load(folder)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise RepositoryError(f"{folder / FILE}: cannot be read ({reason}). Publish the model again.") from error
-    place = (trt.__version__, here.name, here.compute_capability)
-    if not force and (facts := _standing(folder, place)) is not None:
-        return EngineBuilt(model, facts, False)
-    source, recipe_sha256 = sha256_file(folder / source_of(trt, recipe)), sha256_file(folder / FILE)
-    timings = workspace.folder("timings") / f"{sha256_json(place)[:24]}.bin"
+    source, recipe_sha256 = sha256_file(folder / source_of(place.trt, recipe)), sha256_file(folder / FILE)
+    timings = workspace.folder("timings") / f"{sha256_json(place.key)[:24]}.bin"
 
     def produce(out: Path) -> None:
-        with console.progress(f"{model}: TensorRT engine"):
+        with console.progress(f"{label}: TensorRT engine"):
             plan = apart(folder, recipe, timings.read_bytes() if timings.is_file() else b"")
         (out / PLAN).write_bytes(plan.data)
         PlanFacts(
-            tensorrt=trt.__version__,
-            gpu=here.name,
-            compute_capability=here.compute_capability,
-            driver=here.driver,
+            tensorrt=place.trt.__version__,
+            gpu=place.gpu.name,
+            compute_capability=place.gpu.compute_capability,
+            driver=place.gpu.driver,
             onnx_sha256=source,
             recipe_sha256=recipe_sha256,
             plan_sha256=sha256_file(out / PLAN),
@@ -114,11 +154,7 @@ def _build(folder: Path, trt: Any, here: gpu.Gpu, workspace: Workspace, force: b
         ).save(out)
         write_atomically(timings, plan.timings)
 
-    made = workspace.stage("engine", sha256_json([source, recipe_sha256, place]), produce)
-    # In this order, a run that is ended between the two leaves facts that are not of this plan, and it is built again.
-    for name in (PLAN, FACTS):
-        write_atomically(folder / name, (made / name).read_bytes())
-    return EngineBuilt(model, PlanFacts.load(folder), True)
+    return workspace.stage("engine", sha256_json([source, recipe_sha256, place.key]), produce)
 
 
 def apart(folder: Path, recipe: EngineRecipe, timings: bytes) -> Plan:

@@ -43,10 +43,9 @@ def check_conversion(onnx: Path, made: Sequence[NDArray[Any]], spec: ModelSpec) 
     Raises:
         ModelError: they differ; INT8 would learn its ranges from another model.
     """
-    from qtriton.backends import BACKENDS
     from qtriton.compress.importing import random_image
 
-    with running(BACKENDS["onnxruntime"], Target("onnxruntime", Precision.FP32), onnx.parent) as run:
+    with running(Target("onnxruntime", Precision.FP32), onnx) as run:
         results = run({run.inputs[0].name: random_image((1, *spec.input.dims))})
         expected = [results[port.name] for port in run.outputs]
     if [each.shape for each in made] != [each.shape for each in expected]:

@@ -179,19 +179,28 @@ class Job:
             staged.rename(frames)
         return frames
 
-    def sensitivity(self) -> tuple[LayerCost, ...]:
-        """What each layer's integers do to the outputs, by the recipe's scales."""
+    def sensitivity(self, target: Target) -> tuple[LayerCost, ...]:
+        """What each layer's integers, as the target has them, do to the outputs by the recipe's scales."""
         from qtriton.compress.scales import Scales
+        from qtriton.quantize.qdq import x86_writer
+        from qtriton.quantize.symmetric import SymmetricWriter
         from qtriton.stages.sensitivity import load, measure, save
 
-        vnni = self.plan.request.vnni
+        on_gpu = backend_for(target).gpu is not None
 
         def produce(folder: Path) -> None:
+            writer = SymmetricWriter if on_gpu else x86_writer(target)
             scales, label = Scales.load(self.scales()), f"{self.spec.name}: sensitivity of each layer"
             with console.progress(label) as progress:
-                save(measure(self.spec, self.onnx(), scales, self.frames(), vnni, progress), folder / _COSTS)
+                save(measure(self.spec, self.onnx(), scales, self.frames(), writer, progress), folder / _COSTS)
 
-        made_from = [self.learnt_from(), self.spec_key, vnni, keys.code("quantize"), keys.code("metrics")]
+        made_from = [
+            self.learnt_from(),
+            self.spec_key,
+            "GPU" if on_gpu else target.vnni,
+            keys.code("quantize"),
+            keys.code("metrics"),
+        ]
         return load(self.stage("sensitivity", made_from, produce) / _COSTS)
 
     def _trained(self) -> Path | None:
@@ -253,6 +262,16 @@ class Made:
     target: Target
     folder: Path
     recipe: Recipe | None = None
+    #: The folder of the plan that was built of it on the GPU of this machine; none where its first file is run.
+    engine: Path | None = None
+
+    @property
+    def opened(self) -> Path:
+        """What its runtime opens."""
+        backend = backend_for(self.target)
+        if self.engine is not None and backend.gpu is not None:
+            return self.engine / backend.gpu.plan
+        return self.folder / backend.files(self.target)[0]
 
     def files(self) -> tuple[File, ...]:
         """Its files by their content."""

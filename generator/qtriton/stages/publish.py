@@ -110,6 +110,9 @@ def _write_variant(staging: Staging, spec: ModelSpec, variant: Variant, outputs:
     version = _write_config(staging, runtime)
     for name in backend.files(variant.target):
         shutil.copyfile(variant.artifact / name, version / name)
+    if variant.engine is not None:
+        for path in sorted(variant.engine.iterdir()):
+            shutil.copyfile(path, version / path.name)
     variant.manifest.write(version)
     about = (("qtriton", json.dumps({"task": spec.task, **_about(variant, names)}, sort_keys=True)),)
     steps = _steps(spec, names, runtime, outputs)

@@ -10,6 +10,7 @@ from qtriton.errors import InputError
 from qtriton.manifest import Manifest, read_manifest
 from qtriton.plan import Plan
 from qtriton.target import Names, Target
+from qtriton.triton.engines import ENGINE_FILES
 from qtriton.workspace import sha256_file
 
 FILE: Final = "build.json"
@@ -32,7 +33,7 @@ def write_record(repository: Path, names: Names, record: Record) -> None:
         str(path.relative_to(repository)): sha256_file(path)
         for name in names.all
         for path in sorted((repository / name).rglob("*"))
-        if path.is_file() and path.name != FILE
+        if path.is_file() and path.name not in (FILE, *ENGINE_FILES)
     }
     target = repository / names.ensemble / "1" / FILE
     target.write_text(json.dumps({**asdict(record), "files": files}, indent=2) + "\n", encoding="utf-8")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from qtriton import console
-from qtriton.backends import backend_for
+from qtriton.backends import stand_in
 from qtriton.compress.scales import Algorithm
 from qtriton.errors import CompressionError, OverBudget
 from qtriton.manifest import Gate, Speed, Trial
@@ -47,7 +47,7 @@ class Found:
 
     chosen: Candidate
     gate: Gate
-    #: None where the runtime that serves it is not on this machine.
+    #: None where what it needs is not on this machine.
     speed: Speed | None
     tried: tuple[Trial, ...]
     #: What each layer costs; empty where it was not asked.
@@ -131,7 +131,7 @@ class _Search:
         from qtriton.quantize.sensitivity import ranked
 
         try:
-            self._costs = self._job.by(recipe).sensitivity()
+            self._costs = self._job.by(recipe).sensitivity(self._target)
         except CompressionError as error:
             console.warn(f"{error} No layer can go back to floating point by itself.")
             return None
@@ -166,7 +166,7 @@ class _Search:
         return max_drop(self._request, self._job.spec.task, candidate.loss.labelled)
 
     def _speed(self, candidate: Candidate) -> Speed | None:
-        if backend_for(self._target).stand_in:
+        if stand_in(self._target):
             return None
         return speed(self._job, self._fp32, candidate.made)
 

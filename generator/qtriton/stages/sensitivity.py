@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -12,11 +12,11 @@ from typing import Final
 
 import numpy as np
 
-from qtriton.backends import BACKENDS
 from qtriton.backends.running import Array, running
 from qtriton.compress.scales import Scales
 from qtriton.console import Report
 from qtriton.metrics.divergence import divergence
+from qtriton.quantize.qdq import Writer
 from qtriton.quantize.sensitivity import Alone, LayerCost
 from qtriton.runtime.pre import Geometry
 from qtriton.spec import ModelSpec
@@ -29,7 +29,7 @@ _ONE_THREAD: Final = Target("onnxruntime", Precision.FP32, 1)
 
 
 def measure(
-    spec: ModelSpec, fp32: Path, scales: Scales, frames: Path, vnni: bool, progress: Report
+    spec: ModelSpec, fp32: Path, scales: Scales, frames: Path, writer: Callable[..., Writer], progress: Report
 ) -> tuple[LayerCost, ...]:
     """Every layer that can be quantized, in the order of the graph, with its divergence.
 
@@ -40,11 +40,11 @@ def measure(
         fp32: its ONNX file, called model.onnx.
         scales: what ACT learnt of it.
         frames: an .npy file with preprocessed images, float32 [K, C, H, W].
-        vnni: see Target.
+        writer: how the integers are spelt.
         progress: layers done, and how many there are.
     """
     images = np.load(frames, mmap_mode="r")[:IMAGES]
-    alone = Alone(fp32, scales, vnni)
+    alone = Alone(fp32, scales, writer)
     costs = tuple(alone.costs())
     geometry = Geometry(*map(float, spec.input.dims[1:]))
     ops = spec.postprocess
@@ -79,7 +79,7 @@ def _pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def _outputs(spec: ModelSpec, model: Path, images: Array) -> list[list[Array]]:
-    with running(BACKENDS[_ONE_THREAD.backend], _ONE_THREAD, model.parent) as run:
+    with running(_ONE_THREAD, model) as run:
         name = own_inputs(spec, tuple(port.name for port in run.inputs))[spec.input.name]
         extras = {extra: np.ones((1, 2), np.float32) for extra in spec.extra_inputs}
         made = [run({name: np.array(image[np.newaxis]), **extras}) for image in images]

@@ -11,7 +11,6 @@ from typing import Final, TypeVar
 import numpy as np
 
 from qtriton import console, cpu
-from qtriton.backends import backend_for
 from qtriton.backends.running import Feed, Runner, running
 from qtriton.manifest import Speed
 from qtriton.stages.job import Job, Made
@@ -24,15 +23,15 @@ Key = TypeVar("Key")
 
 
 def speed(job: Job, fp32: Made, made: Made) -> Speed:
-    """FP32 and INT8 of one backend on this CPU, with the threads of the target."""
-    processor = cpu.model_name(cpu.here())
-    threads = made.target.threads
+    """FP32 and INT8 of one backend on the GPU of the target, or on this CPU with its threads."""
+    device = made.target.device
+    processor, threads = (device, 0) if device else (cpu.model_name(cpu.here()), made.target.threads)
 
     def produce(folder: Path) -> None:
         with console.progress(f"{job.spec.name}: speed of {made}") as progress, ExitStack() as stack:
             runs = {each: _loaded(each, stack) for each in (fp32, made)}
             times = interleaved(runs, ROUNDS, progress)
-        found = Speed(fp32_ms=times[fp32], int8_ms=times[made], threads=threads, cpu=processor)
+        found = Speed(fp32_ms=times[fp32], int8_ms=times[made], threads=threads, processor=processor)
         (folder / "speed.json").write_text(found.model_dump_json())
 
     folder = job.stage(
@@ -61,4 +60,4 @@ def random_feed(run: Runner) -> Feed:
 
 
 def _loaded(made: Made, stack: ExitStack) -> Runner:
-    return stack.enter_context(running(backend_for(made.target), made.target, made.folder))
+    return stack.enter_context(running(made.target, made.opened))

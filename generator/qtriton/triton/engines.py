@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from qtriton.backends.tensorrt import PLAN, TYPED
 from qtriton.backends.tensorrt.recipe import FACTS, FILE, EngineRecipe, PlanFacts
 from qtriton.triton.checked import Finding, Model
 from qtriton.workspace import sha256_file
 
-_BUILD = "Run `qtriton engines build` on the GPU that serves it."
+#: What is built on the machine that serves it, and may be built again there: no part of what was published.
+ENGINE_FILES: Final = (PLAN, FACTS)
+_BUILD: Final = "Run `qtriton engines build` on the GPU that serves it."
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class OnnxRuntime:
     precisions: frozenset[Precision] = frozenset({Precision.FP32, Precision.INT8})
     packages: tuple[str, ...] = ("onnxruntime",)
     engine: Path = ENGINE
-    stand_in: str = ""
+    gpu: None = None
 
     def files(self, target: Target) -> tuple[str, ...]:
         """One ONNX file."""

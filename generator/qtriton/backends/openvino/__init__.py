@@ -30,7 +30,7 @@ class OpenVino:
     precisions: frozenset[Precision] = frozenset({Precision.FP32, Precision.INT8})
     packages: tuple[str, ...] = ("openvino",)
     engine: Path = ENGINE
-    stand_in: str = ""
+    gpu: None = None
 
     def files(self, target: Target) -> tuple[str, ...]:
         """One ONNX file."""

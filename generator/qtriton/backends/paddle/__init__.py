@@ -25,7 +25,7 @@ class Paddle:
     precisions: frozenset[Precision] = frozenset({Precision.FP32, Precision.INT8})
     packages: tuple[str, ...] = ("paddlepaddle", "scipy", "scikit-learn", "setuptools")
     engine: Path = ENGINE
-    stand_in: str = ""
+    gpu: None = None
 
     def files(self, target: Target) -> tuple[str, ...]:
         """The names that Triton's own paddle backend had."""

@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, Final
 from qtriton.target import Precision, Target
 
 if TYPE_CHECKING:
-    from qtriton.backends import Origin, Serving
+    from qtriton.backends import OnGpu, Origin, Serving
 
 ENGINE: Final = Path(__file__).with_name("engine.py")
+STAND_IN: Final = Path(__file__).with_name("stand_in.py")
+#: The bindings alone bring TensorRT where its libraries came some other way, as in Triton's image.
+PACKAGES: Final = (
+    "tensorrt",
+    *(f"tensorrt-{cuda}{part}" for part in ("", "-bindings") for cuda in ("cu13", "cu12", "cu11")),
+    "tensorrt-bindings",
+)
 #: What the engine is built from where networks are strongly typed, and what runs in its place without a GPU.
 TYPED: Final = "model.onnx"
 #: The same in FP32, for TensorRT 8, which reads no FP16 Q/DQ and takes FP16 as a flag.
@@ -33,7 +40,13 @@ class TensorRt:
     precisions: frozenset[Precision] = frozenset(Precision)
     packages: tuple[str, ...] = ("tensorrt", "cuda-python")
     engine: Path = ENGINE
-    stand_in: str = "ONNX Runtime"
+
+    @property
+    def gpu(self) -> OnGpu:
+        """TensorRT's packages, under all the names that NVIDIA has given them."""
+        from qtriton.backends import OnGpu, StandIn
+
+        return OnGpu(PACKAGES, StandIn("ONNX Runtime", STAND_IN), PLAN)
 
     def files(self, target: Target) -> tuple[str, ...]:
         """The ONNX, the recipe of the engine, and where FP16 takes part the ONNX for TensorRT 8."""

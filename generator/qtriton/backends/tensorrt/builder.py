@@ -6,6 +6,7 @@ and strong typing, 8 has the flags only.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ def build_plan(trt: Any, folder: Path, recipe: EngineRecipe, timings: bytes = b"
             f"TensorRT {trt.__version__} does not start on this machine ({reason}). Install the TensorRT that fits its "
             "driver and GPU, or run this in Triton's image."
         ) from error
+    builder.max_threads = len(os.sched_getaffinity(0))  # one by default, and much of the work is compiling
     network = builder.create_network(_network_flags(trt))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(path)):

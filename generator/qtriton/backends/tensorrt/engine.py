@@ -1,8 +1,4 @@
-"""Runs a TensorRT plan; copied into Triton's python-based backend, so it must not import qtriton.
-
-A typed ONNX runs in ONNX Runtime on the CPU, which stands in where there is no GPU: the same graph, other kernels. It
-has FP16's weights and scales, but computes in FP32, so it does not show what FP16 rounds between layers.
-"""
+"""Runs a TensorRT plan; copied into Triton's python-based backend, so it must not import qtriton."""
 
 import ctypes
 from math import prod
@@ -25,45 +21,14 @@ DATATYPES = {
     "float16": "FP16",
     "float32": "FP32",
 }
-_ORT_TYPES = {"tensor(float)": "FP32", "tensor(float16)": "FP16", "tensor(int32)": "INT32", "tensor(int64)": "INT64"}
 
 
 class Engine:
-    """A plan on the first GPU, or a typed ONNX on the CPU."""
+    """A plan on the first GPU."""
 
     def __init__(self, path: str, config: dict[str, Any]) -> None:
         """Load it; TensorRT takes no parameters."""
         del config
-        self._runner = _Onnx(path) if path.endswith(".onnx") else _Plan(path)
-        self.inputs: list[Port] = self._runner.inputs
-        self.outputs: list[Port] = self._runner.outputs
-
-    def run(self, feed: dict[str, Array]) -> dict[str, Array]:
-        """One batch."""
-        return self._runner.run(feed)
-
-
-class _Onnx:
-    def __init__(self, path: str) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        # Its integer kernels want u8 and refuse FP16 scales; as it stands, the graph says what TensorRT computes.
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-        self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        self.inputs, self.outputs = (
-            [(n.name, _ORT_TYPES.get(n.type, n.type), [s if isinstance(s, int) else -1 for s in n.shape]) for n in side]
-            for side in (self._session.get_inputs(), self._session.get_outputs())
-        )
-        self._names = [name for name, _, _ in self.outputs]
-
-    def run(self, feed: dict[str, Array]) -> dict[str, Array]:
-        return dict(zip(self._names, self._session.run(self._names, feed), strict=True))
-
-
-class _Plan:
-    def __init__(self, path: str) -> None:
         import tensorrt as trt
 
         self._cuda = _cudart()
@@ -105,6 +70,7 @@ class _Plan:
             raise ValueError(f"TensorRT refused the buffer of {name}")
 
     def run(self, feed: dict[str, Array]) -> dict[str, Array]:
+        """One batch."""
         kinds = self._cuda.cudaMemcpyKind
         for name, array in feed.items():
             if not self._context.set_input_shape(name, array.shape):
