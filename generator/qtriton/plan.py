@@ -119,7 +119,9 @@ def make_plan(spec: ModelSpec, request: Request, at_hand: Path | None) -> Plan:
     if request.validation is not None:
         list_images(request.validation, "--validation")
     variants = tuple(
-        each for target in targets for each in ((replace(target, precision=Precision.FP32), target)[not compressed :])
+        each
+        for target in targets
+        for each in ((replace(target, precision=Precision.FP32, pinned=False), target)[not compressed :])
     )
     return Plan(spec, request, variants, tuple(_steps(spec, request, variants, at_hand)))
 
@@ -177,9 +179,8 @@ def _loading(target: Target) -> str:
     if on_gpu is None:
         return "load it"
     if not target.device:
-        return (
-            f"load it in {on_gpu.stand_in.title} on the CPU, as there is no GPU with {backend_for(target).title} here"
-        )
+        title = backend_for(target).title
+        return f"load it in {on_gpu.stand_in(target).title}, as there is no GPU with {title} here"
     return f"{'build its engine' if on_gpu.plan else 'load it'} on {target.device}"
 
 

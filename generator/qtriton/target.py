@@ -76,7 +76,7 @@ class Names:
     @classmethod
     def of(cls, model: str, target: Target) -> "Names":
         """Pre- and postprocessing are shared by all variants of a model."""
-        ensemble = f"{model}_{target.backend}_{target.precision.slug}{'_pm' * target.pinned}"
+        ensemble = f"{model}_{target.backend.replace('-', '_')}_{target.precision.slug}{'_pm' * target.pinned}"
         return cls(f"{model}_preprocess", f"{ensemble}_runtime", f"{model}_postprocess", ensemble)
 
     @property

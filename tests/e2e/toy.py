@@ -30,6 +30,7 @@ class Engine:
 class Toy:
     """The row's value."""
 
+    triton = "toy"
     title = "Toy"
     packages = ()
     engine = Path(__file__)

@@ -30,6 +30,8 @@ OWN_NAMES = {
     "openvino": ("{}", "{}", 1),
     "paddle": ("x2paddle_{}", "{}.tmp_0", 1),
     "tensorrt": ("{}", "{}", -1),
+    "onnxruntime-tensorrt": ("{}", "{}", -1),
+    "paddle-tensorrt": ("{}", "save_infer_model/scale_0.tmp_0", 1),
 }
 
 
@@ -95,8 +97,13 @@ def rendered(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     for part in ("model.pdmodel", "model.pdiparams", "model.fp32.onnx"):
         (tmp_path / part).write_text("what it holds is of no interest here")
     engine_recipe(dict(load_spec(name).inputs), 8, Precision.INT8_FP16).save(tmp_path)
-    targets = tuple(Target(each, precision) for each in BACKENDS for precision in (Precision.FP32, Precision.INT8))
-    targets += (Target("tensorrt", Precision.INT8_FP16), Target("tensorrt", Precision.INT8_FP16, pinned=True))
+    targets = tuple(
+        Target(each, precision)
+        for each, backend in BACKENDS.items()
+        for precision in Precision
+        if precision in backend.precisions
+    )
+    targets += (Target("tensorrt", Precision.INT8_FP16, pinned=True),)
     wanted = Request(Precision.INT8, tuple(BACKENDS), Method.PTQ, tmp_path / name)
     variants = [variant(target, artifact, name) for target in targets]
     publish(Plan(load_spec(name), wanted, targets, ()), artifact, variants)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qtriton.backends import BACKENDS
+from qtriton.backends import BACKENDS, triton_backends
 from qtriton.triton.server.folder import MODEL, write_backend
 
 Array = np.ndarray[Any, Any]
@@ -160,7 +160,7 @@ def test_an_engine_has_what_the_backend_asks_for(name: str) -> None:
     assert callable(engine.Engine.run)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", triton_backends())
 def test_a_backend_is_one_folder(name: str, tmp_path: Path) -> None:
     write_backend(name, tmp_path / name)
 

@@ -1,6 +1,6 @@
 """The runtimes that serve a model: one package and one row each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -9,8 +9,10 @@ from typing import Any, Final, Protocol
 
 from qtriton import gpu
 from qtriton.backends.onnxruntime import OnnxRuntime
+from qtriton.backends.onnxruntime_tensorrt import OnnxRuntimeTensorRt
 from qtriton.backends.openvino import OpenVino
 from qtriton.backends.paddle import Paddle
+from qtriton.backends.paddle_tensorrt import PaddleTensorRt
 from qtriton.backends.tensorrt import TensorRt
 from qtriton.errors import NotBuiltYet
 from qtriton.target import Precision, Target
@@ -25,13 +27,21 @@ class Serving:
     #: default_model_filename, where the artifact is not called what the backend looks for.
     file: str = ""
     parameters: tuple[tuple[str, str], ...] = ()
+    #: Triton's execution accelerator on a GPU and its parameters; "" where the backend needs none.
+    accelerator: str = ""
+    accelerator_parameters: tuple[tuple[str, str], ...] = ()
     #: Whether its instances run on a GPU; there Triton's default is pinned memory, so it is said either way.
     gpu: bool = False
     pinned_memory: bool = False
 
     def as_config(self) -> dict[str, Any]:
         """What an engine reads of the model configuration that Triton would give it."""
-        return {"parameters": {key: {"string_value": text} for key, text in self.parameters}}
+        told = {"name": self.accelerator, "parameters": dict(self.accelerator_parameters)}
+        accelerators = {"gpu_execution_accelerator": [told] if self.accelerator else []}
+        return {
+            "parameters": {key: {"string_value": text} for key, text in self.parameters},
+            "optimization": {"execution_accelerators": accelerators},
+        }
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ class OnGpu:
 
     #: The Python packages that bring it, by the names that pip knows; one is enough.
     packages: tuple[str, ...]
-    stand_in: StandIn
+    stand_in: Callable[[Target], StandIn]
     #: What `qtriton engines` makes of an artifact on the GPU that runs it; "" where the artifact itself is run.
     plan: str = ""
 
@@ -105,7 +115,12 @@ class Origin(Protocol):
 
 
 class Backend(Protocol):
-    """What a build needs to know of a runtime; the name of its row is that of Triton's backend."""
+    """What a build needs to know of a runtime."""
+
+    @property
+    def triton(self) -> str:
+        """Triton's name for the backend that runs it; two runtimes may share one, and then its engine."""
+        ...
 
     @property
     def title(self) -> str:
@@ -155,7 +170,14 @@ BACKENDS: Final[dict[str, Backend]] = {
     "openvino": OpenVino(),
     "paddle": Paddle(),
     "tensorrt": TensorRt(),
+    "onnxruntime-tensorrt": OnnxRuntimeTensorRt(),
+    "paddle-tensorrt": PaddleTensorRt(),
 }
+
+
+def triton_backends() -> dict[str, Backend]:
+    """A row for each of Triton's backends, by its name there."""
+    return {backend.triton: backend for name, backend in BACKENDS.items() if name == backend.triton}
 
 
 def native() -> tuple[str, ...]:
@@ -172,7 +194,7 @@ def devices(names: Sequence[str]) -> dict[str, str]:
 def stand_in(target: Target) -> StandIn | None:
     """What runs a target's artifacts in this build in place of a GPU that is missing; none where nothing has to."""
     on_gpu = backend_for(target).gpu
-    return on_gpu.stand_in if on_gpu is not None and not target.device else None
+    return on_gpu.stand_in(target) if on_gpu is not None and not target.device else None
 
 
 def title_of(name: str) -> str:

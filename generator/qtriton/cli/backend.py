@@ -14,12 +14,12 @@ def backend(
 ) -> None:
     """Write a runtime as a python-based backend: one folder that is copied into any current Triton image."""
     from qtriton import console
-    from qtriton.backends import BACKENDS
+    from qtriton.backends import triton_backends
     from qtriton.errors import InputError
     from qtriton.triton.server.folder import write_backend
 
-    if name not in BACKENDS:
-        raise InputError(f"{name}: no such backend. There are {', '.join(BACKENDS)}.")
+    if name not in (known := triton_backends()):
+        raise InputError(f"{name}: no such backend. There are {', '.join(known)}.")
     target = folder / name
     if target.exists():
         raise InputError(f"{target}: exists. Remove it, or name another folder.")

@@ -46,7 +46,10 @@ def _reads_as(message: Any, config: Config) -> bool:
         told = (message.platform, message.backend, message.default_model_filename)
         serving = config.serving
         wanted = (serving.platform, serving.backend, serving.file)
-        return read == meant and told == wanted and texts == dict(serving.parameters)
+        accelerators = message.optimization.execution_accelerators.gpu_execution_accelerator
+        given = [(each.name, dict(each.parameters)) for each in accelerators]
+        asked = [(serving.accelerator, dict(config.accelerator_parameters))] if serving.accelerator else []
+        return read == meant and told == wanted and given == asked and texts == dict(serving.parameters)
     if isinstance(config, PythonStep):
         return read == meant
     steps = [(s.model_name, dict(s.input_map), dict(s.output_map)) for s in message.ensemble_scheduling.step]

@@ -21,6 +21,7 @@ _FILES: Final = ("model.onnx",)
 class OnnxRuntime:
     """FP32 is the model as it came; INT8 is the same graph with Q/DQ where ONNX Runtime fuses it."""
 
+    triton: str = "onnxruntime"
     title: str = "ONNX Runtime"
     precisions: frozenset[Precision] = frozenset({Precision.FP32, Precision.INT8})
     packages: tuple[str, ...] = ("onnxruntime",)

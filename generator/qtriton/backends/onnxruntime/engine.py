@@ -1,5 +1,6 @@
 """Runs an ONNX file in ONNX Runtime; copied into Triton's python-based backend, so it must not import qtriton."""
 
+import os
 from typing import Any
 
 import numpy.typing as npt
@@ -9,6 +10,9 @@ Port = tuple[str, str, list[int]]
 
 #: What Triton's own backend opens where default_model_filename is not set.
 DEFAULT_FILE = "model.onnx"
+
+TENSORRT = "TensorrtExecutionProvider"
+PRECISION_MODES = {"FP32": {}, "FP16": {"trt_fp16_enable": "1"}, "INT8": {"trt_int8_enable": "1"}}
 
 # Strings and bfloat16 have no faithful numpy form here and are refused.
 DATATYPES = {
@@ -28,7 +32,7 @@ DATATYPES = {
 
 
 class Engine:
-    """A session on the CPU provider."""
+    """A session on the CPU, or in TensorRT where the configuration asks for that accelerator."""
 
     def __init__(self, path: str, config: dict[str, Any]) -> None:
         """Take the parameters of Triton's own onnxruntime backend."""
@@ -48,7 +52,7 @@ class Engine:
         }
         level = config.get("optimization", {}).get("graph", {}).get("level", 0)
         options.graph_optimization_level = levels.get(level, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
-        self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._session = _session(ort, path, options, config)
         self.inputs = [_port(node) for node in self._session.get_inputs()]
         self.outputs = [_port(node) for node in self._session.get_outputs()]
         self._names = [name for name, _, _ in self.outputs]
@@ -56,6 +60,36 @@ class Engine:
     def run(self, feed: dict[str, Array]) -> dict[str, Array]:
         """One batch."""
         return dict(zip(self._names, self._session.run(self._names, feed), strict=True))
+
+
+def _session(ort: Any, path: str, options: Any, config: dict[str, Any]) -> Any:
+    accelerators = config.get("optimization", {}).get("execution_accelerators", {})
+    wanted = {each["name"]: each.get("parameters", {}) for each in accelerators.get("gpu_execution_accelerator", [])}
+    if not wanted:
+        return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    if set(wanted) != {"tensorrt"}:
+        raise ValueError(f"gpu_execution_accelerator {', '.join(wanted)}: only tensorrt is known here")
+    missing = "install onnxruntime-gpu in place of onnxruntime, and the TensorRT that its release notes name"
+    if TENSORRT not in ort.get_available_providers():
+        raise ValueError(f"this onnxruntime {ort.__version__} has no TensorRT; {missing}")
+    told = tensorrt_options(wanted["tensorrt"])
+    os.makedirs(told.get("trt_engine_cache_path", "."), exist_ok=True)
+    session = ort.InferenceSession(path, options, providers=[(TENSORRT, told), "CUDAExecutionProvider"])
+    # Where a library is missing, ONNX Runtime logs it and goes on with what is left.
+    if TENSORRT not in session.get_providers():
+        raise ValueError(f"TensorRT does not start in onnxruntime {ort.__version__}; {missing}")
+    return session
+
+
+def tensorrt_options(parameters: dict[str, str]) -> dict[str, str]:
+    """The provider's own options of the parameters that Triton's accelerator takes."""
+    told = dict(parameters)
+    mode = told.pop("precision_mode", "FP32")
+    if mode not in PRECISION_MODES:
+        raise ValueError(f"precision_mode {mode}: choose one of {', '.join(PRECISION_MODES)}")
+    if "max_workspace_size_bytes" in told:
+        told["trt_max_workspace_size"] = told.pop("max_workspace_size_bytes")
+    return {**told, **PRECISION_MODES[mode]}
 
 
 def integer(config: dict[str, Any], key: str) -> int:

@@ -26,6 +26,7 @@ class OpenVino:
     The batch is 1: Triton's backend compiles for max_batch_size and refuses, or pads, what is smaller.
     """
 
+    triton: str = "openvino"
     title: str = "OpenVINO"
     precisions: frozenset[Precision] = frozenset({Precision.FP32, Precision.INT8})
     packages: tuple[str, ...] = ("openvino",)

@@ -14,36 +14,49 @@ if TYPE_CHECKING:
     from qtriton.backends import Origin, Serving
 
 ENGINE: Final = Path(__file__).with_name("engine.py")
-_FILES: Final = ("model.pdmodel", "model.pdiparams")
+#: The names that Triton's own paddle backend had.
+FILES: Final = ("model.pdmodel", "model.pdiparams")
+#: What Paddle imports without declaring it.
+BESIDE: Final = ("scipy", "scikit-learn", "setuptools")
 
 
 @dataclass(frozen=True)
 class Paddle:
     """FP32 is the model in Paddle's format; INT8 is the very model that ACT wrote."""
 
+    triton: str = "paddle"
     title: str = "Paddle Inference"
     precisions: frozenset[Precision] = frozenset({Precision.FP32, Precision.INT8})
-    packages: tuple[str, ...] = ("paddlepaddle", "scipy", "scikit-learn", "setuptools")
+    packages: tuple[str, ...] = ("paddlepaddle", *BESIDE)
     engine: Path = ENGINE
     gpu: None = None
 
     def files(self, target: Target) -> tuple[str, ...]:
-        """The names that Triton's own paddle backend had."""
+        """A program and its weights."""
         del target
-        return _FILES
+        return FILES
 
     def serving(self, target: Target) -> Serving:
         """The backend paddle, with the threads of one instance and oneDNN's integers for INT8."""
         from qtriton.backends import Serving
 
-        int8 = (("int8", "true"),) if target.precision is Precision.INT8 else ()
-        return Serving(backend="paddle", parameters=(("cpu_threads", str(target.threads)), *int8))
+        return Serving(backend="paddle", parameters=(("cpu_threads", str(target.threads)), *int8_parameters(target)))
 
     def emit(self, origin: Origin, target: Target, out: Path) -> Mapping[str, str]:
         """Write model.pdmodel and model.pdiparams."""
-        folder = origin.paddle() if target.precision is Precision.FP32 else origin.quantized_paddle()
-        for name in _FILES:
-            shutil.copyfile(folder / f"inference{Path(name).suffix}", out / name)
-        if target.precision is Precision.FP32:
-            return {}
-        return dict.fromkeys(sorted(origin.floats()), "costs too much accuracy in integers")
+        return write_paddle(origin, target, out)
+
+
+def int8_parameters(target: Target) -> tuple[tuple[str, str], ...]:
+    """What tells the engine that a model's integers are for oneDNN."""
+    return (("int8", "true"),) if target.precision.quantized else ()
+
+
+def write_paddle(origin: Origin, target: Target, out: Path) -> Mapping[str, str]:
+    """Write the files of a target; which layers of it stay in floating point, and why."""
+    folder = origin.quantized_paddle() if target.precision.quantized else origin.paddle()
+    for name in FILES:
+        shutil.copyfile(folder / f"inference{Path(name).suffix}", out / name)
+    if not target.precision.quantized:
+        return {}
+    return dict.fromkeys(sorted(origin.floats()), "costs too much accuracy in integers")

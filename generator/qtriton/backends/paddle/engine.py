@@ -1,5 +1,7 @@
-"""Runs a Paddle inference model on a CPU; copied into Triton's python-based backend, so it must not import qtriton."""
+"""Runs a Paddle inference model on a CPU or TensorRT; copied into Triton's backend, so it must not import qtriton."""
 
+import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +34,19 @@ SLOW_OPS = frozenset({"prelu"})
 WRONG_PASSES = ("seqpool_cvm_concat_fuse_pass", "elementwise_act_onednn_fuse_pass")
 
 
+#: What Paddle takes of the GPU at once, and what a layer of TensorRT may take for scratch, in bytes.
+GPU_MEMORY_MB = 256
+WORKSPACE = 1 << 30
+
+
 class Engine:
-    """A predictor with oneDNN."""
+    """A predictor with oneDNN, or with TensorRT on the first GPU."""
 
     def __init__(self, path: str, config: dict[str, Any]) -> None:
-        """Take the parameters cpu_threads, and int8: "true" for a model that ACT quantized."""
+        """Take the parameters cpu_threads, and int8: "true" for a model that ACT quantized.
+
+        tensorrt: FP32, FP16 or INT8 (which lets FP16 in) runs it on the GPU; engines are kept in tensorrt_cache.
+        """
         # Imported behind Paddle, these crash the process; other packages may import them later.
         import scipy  # noqa: F401
         import sklearn  # noqa: F401
@@ -44,23 +54,20 @@ class Engine:
 
         parameters = {key: entry["string_value"] for key, entry in config.get("parameters", {}).items()}
         settings = inference.Config(path, str(Path(path).with_suffix(".pdiparams")))
-        settings.disable_gpu()
         settings.disable_glog_info()
         settings.enable_memory_optim()
         program = _program(path)
-        settings.enable_mkldnn()
-        for each in WRONG_PASSES:
-            settings.delete_pass(each)
-        if parameters.get("int8") == "true":
-            settings.enable_mkldnn_int8(set(INTEGER_OPS))
-        elif (kinds := {op.type for op in program.ops}) & SLOW_OPS:
-            settings.set_mkldnn_op(kinds - SLOW_OPS)
-        settings.set_cpu_math_library_num_threads(int(parameters.get("cpu_threads", "1")))
+        shapes = {each.name: list(each.type.lod_tensor.tensor.dims) for each in program.vars}
+        if mode := parameters.get("tensorrt"):
+            fed = {name: shapes[name] for op in program.ops if op.type == "feed" for name in op.outputs[0].arguments}
+            most = max(1, int(config.get("max_batch_size", 1)))
+            _use_tensorrt(inference, settings, path, mode, fed, most, parameters.get("tensorrt_cache", ""))
+        else:
+            _use_cpu(settings, {op.type for op in program.ops}, parameters)
         self._predictor = inference.create_predictor(settings)
         self._inputs = {name: self._predictor.get_input_handle(name) for name in self._predictor.get_input_names()}
         names = self._predictor.get_output_names()
         self._outputs = {name: self._predictor.get_output_handle(name) for name in names}
-        shapes = {each.name: list(each.type.lod_tensor.tensor.dims) for each in program.vars}
         self.inputs = [(name, "FP32", list(shapes[name])) for name in self._inputs]
         self.outputs = self._tried()
 
@@ -80,6 +87,64 @@ class Engine:
         made = self.run({name: np.ones(_smallest(shape), np.float32) for name, _, shape in self.inputs})
         kinds = {name: str(array.dtype) for name, array in made.items()}
         return [(name, DATATYPES.get(kinds[name], kinds[name]), [-1] * array.ndim) for name, array in made.items()]
+
+
+def _use_cpu(settings: Any, kinds: set[str], parameters: dict[str, str]) -> None:
+    settings.disable_gpu()
+    settings.enable_mkldnn()
+    for each in WRONG_PASSES:
+        settings.delete_pass(each)
+    if parameters.get("int8") == "true":
+        settings.enable_mkldnn_int8(set(INTEGER_OPS))
+    elif kinds & SLOW_OPS:
+        settings.set_mkldnn_op(kinds - SLOW_OPS)
+    settings.set_cpu_math_library_num_threads(int(parameters.get("cpu_threads", "1")))
+
+
+def _use_tensorrt(
+    inference: Any, settings: Any, path: str, mode: str, shapes: dict[str, list[int]], most: int, cache: str
+) -> None:
+    """Take what TensorRT can run to it, for batches up to `most`; shapes of the inputs by name."""
+    kinds = inference.PrecisionType
+    modes = {"FP32": kinds.Float32, "FP16": kinds.Half, "INT8": kinds.Int8}
+    if mode not in modes:
+        raise ValueError(f"tensorrt {mode}: choose one of {', '.join(modes)}")
+    if not any(inference.get_trt_compile_version()):
+        raise ValueError("this Paddle was built without TensorRT; install paddlepaddle-gpu in place of paddlepaddle")
+    settings.enable_use_gpu(GPU_MEMORY_MB, 0)
+    settings.enable_tensorrt_engine(
+        workspace_size=WORKSPACE,
+        max_batch_size=most,
+        min_subgraph_size=3,
+        precision_mode=modes[mode],
+        use_static=True,
+        use_calib_mode=False,
+    )
+    ranges = Path(cache or ".") / f"{hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]}-{most}.pbtxt"
+    ranges.parent.mkdir(parents=True, exist_ok=True)
+    settings.set_optim_cache_dir(str(ranges.with_suffix("")))
+    if not ranges.exists():
+        _learn_ranges(inference, path, shapes, most, ranges)
+    settings.enable_tuned_tensorrt_dynamic_shape(str(ranges), True)
+
+
+def _learn_ranges(inference: Any, path: str, shapes: dict[str, list[int]], most: int, out: Path) -> None:
+    """Write what shapes each tensor has for the smallest and the largest batch, by running both without TensorRT."""
+    settings = inference.Config(path, str(Path(path).with_suffix(".pdiparams")))
+    settings.disable_glog_info()
+    settings.enable_use_gpu(GPU_MEMORY_MB, 0)
+    staged = out.with_name(f".{out.name}.{os.getpid()}")
+    settings.collect_shape_range_info(str(staged))
+    predictor = inference.create_predictor(settings)
+    for batch in (1, most):
+        for name in predictor.get_input_names():
+            shape = [batch if shapes[name][0] < 0 else shapes[name][0], *_smallest(shapes[name])[1:]]
+            handle = predictor.get_input_handle(name)
+            handle.reshape(shape)
+            handle.copy_from_cpu(np.ones(shape, np.float32))
+        predictor.run()
+    del predictor  # which writes the file
+    staged.replace(out)
 
 
 def _program(path: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +35,7 @@ class TensorRt:
     Q/DQ over FP32, INT8+FP16 is Q/DQ over FP16.
     """
 
+    triton: str = "tensorrt"
     title: str = "TensorRT"
     precisions: frozenset[Precision] = frozenset(Precision)
     packages: tuple[str, ...] = ("tensorrt", "cuda-python")
@@ -46,7 +46,7 @@ class TensorRt:
         """TensorRT's packages, under all the names that NVIDIA has given them."""
         from qtriton.backends import OnGpu, StandIn
 
-        return OnGpu(PACKAGES, StandIn("ONNX Runtime", STAND_IN), PLAN)
+        return OnGpu(PACKAGES, lambda target: StandIn("ONNX Runtime", STAND_IN), PLAN)
 
     def files(self, target: Target) -> tuple[str, ...]:
         """The ONNX, the recipe of the engine, and where FP16 takes part the ONNX for TensorRT 8."""
@@ -62,26 +62,11 @@ class TensorRt:
 
     def emit(self, origin: Origin, target: Target, out: Path) -> Mapping[str, str]:
         """Write the typed ONNX and the recipe of its engine."""
-        import onnx
-
         from qtriton.backends.tensorrt.recipe import engine_recipe
-        from qtriton.compress.scales import Scales
-        from qtriton.quantize.half import to_half
-        from qtriton.quantize.qdq import prepared
-        from qtriton.quantize.symmetric import emit_symmetric
+        from qtriton.backends.tensorrt.typed import write_flagged, write_typed
 
-        left: Mapping[str, str] = {}
-        plain = out / (FLAGGED if target.precision.half else TYPED)
-        if target.precision.quantized:
-            left = emit_symmetric(origin.onnx(), Scales.load(origin.scales()), plain, origin.floats()).left
-        elif target.precision.half:
-            onnx.save(prepared(origin.onnx()), str(plain))
-        else:
-            shutil.copyfile(origin.onnx(), plain)
-        if target.precision.half:
-            large = origin.overflowing()
-            made = to_half(onnx.load(str(plain)), large)
-            (out / TYPED).write_bytes(made.SerializeToString(deterministic=True))
-            left = {**left, **dict.fromkeys(sorted(large), "leaves the range of FP16, so it stays in FP32")}
         engine_recipe(origin.inputs(), origin.batch(), target.precision).save(out)
-        return left
+        if not target.precision.half:
+            return write_flagged(origin, target.precision, out / TYPED)
+        left = write_flagged(origin, target.precision, out / FLAGGED)
+        return {**left, **write_typed(origin, out / FLAGGED, out / TYPED)}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from qtriton.backends import BACKENDS
+from qtriton.backends import triton_backends
 from qtriton.triton.server.wheel import Wheel, version
 
 _PACKAGES = ("site-packages", "dist-packages")
@@ -41,7 +41,7 @@ class Layout:
 def prepare(root: Path, wheel: Wheel) -> Layout:
     layout = Layout(root)
     layout.cwd.mkdir(parents=True)
-    for name in BACKENDS:
+    for name in triton_backends():
         write_backend(name, layout.backends / name)
     python = layout.backends / "python"
     # Copies: Triton refuses a backend library that is a link out of the backend's folder.
@@ -54,7 +54,7 @@ def prepare(root: Path, wheel: Wheel) -> Layout:
 
 def write_backend(name: str, folder: Path) -> None:
     """Write the python-based backend of a runtime: a folder that any Triton with a python backend takes."""
-    backend = BACKENDS[name]
+    backend = triton_backends()[name]
     folder.mkdir(parents=True)
     shutil.copyfile(MODEL, folder / "model.py")
     shutil.copyfile(backend.engine, folder / "engine.py")

@@ -1,0 +1,70 @@
+"""ONNX Runtime with TensorRT as its execution provider: Triton's execution accelerator "tensorrt"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
+
+from qtriton.backends import onnxruntime, tensorrt
+from qtriton.target import Precision, Target
+
+if TYPE_CHECKING:
+    from qtriton.backends import OnGpu, Origin, Serving
+
+#: Where the server keeps its engines; a container that mounts a volume there builds them once.
+CACHE: Final = "/tmp/qtriton/onnxruntime-tensorrt"
+_FILES: Final = ("model.onnx",)
+
+
+@dataclass(frozen=True)
+class OnnxRuntimeTensorRt:
+    """The artifacts are TensorRT's typed ONNX files; ONNX Runtime builds the engine when the server loads the model.
+
+    INT8+FP16 does not exist: Triton's accelerator takes one precision_mode.
+    """
+
+    triton: str = "onnxruntime"
+    title: str = "ONNX Runtime with TensorRT"
+    precisions: frozenset[Precision] = frozenset({Precision.FP32, Precision.FP16, Precision.INT8})
+    packages: tuple[str, ...] = ("onnxruntime-gpu",)
+    engine: Path = onnxruntime.ENGINE
+
+    @property
+    def gpu(self) -> OnGpu:
+        """The build of ONNX Runtime that carries the provider."""
+        from qtriton.backends import OnGpu, StandIn
+
+        return OnGpu(self.packages, lambda target: StandIn("ONNX Runtime on the CPU", tensorrt.STAND_IN))
+
+    def files(self, target: Target) -> tuple[str, ...]:
+        """One ONNX file."""
+        del target
+        return _FILES
+
+    def serving(self, target: Target) -> Serving:
+        """Triton's platform onnxruntime_onnx with the accelerator, whose engines are kept."""
+        from qtriton.backends import Serving
+
+        mode = {Precision.FP16: "FP16", Precision.INT8: "INT8"}.get(target.precision, "FP32")
+        told = (("precision_mode", mode), ("trt_engine_cache_enable", "true"), ("trt_engine_cache_path", CACHE))
+        return Serving(
+            platform="onnxruntime_onnx",
+            accelerator="tensorrt",
+            accelerator_parameters=told,
+            gpu=True,
+            pinned_memory=target.pinned,
+        )
+
+    def emit(self, origin: Origin, target: Target, out: Path) -> Mapping[str, str]:
+        """Write model.onnx."""
+        from qtriton.backends.tensorrt.typed import write_flagged, write_typed
+
+        if not target.precision.half:
+            return write_flagged(origin, target.precision, out / _FILES[0])
+        with TemporaryDirectory(dir=out) as work:
+            flagged = Path(work) / "flagged.onnx"
+            left = write_flagged(origin, target.precision, flagged)
+            return {**left, **write_typed(origin, flagged, out / _FILES[0])}

@@ -1,0 +1,58 @@
+"""Paddle Inference with TensorRT on an NVIDIA GPU, in the python-based backend of Paddle Inference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from qtriton.backends import paddle
+from qtriton.target import Precision, Target
+
+if TYPE_CHECKING:
+    from qtriton.backends import OnGpu, Origin, Serving
+
+#: Where the server keeps its engines; a container that mounts a volume there builds them once.
+CACHE: Final = "/tmp/qtriton/paddle-tensorrt"
+
+
+@dataclass(frozen=True)
+class PaddleTensorRt:
+    """The artifacts are those of Paddle Inference; Paddle builds the engine when the server loads the model.
+
+    INT8 alone does not exist: where Paddle lets TensorRT use integers, it lets it use FP16.
+    """
+
+    triton: str = "paddle"
+    title: str = "Paddle-TensorRT"
+    precisions: frozenset[Precision] = frozenset({Precision.FP32, Precision.FP16, Precision.INT8_FP16})
+    packages: tuple[str, ...] = ("paddlepaddle-gpu", *paddle.BESIDE)
+    engine: Path = paddle.ENGINE
+
+    @property
+    def gpu(self) -> OnGpu:
+        """The build of Paddle for GPUs; without it, the same model in oneDNN."""
+        from qtriton.backends import OnGpu, StandIn
+
+        def instead(target: Target) -> StandIn:
+            return StandIn("Paddle Inference on the CPU", paddle.ENGINE, paddle.int8_parameters(target))
+
+        return OnGpu(self.packages[:1], instead)
+
+    def files(self, target: Target) -> tuple[str, ...]:
+        """A program and its weights."""
+        del target
+        return paddle.FILES
+
+    def emit(self, origin: Origin, target: Target, out: Path) -> Mapping[str, str]:
+        """Write model.pdmodel and model.pdiparams."""
+        return paddle.write_paddle(origin, target, out)
+
+    def serving(self, target: Target) -> Serving:
+        """The backend paddle, with TensorRT in a precision."""
+        from qtriton.backends import Serving
+
+        mode = {Precision.FP16: "FP16", Precision.INT8_FP16: "INT8"}.get(target.precision, "FP32")
+        told = (("tensorrt", mode), ("tensorrt_cache", CACHE))
+        return Serving(backend="paddle", parameters=told, gpu=True, pinned_memory=target.pinned)

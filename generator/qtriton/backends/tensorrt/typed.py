@@ -1,0 +1,42 @@
+"""Writes the ONNX files that TensorRT builds from: one whose types say the precision, and one in FP32 for flags."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtriton.target import Precision
+
+if TYPE_CHECKING:
+    from qtriton.backends import Origin
+
+
+def write_flagged(origin: Origin, precision: Precision, out: Path) -> Mapping[str, str]:
+    """Write the model in FP32, with symmetric Q/DQ where it is quantized; which layers stay in float, and why."""
+    import onnx
+
+    from qtriton.compress.scales import Scales
+    from qtriton.quantize.qdq import prepared
+    from qtriton.quantize.symmetric import emit_symmetric
+
+    if precision.quantized:
+        return emit_symmetric(origin.onnx(), Scales.load(origin.scales()), out, origin.floats()).left
+    if precision.half:
+        onnx.save(prepared(origin.onnx()), str(out))
+    else:
+        shutil.copyfile(origin.onnx(), out)
+    return {}
+
+
+def write_typed(origin: Origin, flagged: Path, out: Path) -> Mapping[str, str]:
+    """Write what `write_flagged` wrote with FP16 around its integers; which nodes stay in FP32, and why."""
+    import onnx
+
+    from qtriton.quantize.half import to_half
+
+    large = origin.overflowing()
+    made = to_half(onnx.load(str(flagged)), large)
+    out.write_bytes(made.SerializeToString(deterministic=True))
+    return dict.fromkeys(sorted(large), "leaves the range of FP16, so it stays in FP32")
