@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qtriton.backends import backend_for
+from qtriton.backends import stand_in as stand_in_of
 from qtriton.manifest import FILE as MANIFEST
 from qtriton.manifest import Manifest
 from qtriton.plan import Plan
@@ -63,7 +64,8 @@ class Built:
         if self._pending():
             lines.append(f"Next: qtriton engines build {repository}, on the GPU that serves it")
         else:
-            lines.append(f"Next: qtriton bench {repository} --model {spec.name}, or qtriton serve {repository}")
+            where = ", on a machine with a GPU" * any(stand_in_of(target) is not None for target, _ in self.variants)
+            lines.append(f"Next: qtriton bench {repository} --model {spec.name}, or qtriton serve {repository}{where}")
         return "\n".join(lines)
 
     def _verdict(self) -> str:

@@ -26,7 +26,7 @@ def command_line(
         "shm-region-prefix-name": prefix,
         "shm-default-byte-size": memory.start,
         "shm-growth-byte-size": memory.growth,
-        "stub-timeout-seconds": max(30, int(options.startup_timeout_s)),
+        "stub-timeout-seconds": max(30, int(options.startup_timeout_s or 0)),
     }
     address = f"ipv6:{chosen.host}" if ":" in chosen.host else chosen.host
     settings = {

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from qtriton.backends import triton_backends
+from qtriton.errors import InputError
 from qtriton.triton.server.wheel import Wheel, version
 
 _PACKAGES = ("site-packages", "dist-packages")
@@ -38,7 +39,8 @@ class Layout:
         return self.root / "cwd"
 
 
-def prepare(root: Path, wheel: Wheel) -> Layout:
+def prepare(root: Path, wheel: Wheel, own: Path | None = None) -> Layout:
+    """Lay out a server's folder; see ServerOptions.backends for `own`."""
     layout = Layout(root)
     layout.cwd.mkdir(parents=True)
     for name in triton_backends():
@@ -48,8 +50,18 @@ def prepare(root: Path, wheel: Wheel) -> Layout:
     shutil.copytree(wheel.python_backend, python, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy2(wheel.stub, python)
     (python / wheel.stub.name).chmod(0o755)
+    for backend in _backends_in(own) if own else ():
+        shutil.rmtree(layout.backends / backend.name, ignore_errors=True)
+        shutil.copytree(backend, layout.backends / backend.name)
     _environment(layout)
     return layout
+
+
+def _backends_in(folder: Path) -> list[Path]:
+    found = [path for path in sorted(folder.glob("*")) if path.is_dir()]
+    if not found:
+        raise InputError(f"--backends {folder}: there is no backend in it. Name a folder with NAME/libtriton_NAME.so.")
+    return found
 
 
 def write_backend(name: str, folder: Path) -> None:

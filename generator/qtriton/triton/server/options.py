@@ -12,9 +12,12 @@ class ServerOptions:
     grpc_port: int = 8001
     http_port: int = 8000
     metrics_port: int | None = None
-    startup_timeout_s: float = 120.0
+    #: None: as long as what the repository holds may take.
+    startup_timeout_s: float | None = None
     stop_timeout_s: float = 10.0
     log_path: Path | None = None
+    #: A folder of Triton's own backends, which take the place of the python-based ones of the same name.
+    backends: Path | None = None
 
 
 @dataclass(frozen=True)

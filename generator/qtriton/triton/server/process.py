@@ -12,13 +12,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
 from qtriton.errors import RepositoryError, ServerError
 from qtriton.triton.engines import pending
-from qtriton.triton.server import command, folder, log, ports, shm, wheel
+from qtriton.triton.server import command, folder, log, needs, ports, shm, wheel
 from qtriton.triton.server.options import ModelState, ServerOptions
 from qtriton.triton.server.ports import Ports
 from qtriton.triton.server.signals import terminated_as_exit
@@ -99,9 +99,11 @@ def serve(repository: Path, options: ServerOptions | None = None, progress: Prog
     progress gets (models loaded, models in all). Raises ServerError for a taken port, and with Triton's
     own reason for each model that does not load; EnvironmentProblem where this machine lacks a part.
     """
-    options = options or ServerOptions()
+    total, options = _models_in(repository), options or ServerOptions()
+    if options.startup_timeout_s is None:
+        options = replace(options, startup_timeout_s=needs.startup_s(repository))
     with terminated_as_exit():
-        server = _start_ready(_models_in(repository), repository.resolve(), options, progress)
+        server = _start_ready(total, repository.resolve(), options, progress)
         try:
             yield server
         finally:
@@ -120,6 +122,7 @@ def _models_in(repository: Path) -> int:
             f"{repository}: the engine of {', '.join(waiting)} is pending, and tritonserver needs it. Run "
             f"`qtriton engines build {repository}` on the GPU that serves it, or serve a repository without it."
         )
+    needs.require_gpu(repository)
     return count
 
 
@@ -147,7 +150,7 @@ def _start(repository: Path, chosen: Ports, options: ServerOptions) -> Server:
     prefix = f"qtriton-{os.getpid()}-{secrets.token_hex(4)}-"
     root = _folder()
     try:
-        layout = folder.prepare(root, parts)
+        layout = folder.prepare(root, parts, options.backends)
         served = root / "repository"
         served.symlink_to(repository)
         job = {
@@ -200,7 +203,8 @@ def _launch(job: str, chosen: Ports, log_path: Path, served: tuple[str, str]) ->
 
 def _wait_ready(server: Server, total: int, options: ServerOptions, progress: Progress) -> str | None:
     """None when ready, else what happened."""
-    deadline = time.monotonic() + options.startup_timeout_s
+    allowed = options.startup_timeout_s or needs.USUAL_S
+    deadline = time.monotonic() + allowed
     loaded = -1
     services = ["HTTPService"] if server.ports.metrics is None else ["HTTPService", "Metrics Service"]
     while time.monotonic() < deadline:
@@ -217,8 +221,7 @@ def _wait_ready(server: Server, total: int, options: ServerOptions, progress: Pr
                 if _request(server, "GET", "/v2/health/ready")[0] == 200:
                     return None
         time.sleep(POLL_S)
-    waited = f"{options.startup_timeout_s:g} s"
-    return f"tritonserver was not ready after {waited}; allow more with --startup-timeout"
+    return f"tritonserver was not ready after {allowed:g} s; allow more with --startup-timeout"
 
 
 def _request(server: Server, method: str, path: str) -> tuple[int, bytes]:
