@@ -1,11 +1,10 @@
-"""Times the TensorRT engines of a repository on this machine's GPU, and their accuracy where images are at hand.
+"""Times the TensorRT engines of a repository on this machine's GPU, without a server.
 
-    qtriton engines build REPOSITORY
-    python tests/gpu/engines.py REPOSITORY [--validation DIR --labels FILE] [--requests 400]
+    python tests/gpu/engines.py REPOSITORY [--model NAME] [--requests 400]
 
-`engine` is the plan alone with its copies to and from the GPU out of page-locked memory, as trtexec times it with
-transfers; `GPU` the plan without them; `served` what the python-based backend of the embedded server runs, which copies
-the arrays of a request into and out of that memory, too. One image, medians, the precisions taking turns.
+`GPU` is the plan alone; `engine` the plan with its copies to and from the GPU out of page-locked memory, as trtexec
+times it with transfers; `served` what the python-based backend of the embedded server runs, which copies the arrays of
+a request into and out of that memory, too. One image, medians, precisions in turns. The accuracy is the build's.
 """
 
 import argparse
@@ -19,74 +18,49 @@ from typing import Any
 
 import numpy as np
 
-from qtriton.backends.running import Port
 from qtriton.backends.tensorrt import PLAN
 from qtriton.backends.tensorrt.engine import Engine
 from qtriton.backends.tensorrt.recipe import PlanFacts
+from qtriton.manifest import Manifest
+from qtriton.report.explain import stand_in
 from qtriton.report.tables import Table
-from qtriton.spec import METRIC, load_spec
 from qtriton.stages.record import manifests_of, published
 
-COLUMNS = ("Model", "Precision", "GPU ms", "engine ms", "served ms", "over FP32", "Metric", "FP32's", "its own")
+COLUMNS = ("Model", "Precision", "GPU ms", "engine ms", "served ms", "over FP32", "Metric", "Points")
 BLOCK = 20
-
-
-class Run:
-    """An engine as `evaluate` takes one."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.inputs, self.outputs = (
-            tuple(Port(name, kind, tuple(shape)) for name, kind, shape in side)
-            for side in (engine.inputs, engine.outputs)
-        )
-
-    def __call__(self, feed: dict[str, Any]) -> dict[str, Any]:
-        return self._engine.run(feed)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("repository", type=Path)
     parser.add_argument("--model", help="one model; all by default")
-    parser.add_argument("--validation", type=Path, help="images to measure the accuracy of --model on")
-    parser.add_argument("--labels", type=Path)
     parser.add_argument("--requests", type=int, default=400)
     given = parser.parse_args()
     models = [given.model] if given.model else sorted(set(published(given.repository).values()))
     rows, where = [], set()
     for model in models:
-        folders = {
-            manifest.precision.value + " PM" * name.endswith("_pm"): given.repository / f"{name}_runtime" / "1"
+        found = {
+            manifest.precision.value + " PM" * name.endswith("_pm"): (given.repository / f"{name}_runtime/1", manifest)
             for name, manifest in manifests_of(given.repository, model).items()
-            if (given.repository / f"{name}_runtime" / "1" / PLAN).is_file()
         }
-        engines = {precision: Engine(str(folder / PLAN), {}) for precision, folder in folders.items()}
-        where |= {f"TensorRT {facts.tensorrt}, {facts.gpu}" for facts in map(PlanFacts.load, folders.values())}
-        accuracies = {each: accuracy(model, engine, given) for each, engine in engines.items()} if given.labels else {}
+        found = {name: (folder, each) for name, (folder, each) in found.items() if (folder / PLAN).is_file()}
+        engines = {name: Engine(str(folder / PLAN), {}) for name, (folder, _) in found.items()}
+        where |= {f"TensorRT {facts.tensorrt}, {facts.gpu}" for facts in (PlanFacts.load(f) for f, _ in found.values())}
         times = timed(engines, given.requests)
-        for precision, (gpu, alone, served) in times.items():
+        for name, (gpu, alone, served) in times.items():
             gain = f"{times['fp32'][1] / alone:.2f}" if "fp32" in times else "-"
             figures = [f"{value:.3f}" for value in (gpu, alone, served)]
-            metric = METRIC[load_spec(model).task] if accuracies else "-"
-            rows.append((model, precision, *figures, gain, metric, *points(accuracies, precision)))
+            rows.append((model, name, *figures, gain, *points(found[name][1])))
     if not rows:
         sys.exit(f"{given.repository}: no engine is built. Run `qtriton engines build {given.repository}` first.")
     print(Table("; ".join(sorted(where)), COLUMNS, tuple(rows)).markdown())
 
 
-def points(accuracies: dict[str, float], precision: str) -> tuple[str, str]:
-    """FP32's accuracy and that of a precision."""
-    return tuple(f"{accuracies[each]:.2f}" if each in accuracies else "-" for each in ("fp32", precision))  # type: ignore[return-value]
-
-
-def accuracy(model: str, engine: Engine, given: argparse.Namespace) -> float:
-    from qtriton.datasets import load_labelled
-    from qtriton.stages.evaluate import evaluate
-
-    spec = load_spec(model)
-    data = load_labelled(spec.task, given.validation, given.labels)
-    return evaluate(Run(engine), spec, data, lambda done, total: None)  # type: ignore[arg-type]
+def points(manifest: Manifest) -> tuple[str, str]:
+    """The metric of an engine, and what it was measured in where that was not the engine."""
+    if manifest.metric is None:
+        return "-", "-"
+    return manifest.metric.name, f"{manifest.metric.value:.2f}{stand_in(manifest)}"
 
 
 def timed(engines: dict[str, Engine], requests: int) -> dict[str, tuple[float, float, float]]:
@@ -106,7 +80,7 @@ def timed(engines: dict[str, Engine], requests: int) -> dict[str, tuple[float, f
 
 
 def three_ways(engine: Engine) -> tuple[Callable[[], Any], Callable[[], Any], Callable[[], Any]]:
-    plan: Any = engine._runner
+    plan: Any = engine
     kinds = plan._cuda.cudaMemcpyKind
     feed = {name: np.random.default_rng(0).random((1, *shape[1:]), np.float32) for name, _, shape in engine.inputs}
     engine.run(feed)  # which sets the shapes

@@ -36,11 +36,12 @@ class Serving:
 
     def as_config(self) -> dict[str, Any]:
         """What an engine reads of the model configuration that Triton would give it."""
-        told = {"name": self.accelerator, "parameters": dict(self.accelerator_parameters)}
-        accelerators = {"gpu_execution_accelerator": [told] if self.accelerator else []}
+        accelerators = [{"name": self.accelerator, "parameters": dict(self.accelerator_parameters)}]
         return {
             "parameters": {key: {"string_value": text} for key, text in self.parameters},
-            "optimization": {"execution_accelerators": accelerators},
+            "optimization": {
+                "execution_accelerators": {"gpu_execution_accelerator": accelerators if self.accelerator else []}
+            },
         }
 
 

@@ -1,0 +1,216 @@
+"""What a GPU changes in a build, and what the runtimes on it are told; no test here needs one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from qtriton import gpu
+from qtriton.backends import BACKENDS, OnGpu, backend_for, devices, native, stand_in, triton_backends
+from qtriton.backends.onnxruntime import engine as onnxruntime_engine
+from qtriton.errors import CompressionError, InputError, NotBuiltYet, RepositoryError
+from qtriton.gpu import Gpu
+from qtriton.manifest import Speed
+from qtriton.plan import Request, make_plan
+from qtriton.spec import load_spec
+from qtriton.stages import build, engines, speed
+from qtriton.stages.job import Made
+from qtriton.target import Method, Names, Precision, Target
+from qtriton.triton.config import DataType, RuntimeStep, Tensor
+from qtriton.triton.server import needs
+from qtriton.triton.server.folder import prepare
+from qtriton.triton.server.wheel import Wheel
+
+T4 = Gpu("Tesla T4", "7.5", "550.54.15")
+DEVICE = "Tesla T4, TensorRT 10.3.0"
+INT8 = Target("tensorrt", Precision.INT8)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[Gpu | None, str | None], None]:
+    """A machine with some GPU and some version of every runtime; none where it has none."""
+
+    def with_(here: Gpu | None, version: str | None) -> None:
+        monkeypatch.setattr(gpu, "here", lambda: here)
+        monkeypatch.setattr(OnGpu, "version", lambda self: version)
+
+    return with_
+
+
+@pytest.mark.parametrize(
+    ("here", "version", "device"),
+    [(T4, "10.3.0", DEVICE), (T4, None, ""), (None, "10.3.0", ""), (None, None, "")],
+)
+def test_a_device_is_a_gpu_with_the_runtime_on_it(
+    machine: Callable[..., None], here: Gpu | None, version: str | None, device: str
+) -> None:
+    machine(here, version)
+    assert devices(["tensorrt", "onnxruntime"]) == {"tensorrt": device, "onnxruntime": ""}
+
+
+@pytest.mark.parametrize("name", [name for name in BACKENDS if name not in native()])
+def test_something_stands_in_only_where_there_is_no_device(name: str) -> None:
+    precision = min(BACKENDS[name].precisions)
+    instead = stand_in(Target(name, precision))
+    assert instead is not None and instead.engine.is_file() and instead.title not in ("", BACKENDS[name].title)
+    assert stand_in(Target(name, precision, device=DEVICE)) is None
+
+
+def test_what_runs_on_a_cpu_has_no_stand_in() -> None:
+    assert [stand_in(Target(name, Precision.INT8)) for name in native()] == [None] * len(native())
+    assert native() == tuple(triton_backends())[: len(native())]
+
+
+def test_a_plan_takes_the_device_into_its_targets_and_its_steps(tmp_path: Path) -> None:
+    def plan(**known: Any) -> Any:
+        spec = load_spec("demo_digits")
+        return make_plan(spec, Request(Precision.INT8, ("tensorrt",), Method.PTQ, tmp_path, **known), tmp_path)
+
+    there, without = plan(devices={"tensorrt": DEVICE}), plan()
+    assert {target.device for target in there.variants} == {DEVICE}
+    assert {target.device for target in without.variants} == {""}
+    told = [step.what for step in (*there.steps, *without.steps) if step.name == "artifact"]
+    assert [f"build its engine on {DEVICE}" in what for what in told] == [True, True, False, False]
+    assert "load it in ONNX Runtime, as there is no GPU with TensorRT here" in told[-1]
+
+
+def test_fp32_beside_pinned_memory_is_the_plain_one(tmp_path: Path) -> None:
+    request = Request(Precision.INT8_FP16, ("tensorrt",), Method.PTQ, tmp_path, pinned=True)
+    variants = make_plan(load_spec("demo_digits"), request, tmp_path).variants
+    assert [Names.of("m", target).ensemble for target in variants] == ["m_tensorrt_fp32", "m_tensorrt_int8_fp16_pm"]
+
+
+def test_an_artifact_on_a_gpu_is_opened_as_its_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(engines, "engine_of", lambda *given: asked.append(given) or tmp_path / "engine")
+    job: Any = SimpleNamespace(spec=SimpleNamespace(name="m"), workspace="cache")
+    there = Target("tensorrt", Precision.INT8, device=DEVICE)
+    made = Made(there, tmp_path, None, build._engine(job, there, tmp_path))
+    assert made.opened == tmp_path / "engine" / "model.plan" and asked == [(tmp_path, "m: tensorrt int8", "cache")]
+    assert Made(INT8, tmp_path, None, build._engine(job, INT8, tmp_path)).opened == tmp_path / "model.onnx"
+    # ONNX Runtime builds its engine itself.
+    other = Target("onnxruntime-tensorrt", Precision.INT8, device=DEVICE)
+    assert build._engine(job, other, tmp_path) is None and len(asked) == 1
+
+
+def test_an_engine_that_cannot_be_built_is_a_refusal_of_that_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Path:
+        raise CompressionError("TensorRT built no engine")
+
+    monkeypatch.setattr(engines, "engine_of", fail)
+    job: Any = SimpleNamespace(spec=SimpleNamespace(name="m"), workspace="cache")
+    with pytest.raises(build.RuntimeRefusal, match="built no engine"):
+        build._engine(job, Target("tensorrt", Precision.INT8, device=DEVICE), Path("artifact"))
+
+
+def test_the_speed_on_a_gpu_is_that_of_the_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The very stage runs, but for the runs themselves."""
+    monkeypatch.setattr(speed, "_loaded", lambda made, stack: made.target.precision)
+    monkeypatch.setattr(
+        speed, "interleaved", lambda runs, *_: {made: 2.0 if p is Precision.FP32 else 1.0 for made, p in runs.items()}
+    )
+    monkeypatch.setattr(Made, "files", lambda self: ())
+
+    def stage(what: str, made_from: Any, produce: Callable[[Path], None]) -> Path:
+        produce(tmp_path)
+        return tmp_path
+
+    job: Any = SimpleNamespace(spec=SimpleNamespace(name="m"), stage=stage)
+    pair = [Made(Target("tensorrt", each, device=DEVICE), tmp_path) for each in (Precision.FP32, Precision.INT8)]
+    assert speed.speed(job, *pair) == Speed(fp32_ms=2.0, int8_ms=1.0, threads=0, processor=DEVICE)
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision", "way"),
+    [
+        ("onnxruntime-tensorrt", Precision.INT8_FP16, "--backend tensorrt"),
+        ("paddle-tensorrt", Precision.INT8, "--precision int8-fp16"),
+        ("onnxruntime", Precision.FP16, "--backend onnxruntime-tensorrt"),
+    ],
+)
+def test_a_precision_that_does_not_exist_names_one_that_does(backend: str, precision: Precision, way: str) -> None:
+    with pytest.raises(NotBuiltYet, match=f"does not exist on .*{way}"):
+        backend_for(Target(backend, precision))
+
+
+@pytest.mark.parametrize(("batch", "ranges"), [(8, ["1x3x4x4", "1x3x4x4", "8x3x4x4"]), (1, []), (0, [])])
+def test_an_accelerator_is_told_the_range_of_batches(batch: int, ranges: list[str]) -> None:
+    """Else it would build an engine anew for every batch that it has not seen."""
+    serving = BACKENDS["onnxruntime-tensorrt"].serving(Target("onnxruntime-tensorrt", Precision.FP16))
+    ports = (Tensor("x", DataType.FP32, (3, 4, 4)),)
+    told = dict(RuntimeStep("m", serving, batch, ports, ports).accelerator_parameters)
+    assert told["precision_mode"] == "FP16" and told["trt_engine_cache_enable"] == "true"
+    assert [text for key, text in told.items() if "profile" in key] == [f"x:{shape}" for shape in ranges]
+
+
+def test_what_triton_is_told_of_tensorrt_onnxruntime_is_told_in_its_own_words() -> None:
+    parameters = {"precision_mode": "FP16", "max_workspace_size_bytes": "1", "trt_engine_cache_path": "/c"}
+    assert onnxruntime_engine.tensorrt_options(parameters) == {
+        "trt_fp16_enable": "1",
+        "trt_max_workspace_size": "1",
+        "trt_engine_cache_path": "/c",
+    }
+    with pytest.raises(ValueError, match="precision_mode INT4: choose one of FP32, FP16, INT8"):
+        onnxruntime_engine.tensorrt_options({"precision_mode": "INT4"})
+
+
+def test_an_onnxruntime_that_fell_back_is_an_error_and_not_a_slow_server(tmp_path: Path) -> None:
+    serving = BACKENDS["onnxruntime-tensorrt"].serving(Target("onnxruntime-tensorrt", Precision.INT8))
+    config = serving.as_config()
+    (told,) = config["optimization"]["execution_accelerators"]["gpu_execution_accelerator"]
+    told["parameters"]["trt_engine_cache_path"] = str(tmp_path)
+
+    def runtime(offered: list[str], started: list[str]) -> Any:
+        session = SimpleNamespace(get_providers=lambda: started)
+        return SimpleNamespace(
+            __version__="1.32", get_available_providers=lambda: offered, InferenceSession=lambda *_, **__: session
+        )
+
+    cpu, tensorrt = "CPUExecutionProvider", onnxruntime_engine.TENSORRT
+    with pytest.raises(ValueError, match=r"has no TensorRT; install onnxruntime-gpu"):
+        onnxruntime_engine._session(runtime([cpu], [cpu]), "model.onnx", None, config)
+    with pytest.raises(ValueError, match=r"TensorRT does not start"):
+        onnxruntime_engine._session(runtime([tensorrt, cpu], [cpu]), "model.onnx", None, config)
+    both = runtime([tensorrt, cpu], [tensorrt, cpu])
+    assert onnxruntime_engine._session(both, "model.onnx", None, config).get_providers()[0] == tensorrt
+    told["name"] = "other"
+    with pytest.raises(ValueError, match="other: only tensorrt is known"):
+        onnxruntime_engine._session(both, "model.onnx", None, config)
+
+
+def add_config(repository: Path, name: str, text: str) -> None:
+    (repository / name).mkdir(parents=True)
+    (repository / name / "config.pbtxt").write_text(text)
+
+
+def test_a_repository_for_a_gpu_is_not_served_without_one(machine: Callable[..., None], tmp_path: Path) -> None:
+    add_config(tmp_path, "cpu", 'backend: "python" instance_group [{ kind: KIND_CPU }]')
+    machine(None, None)
+    needs.require_gpu(tmp_path)
+    assert needs.startup_s(tmp_path) == needs.USUAL_S
+    add_config(tmp_path, "plan", 'platform: "tensorrt_plan" instance_group [{ kind: KIND_GPU }]')
+    with pytest.raises(RepositoryError, match=r"plan run on an NVIDIA GPU, and there is none here"):
+        needs.require_gpu(tmp_path)
+    machine(T4, None)
+    needs.require_gpu(tmp_path)
+    assert needs.startup_s(tmp_path) == needs.USUAL_S
+    add_config(tmp_path, "paddle", 'backend: "paddle" instance_group [{ kind: KIND_GPU }]')
+    assert needs.startup_s(tmp_path) == needs.BUILDING_S
+    add_config(tmp_path, "broken", "{")  # Triton says why it does not load
+    needs.require_gpu(tmp_path)
+
+
+def test_tritons_own_backend_takes_the_place_of_ours(tmp_path: Path) -> None:
+    stub = tmp_path / "stub"
+    (tmp_path / "python").mkdir()
+    stub.write_text("stub")
+    wheel = Wheel(tmp_path, tmp_path / "python", stub, tmp_path)
+    (tmp_path / "own" / "tensorrt").mkdir(parents=True)
+    (tmp_path / "own" / "tensorrt" / "libtriton_tensorrt.so").write_text("library")
+    layout = prepare(tmp_path / "server", wheel, tmp_path / "own")
+    assert [path.name for path in (layout.backends / "tensorrt").iterdir()] == ["libtriton_tensorrt.so"]
+    assert (layout.backends / "onnxruntime" / "model.py").is_file()
+    with pytest.raises(InputError, match=r"there is no backend in it"):
+        prepare(tmp_path / "another", wheel, tmp_path / "own" / "tensorrt")
