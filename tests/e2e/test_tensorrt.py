@@ -11,8 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from qtriton.backends import BACKENDS
+from qtriton.backends.running import RuntimeRefusal, running
 from qtriton.backends.tensorrt.recipe import engine_recipe
-from qtriton.target import Precision
+from qtriton.target import Precision, Target
 
 from .conftest import qtriton
 from .test_zoo import MODELS, Real
@@ -27,13 +29,13 @@ def test_the_known_command_ends_well_without_a_gpu(tmp_path: Path) -> None:
     done = qtriton(*build, "--pinned-memory")
     assert done.returncode == 0, done.stderr
     said = done.stdout + done.stderr
-    assert "Engine pending: demo_digits_tensorrt_fp32_pm, demo_digits_tensorrt_int8_fp16_pm" in said
+    assert "Engine pending: demo_digits_tensorrt_fp32, demo_digits_tensorrt_int8_fp16_pm" in said
     assert f"Next: qtriton engines build {repository}, on the GPU that serves it" in said
     assert "measured in ONNX Runtime in place of TensorRT" in said
 
     checked = qtriton("check", repository, "--json")
     assert checked.returncode == 0, checked.stderr
-    pending = [f"demo_digits_tensorrt_{precision}_pm_runtime" for precision in ("fp32", "int8_fp16")]
+    pending = [f"demo_digits_tensorrt_{variant}_runtime" for variant in ("fp32", "int8_fp16_pm")]
     assert json.loads(checked.stdout) == {"repository": str(repository), "problems": [], "engines_pending": pending}
     assert "engine pending. Run `qtriton engines build" in qtriton("check", repository).stderr
     listed = json.loads(qtriton("engines", "list", repository, "--json").stdout)
@@ -48,6 +50,65 @@ def test_the_known_command_ends_well_without_a_gpu(tmp_path: Path) -> None:
     again = qtriton(*build, "--pinned-memory")
     assert again.returncode == 0 and "is published" in again.stdout + again.stderr
     assert "nothing was done" in "".join(vars(qtriton(*build, "--pinned-memory"))[key] for key in ("stdout", "stderr"))
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision", "instead"),
+    [
+        ("onnxruntime-tensorrt", "int8", "ONNX Runtime on the CPU in place of ONNX Runtime with TensorRT"),
+        ("onnxruntime-tensorrt", "fp16", "ONNX Runtime on the CPU in place of ONNX Runtime with TensorRT"),
+        ("paddle-tensorrt", "int8-fp16", "Paddle Inference on the CPU in place of Paddle-TensorRT"),
+    ],
+)
+def test_the_other_runtimes_of_tensorrt_are_published_without_a_gpu(
+    backend: str, precision: str, instead: str, tmp_path: Path
+) -> None:
+    """Checked, explained, and refused by the server that has no GPU."""
+    repository = tmp_path / "repository"
+    done = qtriton(
+        "build", "demo_digits", "--backend", backend, "--precision", precision, "--repository", repository,
+        "--json", *PLAINEST,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    fp32, other = json.loads(done.stdout)["variants"]
+    assert fp32["metric"]["value"] - other["metric"]["value"] <= 2
+    assert (other["precision"], other["speed"]) == (precision, None)
+    assert qtriton("check", repository).returncode == 0
+    assert f"measured in {instead}" in qtriton("explain", "demo_digits", "--repository", repository).stdout
+    refused = qtriton("serve", repository)
+    assert refused.returncode == 7 and "run on an NVIDIA GPU, and there is none here" in refused.stderr
+
+
+def test_tensorrt_and_onnxruntime_build_from_the_same_onnx(tmp_path: Path) -> None:
+    backends = ("tensorrt", "onnxruntime-tensorrt")
+    done = qtriton(
+        "build", "demo_digits", "--backend", ",".join(backends), "--precision", "fp16", "--repository", tmp_path / "r",
+        "--json", *PLAINEST,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    files = {each["backend"]: Path(each["artifact"]).read_bytes() for each in json.loads(done.stdout)["variants"][1::2]}
+    assert set(files) == set(backends) and len(set(files.values())) == 1
+
+
+@pytest.mark.parametrize(
+    ("backend", "told"),
+    [
+        ("tensorrt", "cannot run the fp32 model"),
+        ("onnxruntime-tensorrt", "has no TensorRT; install onnxruntime-gpu"),
+        ("paddle-tensorrt", "was built without TensorRT; install paddlepaddle-gpu"),
+    ],
+)
+def test_a_runtime_without_its_gpu_says_so_and_nothing_falls_back(backend: str, told: str, tmp_path: Path) -> None:
+    """The engine as it would run on a GPU, opened where there is none."""
+    done = qtriton("build", "demo_digits", "--backend", backend, "--precision", "fp32", "--repository", tmp_path / "r")
+    assert done.returncode == 0, done.stderr
+    target = Target(backend, Precision.FP32, device="some GPU")
+    version = tmp_path / "r" / f"demo_digits_{backend.replace('-', '_')}_fp32_runtime" / "1"
+    with (
+        pytest.raises(RuntimeRefusal, match=told),
+        running(target, version / BACKENDS[backend].files(target)[0]),
+    ):
+        pytest.fail("it must not run")
 
 
 #: What a machine with a GPU has and this one lacks, as far as the command asks for it before TensorRT's own work.

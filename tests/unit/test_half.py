@@ -12,7 +12,9 @@ from qtriton.backends.tensorrt.stand_in import Engine
 from qtriton.compress.scales import Scales
 from qtriton.quantize.graph import GraphView
 from qtriton.quantize.half import overflowing, to_half
-from qtriton.quantize.symmetric import emit_symmetric
+from qtriton.quantize.qdq import Writer
+from qtriton.quantize.sensitivity import Alone
+from qtriton.quantize.symmetric import SymmetricWriter, emit_symmetric
 
 
 @pytest.fixture
@@ -119,3 +121,16 @@ def test_what_fp16_cannot_hold_is_found_and_stays_in_fp32(brightest: float, kept
     kinds = {info.name: info.type.tensor_type.elem_type for info in inferred.graph.value_info}
     huge = next(node.output[0] for node in inferred.graph.node if node.op_type == "Mul")
     assert (kinds[huge] == TensorProto.FLOAT) is bool(kept)
+
+
+def test_a_layer_alone_has_the_integers_of_its_target(fp32: Path, scales: Scales, tmp_path: Path) -> None:  # noqa: F811
+    """What a layer costs in u8 says little of what it costs in symmetric s8."""
+    held = {}
+    for name, writer in (("cpu", Writer), ("gpu", SymmetricWriter)):
+        alone = Alone(fp32, scales, writer)
+        alone.write(next(iter(alone.costs())), tmp_path / name)
+        view = GraphView(onnx.load(str(tmp_path / name)))
+        quantizers = [node for node in view.nodes if node.op_type == "QuantizeLinear"]
+        held[name] = [view.constants[node.input[2]].dtype for node in quantizers]
+    # On a GPU the weights have a pair of their own.
+    assert held == {"cpu": [np.uint8], "gpu": [np.int8, np.int8]}
