@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from qtriton import cpu
+from qtriton.backends import BACKENDS
 from qtriton.errors import EnvironmentProblem
 from qtriton.triton.server import wheel
 
@@ -65,7 +66,10 @@ def examine() -> list[Finding]:
         *processor(_text(Path("/proc/cpuinfo")), os.cpu_count() or 1),
         *shared_memory(shm.f_bavail * shm.f_frsize if shm else None),
         *docker(shutil.which("docker"), _answer("docker", "version", "--format", "{{.Server.Version}}")),
-        *gpu(_answer("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")),
+        *gpu(
+            _answer("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"),
+            {row.title: row.gpu.version() for row in BACKENDS.values() if row.gpu},
+        ),
         *packages({package.name: _version(package.name) for package in PACKAGES}),
         *opencv_libraries(
             _version("opencv-python") is not None, [name for name in OPENCV_LIBRARIES if not _loads(name)]
@@ -138,12 +142,19 @@ def docker(command: str | None, engine: str | None) -> list[Finding]:
     return [Finding("docker", "ok", f"engine {engine}")]
 
 
-def gpu(listed: str | None) -> list[Finding]:
-    """listed: what nvidia-smi answered, None where it is missing or failed."""
+def gpu(listed: str | None, runtimes: dict[str, str | None]) -> list[Finding]:
+    """listed: what nvidia-smi answered, None where it is missing or failed; runtimes: versions of what runs on it."""
     if listed:
-        return [Finding("NVIDIA GPU", "ok", "; ".join(listed.splitlines()))]
+        return [Finding("NVIDIA GPU", "ok", "; ".join(listed.splitlines())), *_on_gpu(runtimes)]
     cure = "only for the TensorRT backends: install NVIDIA's driver on a machine with a GPU"
     return [Finding("NVIDIA GPU", "warning", "none", cure)]
+
+
+def _on_gpu(runtimes: dict[str, str | None]) -> list[Finding]:
+    """One is enough; without any, a build here measures on the CPU and leaves engines pending."""
+    found = [Finding(title, "ok", version) for title, version in runtimes.items() if version]
+    cure = "the GPU backends are measured on the CPU, and their engines stay pending: pip install 'qtriton[tensorrt]'"
+    return found or [Finding("TensorRT", "warning", "not installed", cure)]
 
 
 def packages(installed: dict[str, str | None]) -> list[Finding]:

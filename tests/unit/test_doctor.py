@@ -62,8 +62,12 @@ def test_docker_without_an_engine_is_told_apart_from_no_docker() -> None:
 
 
 def test_a_gpu_is_listed() -> None:
-    assert doctor.gpu("Tesla T4, 15360 MiB\nTesla T4, 15360 MiB")[0].found.count("T4") == 2
-    assert doctor.gpu(None)[0].state == "warning"
+    two = "Tesla T4, 15360 MiB\nTesla T4, 15360 MiB"
+    bare = doctor.gpu(two, {"TensorRT": None, "Paddle-TensorRT": None})
+    assert bare[0].found.count("T4") == 2
+    assert (bare[1].name, bare[1].state) == ("TensorRT", "warning") and "qtriton[tensorrt]" in bare[1].cure
+    assert doctor.gpu(two, {"TensorRT": "10.3.0", "Paddle-TensorRT": None})[1:] == [Finding("TensorRT", "ok", "10.3.0")]
+    assert doctor.gpu(None, {"TensorRT": "10.3.0"})[0].state == "warning"
 
 
 def test_packages_are_missing_pinned_or_free() -> None:
@@ -85,7 +89,7 @@ def test_opencv_without_libgl_gets_the_cure() -> None:
 def test_whatever_is_not_ok_has_a_cure() -> None:
     findings = [
         *doctor.python((3, 9), "p"), *doctor.glibc(("", "")), *doctor.processor("", 1),
-        *doctor.shared_memory(None), *doctor.docker(None, None), *doctor.gpu(None), *doctor.packages({}),
+        *doctor.shared_memory(None), *doctor.docker(None, None), *doctor.gpu(None, {}), *doctor.packages({}),
         *doctor.opencv_libraries(True, ["libGL.so.1"]),
     ]  # fmt: skip
     assert [finding for finding in findings if finding.state != "ok" and not finding.cure] == []
