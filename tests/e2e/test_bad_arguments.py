@@ -51,6 +51,7 @@ CASES: list[tuple[str, int, str]] = [
     ("build demo_digits --method qat --epochs 2 --iterations 9", 2, "Pass one of them"),
     ("explain demo_digits", 2, "qtriton build demo_digits"),
     ("explain demo_digits --repository nowhere", 2, "nowhere"),
+    ("explain demo_digits --layers", 2, "qtriton build demo_digits"),
     ("build demo_digits --precision int9", 2, "Choose one of fp32, fp16, int8, int8-fp16"),
     ("build demo_digits --precision int8-fp16 --backend paddle", 4, "--precision int8 or --backend tensorrt"),
     ("build demo_digits --precision fp16 --backend openvino", 4, "--precision int8 or --backend tensorrt"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from qtriton import gpu
+from qtriton.backends.tensorrt import engine
 from qtriton.backends.tensorrt.builder import build_plan, source_of
 from qtriton.backends.tensorrt.recipe import EngineRecipe, PlanFacts, engine_recipe
 from qtriton.errors import CompressionError, EnvironmentProblem, RepositoryError
@@ -46,7 +47,7 @@ def tensorrt(version: str, calls: Calls, **answers: Any) -> ModuleType:
             return lambda *given: called(f"{name}.{member}", *given)
 
         def write(self: Any, member: str, value: Any) -> None:
-            if member not in members and name != "ILogger":
+            if member not in members and name not in ("ILogger", "IProfiler"):  # which we derive from
                 raise AttributeError(f"{name} of TensorRT {surface['version']} has no {member}")
             calls.append((f"{name}.{member}", (value,)))
             object.__setattr__(self, member, value)
@@ -108,6 +109,26 @@ def test_a_fixed_shape_needs_no_profile(version: str, tmp_path: Path) -> None:
     calls: Calls = []
     build_plan(tensorrt(version, calls), tmp_path, recipe(Precision.INT8, batch=0))
     assert not [name for name, _ in calls if "rofile" in name and "verbosity" not in name]
+
+
+@pytest.mark.parametrize("version", SURFACES)
+def test_every_version_tells_of_its_layers(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"Name": "Conv_0", "LayerType": "CaskConvolution", "Weights": {"Type": "Int8"}, "Inputs": [], "Outputs": []}
+    calls: Calls = []
+    trt = tensorrt(version, calls, get_layer_information=lambda place, _: json.dumps(told | {"Name": f"Conv_{place}"}))
+    monkeypatch.setitem(sys.modules, "tensorrt", trt)
+    plan = object.__new__(engine.Engine)  # what loads it needs a GPU
+    plan._engine, plan._context = trt.ICudaEngine(), trt.IExecutionContext()
+    plan._engine.num_layers, plan._engine.create_engine_inspector = 2, trt.EngineInspector
+
+    def run(_: object) -> None:
+        for place in range(2):
+            plan._context.profiler.report_layer_time(f"Conv_{place}", 0.25 * (place + 1))
+
+    monkeypatch.setattr(plan, "run", run)
+    layers = plan.layers({}, 3)
+    assert layers == [(f"Conv_{i}", "CaskConvolution", "INT8", [250_000 * (i + 1)] * 3) for i in range(2)]
+    assert ("EngineInspector.execution_context", (plan._context,)) in calls
 
 
 def test_a_model_that_tensorrt_cannot_read_is_told_in_its_words(tmp_path: Path) -> None:

@@ -154,6 +154,8 @@ class Backend(Protocol):
         It is copied into the backend, so it imports nothing of qtriton. `Engine(path, config)` takes the first file
         of an artifact and Triton's model configuration as a dict; `inputs` and `outputs` are (name, datatype,
         shape) with the batch, -1 where a size is free; `run(feed)` takes and returns arrays by name.
+        `layers(feed, repeats)` runs it so often and gives (name, kind, datatype, ns of each run or block of runs) of
+        every layer as the runtime fused it; the datatype is the one that it computes in, "-" where that is none.
         """
         ...
 
@@ -208,9 +210,11 @@ def backend_for(target: Target) -> Backend:
     """The backend of a target.
 
     Raises:
-        NotBuiltYet: the backend does not have this precision.
+        NotBuiltYet: this version has no such backend, or not in this precision.
     """
-    backend = BACKENDS[target.backend]
+    backend = BACKENDS.get(target.backend)
+    if backend is None:
+        raise NotBuiltYet(f"{target.backend}: this version has no such backend. It has {', '.join(BACKENDS)}.")
     if target.precision not in backend.precisions:
         ways = [f"--precision {p.value}" for p in Precision if p in backend.precisions]
         ways += [f"--backend {name}" for name, other in BACKENDS.items() if target.precision in other.precisions]

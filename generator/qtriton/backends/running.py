@@ -65,6 +65,19 @@ class Signature:
         return cls(*(tuple(_port(each) for each in raw[side]) for side in ("inputs", "outputs")))
 
 
+@dataclass(frozen=True)
+class LayerRun:
+    """A layer as the runtime fused and ran it."""
+
+    #: The runtime's own name and type of it.
+    name: str
+    kind: str
+    #: What it computed in; "-" where it only converts or moves.
+    datatype: str
+    #: Of each run, or the means of blocks of runs where the runtime tells no more.
+    times_ns: tuple[int, ...]
+
+
 def _port(raw: dict[str, Any]) -> Port:
     return Port(raw["name"], raw["datatype"], tuple(raw["shape"]))
 
@@ -100,8 +113,18 @@ class Runner:
         _, times = self._run(feed, repeats)
         return times
 
+    def layers(self, feed: Feed, repeats: int) -> tuple[LayerRun, ...]:
+        """What each layer took in so many runs.
+
+        Raises:
+            RuntimeRefusal: the runtime cannot run it or tells nothing of its layers, or has crashed.
+        """
+        self._pipe.send(("layers", dict(feed), repeats))
+        found = _answer(self._pipe, f"{self._what}, layer by layer")
+        return tuple(LayerRun(name, kind, datatype, tuple(times)) for name, kind, datatype, times in found)
+
     def _run(self, feed: Feed, repeats: int) -> tuple[dict[str, Array], tuple[int, ...]]:
-        self._pipe.send((dict(feed), repeats))
+        self._pipe.send(("run", dict(feed), repeats))
         results: tuple[dict[str, Array], tuple[int, ...]] = _answer(self._pipe, self._what)
         return results
 
@@ -169,11 +192,12 @@ def _serve(pipe: Connection, engine: str, artifact: str, config: dict[str, Any])
         return
     while True:
         try:
-            feed, repeats = pipe.recv()
+            request, feed, repeats = pipe.recv()
         except EOFError:
             os._exit(0)  # without the runtime's destructors, which have crashed finished runs
         try:
-            pipe.send(("done", _timed(loaded, feed, repeats)))
+            answer = loaded.layers(feed, repeats) if request == "layers" else _timed(loaded, feed, repeats)
+            pipe.send(("done", answer))
         except Exception as error:
             pipe.send(("error", headline(error)))
 

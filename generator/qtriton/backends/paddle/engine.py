@@ -1,7 +1,12 @@
 """Runs a Paddle inference model on a CPU or TensorRT; copied into Triton's backend, so it must not import qtriton."""
 
+import ctypes
 import hashlib
 import os
+import re
+import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +15,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 Port = tuple[str, str, list[int]]
+Layer = tuple[str, str, str, list[int]]
 
 #: What Triton's own backend opens where default_model_filename is not set.
 DEFAULT_FILE = "model.pdmodel"
@@ -32,6 +38,10 @@ INTEGER_OPS = frozenset({"conv2d", "depthwise_conv2d", "fused_conv2d"})
 SLOW_OPS = frozenset({"prelu"})
 #: Passes of 2.6.2 that crash at a Concat with a constant, and that make NaN of an Add before a Clip (hard swish).
 WRONG_PASSES = ("seqpool_cvm_concat_fuse_pass", "elementwise_act_onednn_fuse_pass")
+#: Runs before those that are timed layer by layer.
+WARM_UP = 5
+#: What oneDNN calls the types of tensors.
+TRACED = {"s8": "INT8", "u8": "INT8", "f32": "FP32", "f16": "FP16", "bf16": "BF16"}
 
 
 #: What Paddle takes of the GPU at once, and what a layer of TensorRT may take for scratch, in bytes.
@@ -78,6 +88,38 @@ class Engine:
             handle.copy_from_cpu(np.ascontiguousarray(feed[name]))
         self._predictor.run()
         return {name: handle.copy_to_cpu() for name, handle in self._outputs.items()}
+
+    def layers(self, feed: dict[str, Array], repeats: int) -> list[Layer]:
+        """Every primitive of oneDNN, which prints what it runs when asked, and what else Paddle does as one layer.
+
+        Paddle's own profiler knows neither layers nor their datatypes, and prints its sums when the process ends.
+        """
+        onednn, libc = ctypes.CDLL(_onednn()), ctypes.CDLL(None)
+        times, runs = [], []
+        for _ in range(WARM_UP):
+            self.run(feed)
+        sys.stdout.flush()
+        stdout = os.dup(1)
+        with tempfile.TemporaryFile() as log:
+            os.dup2(log.fileno(), 1)
+            try:
+                for _ in range(repeats):  # printing takes time, so a run without it goes first
+                    onednn.dnnl_set_verbose(0)
+                    started = time.perf_counter_ns()
+                    self.run(feed)
+                    times.append(time.perf_counter_ns() - started)
+                    log.seek(0)
+                    log.truncate()
+                    onednn.dnnl_set_verbose(1)
+                    self.run(feed)
+                    libc.fflush(None)
+                    log.seek(0)
+                    runs.append(log.read().decode())
+            finally:
+                onednn.dnnl_set_verbose(0)
+                os.dup2(stdout, 1)
+                os.close(stdout)
+        return told(runs, times)
 
     def _tried(self) -> list[Port]:
         """Datatypes and ranks of the outputs, which Paddle tells only behind a run; their sizes may vary, so -1.
@@ -145,6 +187,37 @@ def _learn_ranges(inference: Any, path: str, shapes: dict[str, list[int]], most:
         predictor.run()
     del predictor  # which writes the file
     staged.replace(out)
+
+
+def told(runs: list[str], times: list[int]) -> list[Layer]:
+    """The layers of runs from what oneDNN printed in each, whose times are in ms, and the ns of runs without print."""
+    lines = [[line.split(",") for line in run.splitlines() if line.startswith("onednn_verbose,exec,")] for run in runs]
+    if not lines[0] or len({len(each) for each in lines}) > 1:
+        raise ValueError("oneDNN did not tell the same layers in every run")
+    found: list[Layer] = []
+    for place, same in enumerate(zip(*lines, strict=True)):
+        _, _, _, kind, _, _, tensors, *_, problem, _ = same[0]
+        name = f"{place + 1} {problem}"
+        found.append((name, kind, _datatype(kind, tensors), [round(float(words[-1]) * 1e6) for words in same]))
+    sums = map(sum, zip(*(layer[3] for layer in found), strict=True))
+    rest = [max(0, whole - inside) for whole, inside in zip(times, sums, strict=True)]
+    return [*found, ("all that oneDNN does not run", "-", "-", rest)]
+
+
+def _datatype(kind: str, tensors: str) -> str:
+    source, target = (re.search(rf"\b(?:{side}|data)_([a-z0-9]+)", tensors) for side in ("src", "dst"))
+    if source is None or (kind == "reorder" and target is not None and source[1] != target[1]):
+        return "-"
+    return TRACED.get(source[1], "-")
+
+
+def _onednn() -> str:
+    import paddle
+
+    found = sorted((Path(paddle.__file__).parent / "libs").glob("libdnnl.so*"))
+    if not found:
+        raise ValueError("this Paddle has no oneDNN, which alone tells of its layers")
+    return str(found[0])
 
 
 def _program(path: str) -> Any:

@@ -1,6 +1,8 @@
 """Runs a TensorRT plan; copied into Triton's python-based backend, so it must not import qtriton."""
 
 import ctypes
+import json
+import re
 from math import prod
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 Port = tuple[str, str, list[int]]
+Layer = tuple[str, str, str, list[int]]
 
 DEFAULT_FILE = "model.plan"
 
@@ -20,6 +23,16 @@ DATATYPES = {
     "int64": "INT64",
     "float16": "FP16",
     "float32": "FP32",
+}
+#: Runs before those that are timed layer by layer.
+WARM_UP = 10
+#: Floats and integers that are computed in, by what kernels, weights and tensors call them.
+COMPUTED = {
+    **dict.fromkeys(("i8", "s8", "int8"), "INT8"),
+    **dict.fromkeys(("f16", "fp16", "half"), "FP16"),
+    **dict.fromkeys(("f32", "tf32", "fp32", "float"), "FP32"),
+    **dict.fromkeys(("bf16", "bfloat16"), "BF16"),
+    **dict.fromkeys(("e4m3", "e5m2", "fp8"), "FP8"),
 }
 
 
@@ -89,6 +102,23 @@ class Engine:
         self._call("cudaStreamSynchronize", self._stream)
         return {name: view.copy() for name, view in views.items()}
 
+    def layers(self, feed: dict[str, Array], repeats: int) -> list[Layer]:
+        """Every layer of the plan; from then on the plan is slower, as TensorRT goes on timing it."""
+        import tensorrt as trt
+
+        # Attached to the context that is there: TensorRT 8 gives a second one no profile of shapes.
+        profiler = _profiler(trt)
+        self._context.profiler = profiler
+        runs = []
+        for _ in range(WARM_UP + repeats):
+            profiler.layers = []
+            self.run(feed)
+            runs.append(profiler.layers)
+        inspector = self._engine.create_engine_inspector()
+        inspector.execution_context = self._context  # which knows the shapes, and so the formats
+        places, form = range(self._engine.num_layers), trt.LayerInformationFormat.JSON
+        return timed([inspector.get_layer_information(place, form) for place in places], runs[WARM_UP:])
+
     def _copy(self, to: int, source: int, size: int, kind: Any) -> None:
         self._call("cudaMemcpyAsync", to, source, size, kind, self._stream)
 
@@ -97,6 +127,63 @@ class Engine:
         if int(error):
             raise RuntimeError(f"{name} failed: {self._cuda.cudaGetErrorString(error)[1].decode()}")
         return results[0] if results else None
+
+
+def _profiler(trt: Any) -> Any:
+    class Profiler(trt.IProfiler):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IProfiler.__init__(self)
+            self.layers: list[tuple[str, float]] = []
+
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            self.layers.append((layer_name, ms))
+
+    return Profiler()
+
+
+def timed(told: list[str], runs: list[list[tuple[str, float]]]) -> list[Layer]:
+    """The layers that a profiler was told of in each run, in ms, with what an inspector says of those of that name.
+
+    Several layers may have one name; they are told of in the same order.
+    """
+    if not runs or not runs[0] or len({tuple(name for name, _ in run) for run in runs}) > 1:
+        raise ValueError("TensorRT did not tell the same layers in every run")
+    known: dict[str, list[tuple[str, str]]] = {}
+    for text in told:
+        name, *what = inspected(text)
+        known.setdefault(name, []).append((what[0], what[1]))
+    found = []
+    for place, (name, _) in enumerate(runs[0]):
+        same = known.get(name) or [("-", "-")]
+        kind, datatype = same.pop(0) if len(same) > 1 else same[0]
+        found.append((name, kind, datatype, [round(run[place][1] * 1e6) for run in runs]))
+    return found
+
+
+def inspected(text: str) -> tuple[str, str, str]:
+    """Name, type and datatype of a layer from the JSON of an inspector, which is a mere name without DETAILED."""
+    about = json.loads(text)
+    if isinstance(about, str):
+        return about, "-", "-"
+    kind = about.get("LayerType", "-")
+    sources, targets = ([_tensor(each) for each in about.get(side) or []] for side in ("Inputs", "Outputs"))
+    if kind == "Reformat" or about.get("ParameterType") == "Reformat":
+        return about["Name"], kind, sources[0] if sources and sources[:1] == targets[:1] else "-"
+    # What a kernel multiplies stands in its name twice, as in ..._i8i8_i8i32_f32_..., before what it adds up in.
+    multiplied = "|".join(sorted(COMPUTED, key=len, reverse=True))
+    kernel = re.search(rf"_({multiplied})(?:{multiplied})", about.get("TacticName") or "")
+    weights = about.get("Weights") or about.get("ConvWeights")
+    if kernel:
+        return about["Name"], kind, COMPUTED[kernel[1]]
+    if isinstance(weights, dict) and weights.get("Type", "").lower() in COMPUTED:
+        return about["Name"], kind, COMPUTED[weights["Type"].lower()]
+    return about["Name"], kind, next((each for each in sources if each != "-"), "-")
+
+
+def _tensor(about: dict[str, Any]) -> str:
+    """The datatype in "Thirty-two wide channel vectorized row major Int8 format", or in what newer versions say."""
+    words = str(about.get("Format/Datatype") or about.get("Datatype") or "").replace(".", "").split()
+    return next((COMPUTED[word.lower()] for word in words if word.lower() in COMPUTED), "-")
 
 
 def _cudart() -> Any:
