@@ -148,7 +148,7 @@ def test_an_accelerator_is_told_the_range_of_batches(batch: int, ranges: list[st
 def test_what_triton_is_told_of_tensorrt_onnxruntime_is_told_in_its_own_words() -> None:
     parameters = {"precision_mode": "FP16", "max_workspace_size_bytes": "1", "trt_engine_cache_path": "/c"}
     assert onnxruntime_engine.tensorrt_options(parameters) == {
-        "trt_fp16_enable": "1",
+        "trt_fp16_enable": "True",
         "trt_max_workspace_size": "1",
         "trt_engine_cache_path": "/c",
     }

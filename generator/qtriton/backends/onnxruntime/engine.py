@@ -16,7 +16,7 @@ Layer = tuple[str, str, str, list[int]]
 DEFAULT_FILE = "model.onnx"
 
 TENSORRT = "TensorrtExecutionProvider"
-PRECISION_MODES = {"FP32": {}, "FP16": {"trt_fp16_enable": "1"}, "INT8": {"trt_int8_enable": "1"}}
+PRECISION_MODES = {"FP32": {}, "FP16": {"trt_fp16_enable": "True"}, "INT8": {"trt_int8_enable": "True"}}
 
 # Strings and bfloat16 have no faithful numpy form here and are refused.
 DATATYPES = {

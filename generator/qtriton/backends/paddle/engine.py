@@ -171,10 +171,11 @@ def _use_tensorrt(
 
 
 def _learn_ranges(inference: Any, path: str, shapes: dict[str, list[int]], most: int, out: Path) -> None:
-    """Write what shapes each tensor has for the smallest and the largest batch, by running both without TensorRT."""
+    """Write what shapes each tensor has for the smallest and the largest batch, by running both on the CPU."""
     settings = inference.Config(path, str(Path(path).with_suffix(".pdiparams")))
     settings.disable_glog_info()
-    settings.enable_use_gpu(GPU_MEMORY_MB, 0)
+    settings.disable_gpu()
+    settings.switch_ir_optim(False)
     staged = out.with_name(f".{out.name}.{os.getpid()}")
     settings.collect_shape_range_info(str(staged))
     predictor = inference.create_predictor(settings)
