@@ -137,6 +137,7 @@ TF32_KERNEL = "sm80_xmma_fprop_implicit_gemm_f32f32_tf32f32_f32_nhwckrsc_nhwc_ti
         (layer("gemm", "Int8", "Half", TacticName="sm80_xmma_gemm_i8i8_i8i32_f32_tn_n_tilesize"), "gemm", "INT8"),
         (layer("kgen", "BFloat16", "Float"), "kgen", "BF16"),
         (json.dumps({"Name": "n", "LayerType": "signal", "Inputs": [], "Outputs": []}), "signal", "-"),
+        (layer("kgen", "Half", "Half", Metadata="[ONNX: a]@[ONNX: b]").replace("@", "\x1e"), "kgen", "FP16"),
         # Without DETAILED.
         (json.dumps("n"), "-", "-"),
     ],

@@ -162,7 +162,7 @@ def timed(told: list[str], runs: list[list[tuple[str, float]]]) -> list[Layer]:
 
 def inspected(text: str) -> tuple[str, str, str]:
     """Name, type and datatype of a layer from the JSON of an inspector, which is a mere name without DETAILED."""
-    about = json.loads(text)
+    about = json.loads(text, strict=False)  # newer versions part their "Metadata" with control characters
     if isinstance(about, str):
         return about, "-", "-"
     kind = about.get("LayerType", "-")
