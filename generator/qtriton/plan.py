@@ -10,7 +10,7 @@ from qtriton.compress.scales import Algorithm, QatOptions
 from qtriton.datasets import CALIBRATION_LEAST, calibration_images, list_images
 from qtriton.errors import InputError
 from qtriton.spec import METRIC, ModelSpec, Task
-from qtriton.target import Method, Names, Precision, Target
+from qtriton.target import OPTIMIZATION_LEVEL, Method, Names, Precision, Target
 from qtriton.workspace import sha256_file
 
 #: Points of the model's metric that INT8 may lose where the user says nothing.
@@ -34,6 +34,8 @@ class Request:
     threads: int = 1
     #: Whether GPU backends copy through pinned memory.
     pinned: bool = False
+    #: See Target.
+    optimization_level: int = OPTIMIZATION_LEVEL
     vnni: bool = False
     #: For each backend the GPU of this machine with its runtime on it; "" where it has none or needs none.
     devices: Mapping[str, str] = field(default_factory=dict)
@@ -128,9 +130,15 @@ def make_plan(spec: ModelSpec, request: Request, at_hand: Path | None) -> Plan:
 
 def _target(name: str, request: Request) -> Target:
     device = request.devices.get(name, "")
-    target = Target(name, request.precision, request.threads, request.vnni, request.pinned, device)
+    level = request.optimization_level
+    target = Target(name, request.precision, request.threads, request.vnni, request.pinned, level, device)
     if request.pinned and not backend_for(target).serving(target).gpu:
         raise InputError(f"--pinned-memory: {backend_for(target).title} runs on the CPU here. Leave the option out.")
+    on_gpu = backend_for(target).gpu
+    if level != OPTIMIZATION_LEVEL and (on_gpu is None or not on_gpu.plan):
+        raise InputError(f"--optimization-level is for --backend tensorrt, not for {name}. Leave the option out.")
+    if not 0 <= level <= 5:
+        raise InputError(f"--optimization-level {level}: 0 builds an engine fastest, 5 makes it fastest.")
     return target
 
 

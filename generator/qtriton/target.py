@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
+
+#: TensorRT's own default.
+OPTIMIZATION_LEVEL: Final = 3
 
 
 class Precision(str, Enum):
@@ -60,6 +64,8 @@ class Target:
     vnni: bool = False
     #: Whether Triton copies to and from the GPU through page-locked memory: "PM" in the tables.
     pinned: bool = False
+    #: How long TensorRT searches for the fastest kernels: 0 takes the first that works, 5 tries all that it can make.
+    optimization_level: int = OPTIMIZATION_LEVEL
     #: The GPU of this machine and the runtime on it; "" on the CPU, and where something stands in for a missing GPU.
     device: str = ""
 

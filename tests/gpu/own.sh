@@ -4,7 +4,7 @@ set -euo pipefail
 log=$(mktemp)
 qtriton serve "$1" --backends "$3" --grpc-port 18001 --http-port 18000 --metrics-port 18002 2>"$log" &
 server=$!
-trap 'kill -INT $server 2>/dev/null; wait $server || true; rm -f "$log"' EXIT
+trap 'kill -TERM $server 2>/dev/null; wait $server || true; rm -f "$log"' EXIT
 until grep -q ^Ready: "$log"; do
     kill -0 $server || { cat "$log"; exit 1; }
     sleep 0.5
@@ -16,5 +16,5 @@ from qtriton.workspace import Workspace
 print(remembered_images(Workspace.default(), sys.argv[1]))
 PY
 )
-qtriton bench --url localhost:18001 --model "$2" --images "$images"
+qtriton bench --url localhost:18001 --model "$2" --images "$images" --requests "${REQUESTS:-1000}"
 curl --silent localhost:18002/metrics | grep ^nv_pinned_memory_pool || true

@@ -15,7 +15,7 @@ qtriton check "$repository"
 qtriton explain "$model" --repository "$repository"
 python "$here/engines.py" "$repository" --model "$model"
 echo "The embedded server, python-based backend:"
-qtriton bench "$repository" --model "$model"
+qtriton bench "$repository" --model "$model" --requests "${REQUESTS:-1000}"
 if [ -n "${BACKENDS:-}" ]; then
     echo "The embedded server, Triton's own backend:"
     bash "$here/own.sh" "$repository" "$model" "$BACKENDS"

@@ -82,6 +82,19 @@ def test_fp32_beside_pinned_memory_is_the_plain_one(tmp_path: Path) -> None:
     assert [Names.of("m", target).ensemble for target in variants] == ["m_tensorrt_fp32", "m_tensorrt_int8_fp16_pm"]
 
 
+@pytest.mark.parametrize(
+    ("backend", "level", "told"),
+    [
+        ("tensorrt", 6, "0 builds an engine fastest"),
+        ("onnxruntime", 0, "is for --backend tensorrt, not for onnxruntime"),
+    ],
+)
+def test_an_optimization_level_is_tensorrts(backend: str, level: int, told: str, tmp_path: Path) -> None:
+    request = Request(Precision.INT8, (backend,), Method.PTQ, tmp_path, optimization_level=level)
+    with pytest.raises(InputError, match=told):
+        make_plan(load_spec("demo_digits"), request, tmp_path)
+
+
 def test_an_artifact_on_a_gpu_is_opened_as_its_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[tuple[Any, ...]] = []
     monkeypatch.setattr(engines, "engine_of", lambda *given: asked.append(given) or tmp_path / "engine")

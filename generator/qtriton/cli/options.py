@@ -95,6 +95,9 @@ Threads: TypeAlias = Annotated[int, typer.Option(help="CPU threads of each insta
 PinnedMemory: TypeAlias = Annotated[
     bool, typer.Option("--pinned-memory", help="On a GPU: copy through pinned memory, as a variant of its own (PM).")
 ]
+OptimizationLevel: TypeAlias = Annotated[
+    int, typer.Option(help="TensorRT: 0 builds an engine fastest, 5 makes it fastest.", metavar="0-5")
+]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Publish again even if nothing has changed.")]
 
 
@@ -112,6 +115,7 @@ class Rest(TypedDict, total=False):
     few_images: bool
     force: bool
     pinned: bool
+    optimization_level: int
 
 
 def to_request(

@@ -116,6 +116,8 @@ def make(job: Job, target: Target) -> Made:
     if target.precision.half:
         how += [keys.images_sha256(job.folders.calibration)] if job.folders.calibration else []
         how += [keys.code("quantize")]
+    if on_gpu := backend.gpu:
+        how += [target.optimization_level] if on_gpu.plan else []
     made = f"{target.backend} {target.precision.value}"
 
     def produce(folder: Path) -> None:

@@ -54,7 +54,7 @@ def build_key(target: Target, request: Request, spec_hash: str, folders: Folders
         how += [target.vnni, code("compress"), code("quantize")]
     common = [code(name) for name in ("backends", "metrics", "stages", "triton")]
     templates = [sha256_file(path) for path in sorted(resources.templates().glob("*.j2"))]
-    what = [target.backend, target.precision, target.threads, target.device]
+    what = [target.backend, target.precision, target.threads, target.optimization_level, target.device]
     return sha256_json([spec_hash, what, how, parents(folders, target), versions(), common, templates])
 
 

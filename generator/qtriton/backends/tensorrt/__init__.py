@@ -65,7 +65,8 @@ class TensorRt:
         from qtriton.backends.tensorrt.recipe import engine_recipe
         from qtriton.backends.tensorrt.typed import write_flagged, write_typed
 
-        engine_recipe(origin.inputs(), origin.batch(), target.precision).save(out)
+        level = target.optimization_level
+        engine_recipe(origin.inputs(), origin.batch(), target.precision, level).save(out)
         if not target.precision.half:
             return write_flagged(origin, target.precision, out / TYPED)
         left = write_flagged(origin, target.precision, out / FLAGGED)

@@ -7,14 +7,12 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from qtriton.target import Precision
+from qtriton.target import OPTIMIZATION_LEVEL, Precision
 
 FILE: Final = "engine.json"
 FACTS: Final = "plan.json"
 #: Scratch memory of a layer at most; vision models of this size need far less.
 WORKSPACE_MIB: Final = 2048
-#: TensorRT's own default.
-OPTIMIZATION_LEVEL: Final = 3
 
 
 class _Frozen(BaseModel):
@@ -78,13 +76,16 @@ class PlanFacts(_Frozen):
         return cls.model_validate_json((folder / FACTS).read_text(encoding="utf-8"))
 
 
-def engine_recipe(inputs: dict[str, tuple[int, ...]], batch: int, precision: Precision) -> EngineRecipe:
+def engine_recipe(
+    inputs: dict[str, tuple[int, ...]], batch: int, precision: Precision, level: int = OPTIMIZATION_LEVEL
+) -> EngineRecipe:
     """The recipe for batches of 1 to `batch`, fastest at 1, which is what latency is measured at.
 
     Args:
         inputs: names and shapes without the batch.
         batch: the largest; 0 where the ONNX has a fixed shape.
         precision: of the variant.
+        level: how long to search for kernels, 0 to 5.
     """
     shapes = {name: Profile(least=(1, *dims), best=(1, *dims), most=(batch, *dims)) for name, dims in inputs.items()}
-    return EngineRecipe(precision=precision, profiles=shapes if batch else {})
+    return EngineRecipe(precision=precision, profiles=shapes if batch else {}, optimization_level=level)
