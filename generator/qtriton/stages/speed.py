@@ -35,7 +35,9 @@ def speed(job: Job, fp32: Made, made: Made) -> Speed:
         (folder / "speed.json").write_text(found.model_dump_json())
 
     folder = job.stage(
-        f"{made.target.backend}-speed", [fp32.files(), made.files(), threads, processor, BLOCK, ROUNDS], produce
+        f"{made.target.backend}-speed",
+        [fp32.files(), made.files(), threads, processor, BLOCK, ROUNDS, sorted(Speed.model_fields)],
+        produce,
     )
     return Speed.model_validate_json((folder / "speed.json").read_text())
 
