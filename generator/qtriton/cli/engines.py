@@ -1,5 +1,8 @@
 """qtriton engines: TensorRT engines of a repository."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from qtriton.cli import options as o
@@ -9,23 +12,32 @@ app = typer.Typer(no_args_is_help=True, help="Build the TensorRT engines of a re
 
 @app.command("build")
 def build(
-    repository: o.RepositoryArgument = o.DEFAULT_REPOSITORY, force: o.Force = False, json: o.Json = False
+    repository: o.RepositoryArgument = o.DEFAULT_REPOSITORY,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="Leave REPOSITORY as it is: make DIR of links to it and the engines.", metavar="DIR"),
+    ] = None,
+    force: o.Force = False,
+    json: o.Json = False,
 ) -> None:
     """Build every engine that is pending, or that another TensorRT, another GPU or another model made."""
     from qtriton import console
     from qtriton.stages.engines import build_engines
+    from qtriton.triton.linked import link_repository
     from qtriton.workspace import Workspace
 
+    if into is not None:
+        link_repository(repository, into)
     built = []
-    for each in build_engines(repository, Workspace.default(), force):
+    for each in build_engines(into or repository, Workspace.default(), force):
         built.append(each)
         if not json:
             how = f"built in {each.facts.seconds:g} s" if each.changed else "is up to date"
             console.say(f"{each.model}: {how}, TensorRT {each.facts.tensorrt} on {each.facts.gpu}.")
     if json:
         rows = [{"model": each.model, "changed": each.changed, **each.facts.model_dump()} for each in built]
-        console.as_json({"repository": str(repository), "engines": rows})
-    elif not built:
+        console.as_json({"repository": str(into or repository), "engines": rows})
+    elif not built and into is None:
         console.say(f"{repository}: no model here has a TensorRT engine. `qtriton build --backend tensorrt` makes one.")
 
 

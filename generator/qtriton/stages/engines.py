@@ -95,7 +95,7 @@ def gpu_here() -> gpu.Gpu:
     if found is None:
         raise EnvironmentProblem(
             "There is no NVIDIA GPU here (nvidia-smi tells none), and an engine is built on the GPU that runs it. "
-            "Copy the repository there and run the same command."
+            "Copy the repository there and run the same command; docker run needs --gpus all."
         )
     return found
 
