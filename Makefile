@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO_REQUESTS ?= 300
 
-.PHONY: demo test test-models bench-peers lint unit clean
+.PHONY: demo test test-models test-docker bench-peers lint unit clean
 .DELETE_ON_ERROR:
 
 # The main job: compress the demo detector, publish it, serve it, measure it.
@@ -31,6 +31,11 @@ test-models: .venv/.ready .venv-models/exported/.ready
 	.venv-models/bin/python tests/models/export.py $(@D)
 	@touch $@
 
+# The docker image on a stand-in for NVIDIA's, four minutes the first time. It needs a docker engine, or root and Debian's
+# docker.io and debootstrap, and says so where they are missing.
+test-docker: .venv/.ready
+	$(BIN)/python -m pytest tests/docker
+
 # Others' INT8 beside ours: make bench-peers ZOO=folder REPOSITORY=model_repository, a few minutes a model.
 bench-peers: .venv/.ready .venv-peers/.ready
 	$(BIN)/python tests/benchmarks/peers.py $(ZOO) $(REPOSITORY) --nncf .venv-peers/bin/python
@@ -56,4 +61,4 @@ bench-peers: .venv/.ready .venv-peers/.ready
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-models .venv-peers .peers results
+	rm -rf .venv .venv-models .venv-peers .docker-test .peers results

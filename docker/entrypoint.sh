@@ -1,0 +1,35 @@
+#!/bin/sh
+# Builds what the repository in /models still lacks, then becomes tritonserver; arguments go to tritonserver.
+set -eu
+
+# Where ONNX Runtime and Paddle keep the engines that they build themselves.
+ln -sfn "$QTRITON_CACHE" /tmp/qtriton
+# /models stays as it is: what is served are links to it, with the engines among them.
+repository=/tmp/repository
+qtriton engines build /models --into "$repository" &
+# A shell that is process 1 hears SIGTERM only if it says so; wait ends at once when it comes.
+trap 'kill "$!"; wait "$!"; exit 143' TERM INT
+wait "$!"
+trap - TERM INT
+
+# What is open: health, inference, metadata, statistics, and configs and the index of the models, which the client
+# reads. The rest is locked with a key that nobody knows; models are never loaded on demand.
+locked=shared-memory,trace,logging
+key=$(cat /proc/sys/kernel/random/uuid)
+# Tritons of 2025 have it.
+pool=--grpc-max-response-pool-size
+case $(tritonserver --help 2>&1) in
+    *"$pool"*) set -- "$pool=128" "$@" ;;
+esac
+exec tritonserver \
+    --model-repository="$repository" \
+    --model-control-mode=none \
+    --disable-auto-complete-config \
+    --strict-readiness=true \
+    --exit-on-error=true \
+    --exit-timeout-secs=8 \
+    --log-format=ISO8601 \
+    --http-port=8000 --grpc-port=8001 --metrics-port=8002 \
+    --http-restricted-api="$locked:qtriton=$key" \
+    --grpc-restricted-protocol="$locked:qtriton=$key" \
+    "$@"
