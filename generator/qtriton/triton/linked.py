@@ -5,15 +5,9 @@ import os
 import secrets
 import shutil
 from pathlib import Path
-from typing import Final
 
-from qtriton.backends.tensorrt import PLAN
-from qtriton.backends.tensorrt.recipe import FACTS
 from qtriton.errors import InputError
-from qtriton.triton.engines import engine_folders
-
-#: What is written when an engine is built, so it may not be a link to the other repository's.
-_OWN: Final = (PLAN, FACTS)
+from qtriton.triton.engines import ENGINE_FILES, engine_folders
 
 
 def link_repository(repository: Path, target: Path) -> None:
@@ -48,7 +42,7 @@ def _is_ours(target: Path) -> bool:
     if not os.path.lexists(target):
         return True
     inside = (path for path in target.rglob("*") if not path.is_symlink() and not path.is_dir())
-    return target.is_dir() and not target.is_symlink() and all(path.name in _OWN for path in inside)
+    return target.is_dir() and not target.is_symlink() and all(path.name in ENGINE_FILES for path in inside)
 
 
 def _link_models(source: Path, target: Path) -> None:
@@ -68,7 +62,7 @@ def _link_models(source: Path, target: Path) -> None:
 def _link_files(version: Path, target: Path) -> None:
     target.mkdir()
     for file in version.iterdir():
-        if file.name in _OWN:
+        if file.name in ENGINE_FILES:
             shutil.copyfile(file, target / file.name)
         else:
             (target / file.name).symlink_to(file)
