@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from test_qdq import fp32, images, net, run, scales  # noqa: F401  (fixtures)
 
-from qtriton.backends.tensorrt.stand_in import Engine
+from qtriton.backends.tensorrt.stand_in import Engine, widened
 from qtriton.compress.scales import Scales
 from qtriton.quantize.graph import GraphView
 from qtriton.quantize.half import overflowing, to_half
@@ -134,3 +134,18 @@ def test_a_layer_alone_has_the_integers_of_its_target(fp32: Path, scales: Scales
         held[name] = [view.constants[node.input[2]].dtype for node in quantizers]
     # On a GPU the weights have a pair of their own.
     assert held == {"cpu": [np.uint8], "gpu": [np.int8, np.int8]}
+
+
+def test_what_stands_in_computes_fp16s_quantizers_in_fp32(int8: onnx.ModelProto, tmp_path: Path) -> None:
+    """ONNX Runtime 1.23 computes them wrong; what they give stays what it was."""
+    onnx.save(int8, str(tmp_path / "int8.onnx"))
+    onnx.save(to_half(int8, ()), str(tmp_path / "half.onnx"))
+    made = onnx.load_from_string(widened(str(tmp_path / "half.onnx")))
+    onnx.checker.check_model(made)
+    held = {each.name: each.data_type for each in made.graph.initializer}
+    told = [n.input[1] for n in made.graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert told and {held[name] for name in told} == {TensorProto.FLOAT}
+    before, after = (Engine(str(tmp_path / name), {}).run({"x": images()})["y"] for name in ("int8.onnx", "half.onnx"))
+    assert np.abs(before - after).max() <= 0.02 * np.abs(before).max()
+    # What has none is left as it is.
+    assert onnx.load_from_string(widened(str(tmp_path / "int8.onnx"))).graph == int8.graph

@@ -32,6 +32,7 @@ def to_half(model: ModelProto, floats: Collection[str]) -> ModelProto:
     """
     import onnx
     from onnxruntime.transformers import float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
     whole = onnx.version_converter.convert_version(model, _OPSET)
     for index, node in enumerate(whole.graph.node):
@@ -46,6 +47,8 @@ def to_half(model: ModelProto, floats: Collection[str]) -> ModelProto:
             op_block_list=sorted(set(float16.DEFAULT_OP_BLOCK_LIST) - _ABLE),
             node_block_list=[node.name for node in whole.graph.node if node.output[0] in floats],
         )
+    OnnxModel.graph_topological_sort(made.graph, is_deterministic=True)  # its casts come behind what reads them
+    onnx.checker.check_model(made)
     return made
 
 

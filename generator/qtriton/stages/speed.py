@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -15,8 +16,11 @@ from qtriton.backends.running import Feed, Runner, running
 from qtriton.manifest import Speed
 from qtriton.stages.job import Job, Made
 
-#: Runs of one artifact in a row; short enough that the machine is the same for the next artifact.
+#: Runs of one artifact in a row; short enough that the machine is the same for the next artifact. What is over in a
+#: moment runs for so many ms in a row, and at first for longer: an idle GPU takes that to come to its clock.
 BLOCK: Final = 5
+BLOCK_MS: Final = 20
+WARM_UP_MS: Final = 300
 ROUNDS: Final = 8
 
 Key = TypeVar("Key")
@@ -36,22 +40,31 @@ def speed(job: Job, fp32: Made, made: Made) -> Speed:
 
     folder = job.stage(
         f"{made.target.backend}-speed",
-        [fp32.files(), made.files(), threads, processor, BLOCK, ROUNDS, sorted(Speed.model_fields)],
+        [fp32.files(), made.files(), threads, processor, BLOCK, BLOCK_MS, ROUNDS, sorted(Speed.model_fields)],
         produce,
     )
     return Speed.model_validate_json((folder / "speed.json").read_text())
 
 
 def interleaved(runs: Mapping[Key, Runner], rounds: int, progress: console.Report) -> dict[Key, float]:
-    """The median time in ms of each of several loaded artifacts on one random image; the first round warms up."""
+    """The median time in ms of each of several loaded artifacts on one random image, after they have warmed up."""
     times: dict[Key, list[int]] = {key: [] for key in runs}
     feeds = {key: random_feed(run) for key, run in runs.items()}
-    for number in range(rounds + 1):
+    blocks = {}
+    for key, run in runs.items():
+        once = statistics.median(run.time(feeds[key], BLOCK))
+        run.time(feeds[key], _repeats(once, WARM_UP_MS))
+        blocks[key] = _repeats(once, BLOCK_MS)
+    for number in range(rounds):
         for key, run in runs.items():
-            taken = run.time(feeds[key], BLOCK)
-            times[key] += taken if number else ()
-        progress(number + 1, rounds + 1)
+            times[key] += run.time(feeds[key], blocks[key])
+        progress(number + 1, rounds)
     return {key: statistics.median(taken) / 1e6 for key, taken in times.items()}
+
+
+def _repeats(once_ns: float, least_ms: float) -> int:
+    """Runs that together take at least so long."""
+    return max(BLOCK, math.ceil(least_ms * 1e6 / max(once_ns, 1)))
 
 
 def random_feed(run: Runner) -> Feed:
