@@ -74,7 +74,7 @@ def awkward_net(path: Path) -> Path:
     """What x2paddle and Paddle 2.6.2 get wrong if it is taken over as it comes.
 
     The shortcut of a CIFAR ResNet as torch exports it (a slice to the "end", padded channels), a hard swish in parts,
-    half pixels, transposed weights, and names that differ in a dot only.
+    half pixels, a pooling with its dilations, transposed weights, and names that differ in a dot only.
     """
     rng = np.random.default_rng(0)
     last = np.iinfo(np.int64).max
@@ -97,7 +97,7 @@ def awkward_net(path: Path) -> Path:
         helper.make_node("Clip", ["up", "zero", "six"], ["clipped"]),
         helper.make_node("Mul", ["sum", "clipped"], ["swish"]),
         helper.make_node("Resize", ["swish", "none", "half"], ["large"], mode="linear"),
-        helper.make_node("MaxPool", ["large"], ["small"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("MaxPool", ["large"], ["small"], kernel_shape=[2, 2], strides=[2, 2], dilations=[1, 1]),
         helper.make_node("Flatten", ["small"], ["flat"]),
         helper.make_node("Gemm", ["flat", "fc", "bias"], ["y"], transB=1),
     ]

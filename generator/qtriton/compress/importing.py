@@ -69,6 +69,8 @@ def _fixed_shape(model: ModelProto, shape: tuple[int, ...]) -> ModelProto:
             _channels_beside(inferred, node)
         if node.op_type == "Gemm":
             _columns_first(inferred, node)
+        if node.op_type.endswith("Pool"):
+            _undilated(node)
     _distinct_names(inferred)
     return inferred
 
@@ -88,6 +90,13 @@ def _distinct_names(model: ModelProto) -> None:
     for node in graph.node:
         node.input[:] = [new[name] for name in node.input]
         node.output[:] = [new[name] for name in node.output]
+
+
+def _undilated(node: NodeProto) -> None:
+    """x2paddle refuses a pooling that states its dilations, as PyTorch's exporter does, even where they are 1."""
+    kept = [each for each in node.attribute if each.name != "dilations" or set(each.ints) != {1}]
+    del node.attribute[:]
+    node.attribute.extend(kept)
 
 
 def _half_pixel(node: NodeProto) -> None:
