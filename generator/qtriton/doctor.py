@@ -7,13 +7,13 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Final, Literal
 
 from qtriton import cpu
 from qtriton.backends import BACKENDS
 from qtriton.errors import EnvironmentProblem
+from qtriton.packages import version_of
 from qtriton.triton.server import wheel
 
 State = Literal["ok", "missing", "warning"]
@@ -70,9 +70,9 @@ def examine() -> list[Finding]:
             _answer("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"),
             {row.title: row.gpu.version() for row in BACKENDS.values() if row.gpu},
         ),
-        *packages({package.name: _version(package.name) for package in PACKAGES}),
+        *packages({package.name: version_of(package.name) for package in PACKAGES}),
         *opencv_libraries(
-            _version("opencv-python") is not None, [name for name in OPENCV_LIBRARIES if not _loads(name)]
+            version_of("opencv-python") is not None, [name for name in OPENCV_LIBRARIES if not _loads(name)]
         ),
     ]
 
@@ -181,13 +181,6 @@ def opencv_libraries(installed: bool, absent: list[str]) -> list[Finding]:
 
 def _binary() -> Path:
     return wheel.find_wheel().binary
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _loads(library: str) -> bool:

@@ -132,9 +132,9 @@ def _target(name: str, request: Request) -> Target:
     device = request.devices.get(name, "")
     level = request.optimization_level
     target = Target(name, request.precision, request.threads, request.vnni, request.pinned, level, device)
-    if request.pinned and not backend_for(target).serving(target).gpu:
-        raise InputError(f"--pinned-memory: {backend_for(target).title} runs on the CPU here. Leave the option out.")
     on_gpu = backend_for(target).gpu
+    if request.pinned and on_gpu is None:
+        raise InputError(f"--pinned-memory: {backend_for(target).title} runs on the CPU here. Leave the option out.")
     if level != OPTIMIZATION_LEVEL and (on_gpu is None or not on_gpu.plan):
         raise InputError(f"--optimization-level is for --backend tensorrt, not for {name}. Leave the option out.")
     if not 0 <= level <= 5:

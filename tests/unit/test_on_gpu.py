@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from qtriton import gpu
+from qtriton import gpu, packages
 from qtriton.backends import BACKENDS, OnGpu, backend_for, devices, native, stand_in, triton_backends
 from qtriton.backends.onnxruntime import engine as onnxruntime_engine
 from qtriton.errors import CompressionError, InputError, NotBuiltYet, RepositoryError
@@ -17,6 +17,7 @@ from qtriton.plan import Request, make_plan
 from qtriton.spec import load_spec
 from qtriton.stages import build, engines, speed
 from qtriton.stages.job import Made
+from qtriton.stages.key import versions
 from qtriton.target import Method, Names, Precision, Target
 from qtriton.triton.config import DataType, RuntimeStep, Tensor
 from qtriton.triton.server import needs
@@ -227,3 +228,19 @@ def test_tritons_own_backend_takes_the_place_of_ours(tmp_path: Path) -> None:
     assert (layout.backends / "onnxruntime" / "model.py").is_file()
     with pytest.raises(InputError, match=r"there is no backend in it"):
         prepare(tmp_path / "another", wheel, tmp_path / "own" / "tensorrt")
+
+
+def test_a_build_for_gpus_takes_the_place_of_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip knows it under another name, and a build that asks for the usual one shall not end."""
+    there = {"onnxruntime-gpu": "1.20.1", "numpy": "1.26.4"}
+
+    def version(name: str) -> str:
+        if name not in there:
+            raise packages.PackageNotFoundError(name)
+        return there[name]
+
+    monkeypatch.setattr(packages, "version", version)
+    assert packages.version_of("onnxruntime") == "1.20.1"
+    assert packages.version_of("tensorrt", "numpy") == "1.26.4"
+    assert packages.version_of("paddlepaddle") is None
+    assert versions() == {"onnxruntime": "1.20.1", "numpy": "1.26.4"}

@@ -1,9 +1,7 @@
 """The runtimes that serve a model: one package and one row each."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -15,6 +13,7 @@ from qtriton.backends.paddle import Paddle
 from qtriton.backends.paddle_tensorrt import PaddleTensorRt
 from qtriton.backends.tensorrt import TensorRt
 from qtriton.errors import NotBuiltYet
+from qtriton.packages import version_of
 from qtriton.target import Precision, Target
 
 
@@ -67,10 +66,7 @@ class OnGpu:
 
     def version(self) -> str | None:
         """The version that is installed here; none where it is missing."""
-        for name in self.packages:
-            with suppress(PackageNotFoundError):
-                return version(name)
-        return None
+        return version_of(*self.packages)
 
     def device(self, title: str) -> str:
         """The GPU of this machine with the runtime on it; "" where one of them is missing."""

@@ -1,11 +1,11 @@
 """Hash everything that a build depends on, so that the same build is recognised without running it."""
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 from qtriton import resources
 from qtriton.datasets import list_images
+from qtriton.packages import version_of
 from qtriton.plan import Request
 from qtriton.recipe import Recipe
 from qtriton.spec import ModelSpec
@@ -23,7 +23,8 @@ PACKAGES: Final = (
 
 def versions() -> dict[str, str]:
     """The installed versions of PACKAGES."""
-    return {name: version(name) for name in PACKAGES}
+    found = {name: version_of(name) for name in PACKAGES}
+    return {name: known for name, known in found.items() if known is not None}
 
 
 def weights_sha256(weights: Path) -> str:
