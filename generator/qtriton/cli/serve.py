@@ -1,12 +1,15 @@
-"""qtriton serve: the embedded server in the foreground."""
+"""qtriton serve: a server in the foreground, embedded or in docker."""
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qtriton.cli import options as o
+
+if TYPE_CHECKING:
+    from qtriton.triton.server import ServerOptions
 
 
 def serve(
@@ -29,17 +32,37 @@ def serve(
             metavar="DIR",
         ),
     ] = None,
+    docker: Annotated[
+        bool,
+        typer.Option("--docker", help="Serve in docker, with the options of docker/README.md."),
+    ] = False,
+    image: Annotated[
+        str | None, typer.Option(help="With --docker: the image of docker/Dockerfile. Default: qtriton-server.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --docker: only print its command.")] = False,
 ) -> None:
-    """Serve a model repository with the embedded tritonserver until Ctrl-C."""
+    """Serve a model repository with tritonserver until Ctrl-C: the embedded one, or docker's."""
     from qtriton import console
-    from qtriton.errors import ServerError
-    from qtriton.triton.server import ServerOptions
+    from qtriton.errors import InputError, ServerError
+    from qtriton.triton.server import IMAGE, ServerOptions, serve_in_docker
     from qtriton.triton.server import serve as start
 
+    if backends and docker:
+        raise InputError("--backends is the embedded server's; mount the folder in docker, as docker/README.md shows.")
+    if (image or dry_run) and not docker:
+        raise InputError(f"{'--image' if image else '--dry-run'} belongs to --docker. Pass --docker too.")
     options = ServerOptions(host, grpc_port, http_port, metrics_port, startup_timeout, backends=backends)
+    if dry_run:
+        console.text(_command(repository, image or IMAGE, options))
+        return
     with ExitStack() as stack:
         with console.progress(f"{repository}: start tritonserver") as progress:
-            server = stack.enter_context(start(repository, options, progress))
+            running = (
+                serve_in_docker(repository, image or IMAGE, options, progress)
+                if docker
+                else start(repository, options, progress)
+            )
+            server = stack.enter_context(running)
         try:
             names = ", ".join(sorted(model.name for model in server.models))
             console.say(f"Ready: {names}")
@@ -48,3 +71,14 @@ def serve(
             raise ServerError(f"tritonserver ended with status {status}; the last it said:\n{server.last_words()}")
         except KeyboardInterrupt:
             console.say("Stopping.")
+
+
+def _command(repository: Path, image: str, options: "ServerOptions") -> str:
+    from shlex import join
+
+    from qtriton.triton.server import ports
+    from qtriton.triton.server.container import run_command
+    from qtriton.triton.server.process import models_in
+
+    models_in(repository)
+    return join(run_command(repository, image, ports.choose(options)))

@@ -15,12 +15,17 @@ BUILDING_S: Final = 1800.0
 
 def require_gpu(repository: Path) -> None:
     """Raises RepositoryError where models need a GPU and this machine has none."""
-    names = [name for name, _ in _on_gpu(repository)]
+    names = gpu_models(repository)
     if names and gpu.here() is None:
         raise RepositoryError(
             f"{repository}: {', '.join(names)} run on an NVIDIA GPU, and there is none here (nvidia-smi tells none). "
             "Serve it on a machine that has one, or serve a repository without them."
         )
+
+
+def gpu_models(repository: Path) -> tuple[str, ...]:
+    """The models that run on a GPU."""
+    return tuple(name for name, _ in _on_gpu(repository))
 
 
 def startup_s(repository: Path) -> float:

@@ -1,105 +1,41 @@
 """Starts the embedded Triton server, waits until it is ready, and ends it and all that it started."""
 
 import contextlib
-import http.client
 import json
 import os
 import re
 import secrets
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 from qtriton.errors import RepositoryError, ServerError
 from qtriton.triton.engines import pending
 from qtriton.triton.server import command, folder, log, needs, ports, shm, wheel
-from qtriton.triton.server.options import ModelState, ServerOptions
+from qtriton.triton.server.options import ServerOptions
 from qtriton.triton.server.ports import Ports
+from qtriton.triton.server.running import Progress, Server, launch, stop, wait_ready
 from qtriton.triton.server.signals import terminated_as_exit
 
-Progress = Callable[[int, int], None]
 ATTEMPTS = 5
-POLL_S = 0.05
 _PLAIN = re.compile(r"[A-Za-z0-9_./+-]+")
 
 
-def _silent(_done: int, _total: int) -> None: ...
-
-
-@dataclass(frozen=True)
-class Server:
-    """A running tritonserver; only `serve` makes one."""
-
-    pid: int
-    ports: Ports
-    log_path: Path
-    _supervisor: "subprocess.Popen[str]"
-    _log: IO[bytes]
-    #: The name of the repository that tritonserver was given, and its own.
-    _served: tuple[str, str]
-
-    @property
-    def grpc_url(self) -> str:
-        """host:port, as tritonclient.grpc wants it."""
-        return f"{ports.reachable(self.ports.host)}:{self.ports.grpc}"
-
-    @property
-    def http_url(self) -> str:
-        """host:port, as tritonclient.http wants it."""
-        return f"{ports.reachable(self.ports.host)}:{self.ports.http}"
-
-    @property
-    def metrics_url(self) -> str | None:
-        if self.ports.metrics is None:
-            return None
-        return f"http://{ports.reachable(self.ports.host)}:{self.ports.metrics}/metrics"
-
-    @property
-    def models(self) -> tuple[ModelState, ...]:
-        """What the server says of each of its models now."""
-        status, body = _request(self, "POST", "/v2/repository/index")
-        if status != 200:
-            raise ServerError(f"{self.http_url} does not list its models: HTTP {status}")
-        keys = ("name", "version", "state", "reason")
-        return tuple(ModelState(*(str(row.get(key, "")) for key in keys)) for row in json.loads(body))
-
-    def alive(self) -> bool:
-        return self._supervisor.poll() is None
-
-    def has_ended(self, within_s: float) -> bool:
-        """Whether it has, or will have in a moment: its connections go before its processes are gone."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._supervisor.wait(within_s)
-        return not self.alive()
-
-    def wait(self) -> int:
-        """Returns tritonserver's exit status (128 + N after signal N) when it and all of its processes have ended."""
-        return self._supervisor.wait()
-
-    def log_text(self) -> str:
-        """The log so far, also after its file is gone."""
-        size = os.fstat(self._log.fileno()).st_size
-        return os.pread(self._log.fileno(), size, 0).decode(errors="replace").replace(*self._served)
-
-    def last_words(self) -> str:
-        """The end of the log."""
-        return "\n".join(self.log_text().splitlines()[-8:])
+def silent(_done: int, _total: int) -> None: ...
 
 
 @contextlib.contextmanager
-def serve(repository: Path, options: ServerOptions | None = None, progress: Progress = _silent) -> Iterator[Server]:
+def serve(repository: Path, options: ServerOptions | None = None, progress: Progress = silent) -> Iterator[Server]:
     """A server that is ready; it has ended, with all its processes, when the block is left.
 
     progress gets (models loaded, models in all). Raises ServerError for a taken port, and with Triton's
     own reason for each model that does not load; EnvironmentProblem where this machine lacks a part.
     """
-    total, options = _models_in(repository), options or ServerOptions()
+    total, options = models_in(repository), options or ServerOptions()
+    _require_engines(repository)
+    needs.require_gpu(repository)
     if options.startup_timeout_s is None:
         options = replace(options, startup_timeout_s=needs.startup_s(repository))
     with terminated_as_exit():
@@ -107,37 +43,40 @@ def serve(repository: Path, options: ServerOptions | None = None, progress: Prog
         try:
             yield server
         finally:
-            _stop(server, options)
+            stop(server, options)
 
 
-def _models_in(repository: Path) -> int:
+def models_in(repository: Path) -> int:
+    """How many models a folder holds; RepositoryError where that is none."""
     try:
         count = sum(entry.is_dir() and not entry.name.startswith(".") for entry in repository.iterdir())
     except OSError as error:
         raise RepositoryError(f"{repository}: {error.strerror}; name a model repository") from error
     if not count:
         raise RepositoryError(f"{repository}: there is no model in it; qtriton build puts one there")
+    return count
+
+
+def _require_engines(repository: Path) -> None:
     if waiting := pending(repository):
         raise RepositoryError(
             f"{repository}: the engine of {', '.join(waiting)} is pending, and tritonserver needs it. Run "
             f"`qtriton engines build {repository}` on the GPU that serves it, or serve a repository without it."
         )
-    needs.require_gpu(repository)
-    return count
 
 
 def _start_ready(total: int, repository: Path, options: ServerOptions, progress: Progress) -> Server:
     for _ in range(ATTEMPTS):
         server = _start(repository, ports.choose(options), options)
         try:
-            problem = _wait_ready(server, total, options, progress)
+            problem = wait_ready(server, total, options, progress)
             if problem is None:
                 return server
         except BaseException:
-            _stop(server, options)
+            stop(server, options)
             raise
         # The reasons are complete when the server has ended.
-        _stop(server, options)
+        stop(server, options)
         summary = log.summarize(server.log_text())
         if not (summary.port_taken and ports.any_free(options)):
             break
@@ -148,7 +87,7 @@ def _start(repository: Path, chosen: Ports, options: ServerOptions) -> Server:
     parts, libpython = wheel.find_wheel(), wheel.find_libpython()
     memory = shm.plan(repository, shm.free_bytes())
     prefix = f"qtriton-{os.getpid()}-{secrets.token_hex(4)}-"
-    root = _folder()
+    root = own_folder()
     try:
         layout = folder.prepare(root, parts, options.backends)
         served = root / "repository"
@@ -163,86 +102,13 @@ def _start(repository: Path, chosen: Ports, options: ServerOptions) -> Server:
             "folder": str(root),
         }
         names = str(served), str(repository)
-        return _launch(json.dumps(job), chosen, options.log_path or root / "triton.log", names)
+        return launch(json.dumps(job), chosen, options.log_path or root / "triton.log", names, root)
     except BaseException:
         shutil.rmtree(root, ignore_errors=True)
         raise
 
 
-def _folder() -> Path:
+def own_folder() -> Path:
     """A folder of our own; Triton's python backend hands paths to a shell, and its Python knows ASCII ones only."""
     usual = tempfile.gettempdir()
     return Path(tempfile.mkdtemp(prefix="qtriton-", dir=usual if _PLAIN.fullmatch(usual) else "/tmp"))
-
-
-def _launch(job: str, chosen: Ports, log_path: Path, served: tuple[str, str]) -> Server:
-    try:
-        log_file = log_path.open("w+b")
-    except OSError as error:
-        raise ServerError(f"{log_path}: {error.strerror}; choose another place for the log") from error
-    supervisor = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-B", str(Path(__file__).parent / "supervisor.py")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=log_file,
-        text=True,
-        # A session of its own: Ctrl-C in the terminal goes to us, and we end the server in order.
-        start_new_session=True,
-    )
-    assert supervisor.stdin and supervisor.stdout
-    told = ""
-    with supervisor.stdin as stdin, supervisor.stdout as stdout, contextlib.suppress(BrokenPipeError):
-        stdin.write(job + "\n")
-        stdin.flush()
-        told = stdout.readline()
-    if not told.strip().isdigit():
-        text = log_path.read_text(errors="replace").strip().splitlines()
-        raise ServerError(f"tritonserver could not be started: {text[-1] if text else 'no reason given'}")
-    return Server(int(told), chosen, log_path, supervisor, log_file, served)
-
-
-def _wait_ready(server: Server, total: int, options: ServerOptions, progress: Progress) -> str | None:
-    """None when ready, else what happened."""
-    allowed = options.startup_timeout_s or needs.USUAL_S
-    deadline = time.monotonic() + allowed
-    loaded = -1
-    services = ["HTTPService"] if server.ports.metrics is None else ["HTTPService", "Metrics Service"]
-    while time.monotonic() < deadline:
-        if not server.alive():
-            return f"tritonserver ended with status {server.wait()} before it was ready"
-        text = server.log_text()
-        summary = log.summarize(text)
-        if len(summary.loaded) != loaded:
-            loaded = len(summary.loaded)
-            progress(min(loaded, total), total)
-        # Asked only once the log says so: before that, the port may be another server's.
-        if all(f"Started {service} at" in text for service in services):
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                if _request(server, "GET", "/v2/health/ready")[0] == 200:
-                    return None
-        time.sleep(POLL_S)
-    return f"tritonserver was not ready after {allowed:g} s; allow more with --startup-timeout"
-
-
-def _request(server: Server, method: str, path: str) -> tuple[int, bytes]:
-    host = ports.reachable(server.ports.host).strip("[]")
-    connection = http.client.HTTPConnection(host, server.ports.http, timeout=5)
-    try:
-        connection.request(method, path)
-        response = connection.getresponse()
-        return response.status, response.read()
-    finally:
-        connection.close()
-
-
-def _stop(server: Server, options: ServerOptions) -> None:
-    """Ends the server; the supervisor ends what is left of it, by process id."""
-    with contextlib.suppress(ProcessLookupError):
-        server._supervisor.terminate()
-    try:
-        server._supervisor.wait(options.stop_timeout_s + 10)
-    except subprocess.TimeoutExpired:
-        server._supervisor.kill()
-        server._supervisor.wait()
-    # The supervisor has done it, unless somebody killed it.
-    shutil.rmtree(Path(server._served[0]).parent, ignore_errors=True)

@@ -2,8 +2,8 @@
 
 A stand-alone script of the standard library only: it reads one JSON line from stdin, starts the server, and
 ends it when told to (SIGTERM) or when its parent is gone, even by kill -9. Then it kills what the server left
-running and removes its shared memory and its folder. On stdout it tells the server's process id, and its exit
-status is the server's (128 + N after signal N).
+running, does what the job names for the end, and removes its shared memory and its folder. On stdout it tells
+the server's process id, and its exit status is the server's (128 + N after signal N).
 """
 
 import contextlib
@@ -50,6 +50,7 @@ def main() -> None:
         code = run(job, asked, libc)
     finally:
         end_children()
+        finish(job.get("after"))
         remove_shared_memory(job["shm_prefix"])
         shutil.rmtree(job["folder"], ignore_errors=True)
     sys.exit(code if code >= 0 else 128 - code)
@@ -98,6 +99,13 @@ def parents() -> list[tuple[int, int]]:
             fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
             found.append((int(folder.name), int(fields[1])))
     return found
+
+
+def finish(command: list[str] | None) -> None:
+    """Ends what the server's process started elsewhere: a container is no child of docker's client."""
+    if command:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
 
 
 def remove_shared_memory(prefix: str) -> None:
