@@ -3,13 +3,29 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO_REQUESTS ?= 300
 
-.PHONY: demo test test-models test-docker bench-peers lint unit clean
+TRITON_IMAGE ?= nvcr.io/nvidia/tritonserver:24.10-py3
+
+.PHONY: demo demo-docker image audit test test-models test-docker bench-peers lint unit clean
 .DELETE_ON_ERROR:
 
 # The main job: compress the demo detector, publish it, serve it, measure it.
 demo: .venv/.ready
 	$(BIN)/qtriton build demo_digits --precision int8
 	$(BIN)/qtriton bench model_repository --model demo_digits --requests $(DEMO_REQUESTS)
+
+# The demo in docker until Ctrl-C. make demo-docker TRITON_IMAGE=NAME where NVIDIA's registry is out of reach.
+demo-docker: .venv/.ready image
+	$(BIN)/qtriton build demo_digits --precision int8
+	$(BIN)/qtriton serve --docker
+
+image:
+	docker build -t qtriton-server -f docker/Dockerfile --build-arg TRITON_IMAGE=$(TRITON_IMAGE) .
+
+# Known vulnerabilities of what the images pin and what .venv has; it asks a service on the internet.
+audit: .venv/.ready
+	$(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip install --quiet pip-audit
+	for file in docker/requirements*.txt; do .venv-audit/bin/pip-audit --disable-pip --require-hashes -r $$file || exit; done
+	.venv-audit/bin/pip-audit --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 test: .venv/.ready lint
 	$(BIN)/python -m pytest
@@ -61,4 +77,4 @@ bench-peers: .venv/.ready .venv-peers/.ready
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-models .venv-peers .docker-test .peers results
+	rm -rf .venv .venv-audit .venv-models .venv-peers .docker-test .peers results

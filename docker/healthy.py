@@ -27,7 +27,9 @@ def dead_steps() -> list[str]:
 
 
 if dead := dead_steps():
-    message = f"error: the process of a python step has died ({', '.join(dead)}); the server ends, to be started again\n"
+    message = (
+        f"error: the process of a python step has died ({', '.join(dead)}); the server ends, to be started again\n"
+    )
     Path("/proc/1/fd/2").write_text(message)
     os.kill(1, signal.SIGTERM)
     sys.exit(message)

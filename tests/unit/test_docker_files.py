@@ -1,14 +1,20 @@
 """What docker/ says a second time is what the program says."""
 
 import re
+import shlex
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 from qtriton.backends import BACKENDS
+from qtriton.errors import InputError
+from qtriton.triton.server import shm
 from qtriton.triton.server.command import MALLOC
+from qtriton.triton.server.container import HARDENED, run_command
+from qtriton.triton.server.ports import Ports
 
 DOCKER = Path(__file__).parents[2] / "docker"
 PIN = re.compile(r"^([\w.-]+)==(\S+)( ; .*)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE)
@@ -41,3 +47,60 @@ def test_a_backend_that_the_image_can_take_has_its_packages(name: str) -> None:
 def test_the_server_gets_the_memory_settings_of_the_embedded_one() -> None:
     said = dict(re.findall(r"(MALLOC_\w+)=(\d+)", (DOCKER / "Dockerfile").read_text(encoding="utf-8")))
     assert said == MALLOC
+
+
+STEP = """
+name: "x" backend: "python" max_batch_size: 8
+input [{ name: "image" data_type: TYPE_STRING dims: [1] }]
+output [{ name: "y" data_type: TYPE_FP32 dims: [1024, 1024] }]
+instance_group [{ kind: %s count: 2 }]
+"""
+
+
+def repository(folder: Path, config: str) -> Path:
+    (folder / "x").mkdir(parents=True)
+    (folder / "x" / "config.pbtxt").write_text(config)
+    return folder
+
+
+def test_the_readme_shows_what_serve_runs(tmp_path: Path) -> None:
+    text = (DOCKER / "README.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^    (docker run .*?)$(?<!\\\\)", text.replace("\\\n", " "), re.MULTILINE)
+    shown = set(shlex.split(command))
+    ours = run_command(repository(tmp_path / "r", STEP % "KIND_CPU"), "qtriton-server", Ports("::1", 1, 2, 3))
+    usual = [word for word in ours if not word.startswith(("--shm-size", "[::1]:", "/"))]
+    assert set(HARDENED) <= set(usual) <= shown
+    assert [word for word in ours if word.startswith("[")] == ["[::1]:2:8000", "[::1]:1:8001", "[::1]:3:8002"]
+
+
+def test_a_gpu_is_asked_for_where_a_model_needs_one(tmp_path: Path) -> None:
+    ports = Ports("127.0.0.1", 1, 2, 3)
+    assert "--gpus=all" in run_command(repository(tmp_path / "gpu", STEP % "KIND_GPU"), "i", ports)
+    assert "--gpus=all" not in run_command(repository(tmp_path / "cpu", STEP % "KIND_CPU"), "i", ports)
+    with pytest.raises(InputError, match="colon"):
+        run_command(repository(tmp_path / "a:b", STEP % "KIND_CPU"), "i", ports)
+
+
+def test_shared_memory_follows_from_the_configs(tmp_path: Path) -> None:
+    """Two instances: the region's start, and three times a batch of 8 JPEGs (4 MiB) and outputs (4 MiB)."""
+    wanted = repository(tmp_path / "r", STEP % "KIND_CPU")
+    assert shm.docker_bytes(wanted) == 2 * (1 + 3 * 8 * (4 + 4)) * shm.MIB
+    assert shm.docker_bytes(repository(tmp_path / "e", 'platform: "ensemble"')) == 64 * shm.MIB
+
+
+def test_compose_hardens_as_serve_does() -> None:
+    compose = yaml.safe_load((DOCKER / "compose.yaml").read_text(encoding="utf-8"))
+    for name in ("server", "server-gpu"):
+        service = compose["services"][name]
+        said = {f"--ulimit={key}={value}" for key, value in service["ulimits"].items()}
+        said |= {f"--tmpfs={place}" for place in service["tmpfs"]} | {
+            f"--cap-drop={each}" for each in service["cap_drop"]
+        }
+        said |= {f"--security-opt={each.removesuffix(':true')}" for each in service["security_opt"]}
+        said |= {"--read-only"} if service["read_only"] else set()
+        assert said == set(HARDENED)
+        check = service["healthcheck"]
+        words = [f"--{key.replace('_', '-')}={value}" for key, value in check.items() if key != "test"]
+        dockerfile = (DOCKER / "Dockerfile").read_text(encoding="utf-8")
+        assert all(word in dockerfile for word in words)
+        assert service["restart"] == "unless-stopped" and service["stop_grace_period"] == "30s"
