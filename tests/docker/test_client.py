@@ -78,12 +78,13 @@ def test_verify_fails_where_a_check_does(image: str, tmp_path: Path) -> None:
 
 
 def secrets() -> set[bytes]:
-    """What this machine's pip knows of its indexes: hosts, and credentials where there are any."""
+    """What this machine's pip knows of its indexes: hosts, or folders, and credentials where there are any."""
     asked = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True).stdout
     words = [word.strip("'\",") for line in asked.splitlines() for word in line.partition("=")[2].split()]
     words += [value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_"))]
-    urls = [urlsplit(word) for word in words if word.startswith(("http:", "https:"))]
+    urls = [urlsplit(word) for word in words if word.startswith(("http:", "https:", "file:"))]
     found = {part for url in urls for part in (url.hostname, url.username, url.password) if part}
+    found |= {url.path for url in urls if url.scheme == "file"}
     return {part.encode() for part in found - {"pypi.org", "localhost"}}
 
 
