@@ -5,7 +5,7 @@ DEMO_REQUESTS ?= 300
 
 TRITON_IMAGE ?= nvcr.io/nvidia/tritonserver:24.10-py3
 
-.PHONY: demo demo-docker image audit test test-models test-docker bench-peers lint unit clean
+.PHONY: demo demo-docker image audit test test-models test-docker soak bench-peers lint unit clean
 .DELETE_ON_ERROR:
 
 # The main job: compress the demo detector, publish it, serve it, measure it.
@@ -51,6 +51,11 @@ test-models: .venv/.ready .venv-models/exported/.ready
 # docker.io and debootstrap, and says so where they are missing.
 test-docker: .venv/.ready
 	$(BIN)/python -m pytest tests/docker
+
+# Ten minutes at saturation from 16 clients on the demo detector, with bad images among the good ones.
+soak: .venv/.ready
+	$(BIN)/qtriton build demo_digits --precision int8
+	$(BIN)/python tests/soak/soak.py model_repository
 
 # Others' INT8 beside ours: make bench-peers ZOO=folder REPOSITORY=model_repository, a few minutes a model.
 bench-peers: .venv/.ready .venv-peers/.ready
