@@ -165,7 +165,9 @@ class BenchResults:
             _write_whole(target, self.to_json() + "\n")
         except OSError as error:
             reason = error.strerror or str(error)
-            raise ClientError(f"{target}: cannot write the results ({reason}).", EXIT_INPUT) from error
+            raise ClientError(
+                f"{target}: cannot write the results ({reason}). Name another file with --output.", EXIT_INPUT
+            ) from error
 
     @classmethod
     def load(cls, path: str | Path) -> "BenchResults":

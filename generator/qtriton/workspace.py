@@ -1,5 +1,6 @@
 """The cache: what was downloaded and what a stage produced, by the hash of everything it was made from."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -58,7 +59,7 @@ class Workspace:
                 partial = final.with_name(final.name + ".partial")
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir()
-                produce(partial)
+                _produced(produce, partial)
                 partial.rename(final)
         return final
 
@@ -95,3 +96,16 @@ class Workspace:
         with final.with_name(final.name + ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _produced(produce: Callable[[Path], None], folder: Path) -> None:
+    """A write that finds the disk full does not say where."""
+    try:
+        produce(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise EnvironmentProblem(
+            f"{error.filename or folder}: {error.strerror}. Free some space, or set QTRITON_CACHE to a folder "
+            "with more; what is done is kept."
+        ) from error

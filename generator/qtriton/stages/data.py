@@ -1,5 +1,6 @@
 """Settle which images a build calibrates with and measures on, generating them where a spec says so."""
 
+import os
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -84,6 +85,8 @@ def write_calibration(folder: Path, spec: ModelSpec, out: Path, few: bool, progr
     # Read twice rather than held at once: a thousand frames of a detector are five gigabytes.
     shape = (len(good), *spec.input.dims)
     frames = np.lib.format.open_memmap(out, "w+", np.float32, shape)  # type: ignore[no-untyped-call]
+    with out.open("r+b") as file:  # a page that a full disk has no room for would end the process with SIGBUS
+        os.posix_fallocate(file.fileno(), 0, out.stat().st_size)
     seen: set[bytes] = set()
     for index, path in enumerate(good):
         frames[index] = read_frame(path, spec).pixels

@@ -14,10 +14,10 @@ from typing import Final
 
 from qtriton import console
 from qtriton.errors import EnvironmentProblem, InputError, ServerError
-from qtriton.triton.server import log, needs, ports, shm
+from qtriton.triton.server import folder, log, needs, ports, shm
 from qtriton.triton.server.options import ServerOptions
 from qtriton.triton.server.ports import Ports
-from qtriton.triton.server.process import ATTEMPTS, models_in, own_folder, silent
+from qtriton.triton.server.process import ATTEMPTS, models_in, silent
 from qtriton.triton.server.running import Progress, Server, launch, stop, wait_ready
 from qtriton.triton.server.signals import terminated_as_exit
 
@@ -66,14 +66,14 @@ def run_command(repository: Path, image: str, chosen: Ports, options: tuple[str,
     Raises:
         InputError: docker cannot mount a folder of this name.
     """
-    folder = str(repository.resolve())
-    if ":" in folder:
-        raise InputError(f"{folder}: docker mounts no folder with a colon in its name. Give it another, or link to it.")
+    mounted = str(repository.resolve())
+    if ":" in mounted:
+        raise InputError(f"{mounted}: docker mounts no folder with a colon in its name. Give it another, or link to it.")
     at = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
     published = ((chosen.http, 8000), (chosen.grpc, 8001), (chosen.metrics, 8002))
     command = ["docker", "run", "--rm", *options, f"--shm-size={shm.docker_bytes(repository) // shm.MIB}m"]
     command += ["--gpus=all"] * bool(needs.gpu_models(repository))
-    command += ["-v", f"{folder}:/models:ro", "-v", "qtriton-cache:/cache"]
+    command += ["-v", f"{mounted}:/models:ro", "-v", "qtriton-cache:/cache"]
     for port, inside in published:
         command += ["-p", f"{at}:{port}:{inside}"] * (port is not None)
     return [*command, image]
@@ -149,13 +149,15 @@ def _not_run(reason: str, image: str) -> EnvironmentProblem | ServerError:
 
 
 def _start(repository: Path, command: list[str], chosen: Ports, options: ServerOptions) -> Server:
-    root = own_folder()
+    root = folder.make()
     cid = root / "container"
     job = {
         "parent": os.getpid(),
         "command": [*command[:2], f"--cidfile={cid}", *command[2:]],
         "cwd": str(root),
         "env": dict(os.environ),
+        "ports": [chosen.grpc, chosen.http],
+        "drain_s": options.drain_s,
         # The CLI hands SIGTERM on to tritonserver, and ends when the container is gone.
         "grace_s": options.stop_timeout_s,
         "after": ["sh", "-c", f'test ! -s {cid} || docker rm --force --volumes "$(cat {cid})"'],

@@ -6,14 +6,16 @@ import shutil
 import site
 import sys
 import sysconfig
+import tempfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from qtriton.backends import triton_backends
-from qtriton.errors import InputError
+from qtriton.errors import EnvironmentProblem, InputError
 from qtriton.triton.server.wheel import Wheel, version
 
+_PLAIN = re.compile(r"[A-Za-z0-9_./+-]+")
 _PACKAGES = ("site-packages", "dist-packages")
 #: Around an engine of qtriton.backends this is a python-based backend.
 MODEL = Path(__file__).parent / "python_backend" / "model.py"
@@ -39,8 +41,39 @@ class Layout:
         return self.root / "cwd"
 
 
+def make() -> Path:
+    """A folder of our own; Triton's python backend hands paths to a shell, and its Python knows ASCII ones only."""
+    where = "a folder for temporary files"
+    try:
+        usual = tempfile.gettempdir()
+        where = usual if _PLAIN.fullmatch(usual) else "/tmp"
+        return Path(tempfile.mkdtemp(prefix="qtriton-", dir=where))
+    except OSError as error:
+        raise _unwritable(where, error.strerror or str(error)) from error
+
+
 def prepare(root: Path, wheel: Wheel, own: Path | None = None) -> Layout:
-    """Lay out a server's folder; see ServerOptions.backends for `own`."""
+    """Lay out a server's folder; see ServerOptions.backends for `own`.
+
+    Raises:
+        EnvironmentProblem: it cannot be written, as its disk is full.
+    """
+    try:
+        return _laid_out(root, wheel, own)
+    except shutil.Error as error:  # of copytree, which goes on after the first file: (from, to, why) of each
+        raise _unwritable(root, error.args[0][0][2].partition(": ")[0]) from error
+    except OSError as error:
+        raise _unwritable(root, error.strerror or str(error)) from error
+
+
+def _unwritable(where: Path | str, reason: str) -> EnvironmentProblem:
+    return EnvironmentProblem(
+        f"{where}: the folder that the server works from cannot be written there ({reason}). "
+        "Free some space, or set TMPDIR to another folder."
+    )
+
+
+def _laid_out(root: Path, wheel: Wheel, own: Path | None) -> Layout:
     layout = Layout(root)
     layout.cwd.mkdir(parents=True)
     for name in triton_backends():

@@ -14,6 +14,8 @@ class ServerOptions:
     metrics_port: int | None = None
     #: None: as long as what the repository holds may take.
     startup_timeout_s: float | None = None
+    #: How long requests that are under way when the server is told to end may take.
+    drain_s: float = 3.0
     stop_timeout_s: float = 10.0
     log_path: Path | None = None
     #: A folder of Triton's own backends, which take the place of the python-based ones of the same name.

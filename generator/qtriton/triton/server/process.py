@@ -3,10 +3,8 @@
 import contextlib
 import json
 import os
-import re
 import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +18,6 @@ from qtriton.triton.server.running import Progress, Server, launch, stop, wait_r
 from qtriton.triton.server.signals import terminated_as_exit
 
 ATTEMPTS = 5
-_PLAIN = re.compile(r"[A-Za-z0-9_./+-]+")
 
 
 def silent(_done: int, _total: int) -> None: ...
@@ -87,7 +84,7 @@ def _start(repository: Path, chosen: Ports, options: ServerOptions) -> Server:
     parts, libpython = wheel.find_wheel(), wheel.find_libpython()
     memory = shm.plan(repository, shm.free_bytes())
     prefix = f"qtriton-{os.getpid()}-{secrets.token_hex(4)}-"
-    root = own_folder()
+    root = folder.make()
     try:
         layout = folder.prepare(root, parts, options.backends)
         served = root / "repository"
@@ -97,6 +94,8 @@ def _start(repository: Path, chosen: Ports, options: ServerOptions) -> Server:
             "command": command.command_line(parts, layout, served, chosen, memory, prefix, options),
             "cwd": str(layout.cwd),
             "env": command.environment(layout, [parts.libraries, libpython.parent]),
+            "ports": [chosen.grpc, chosen.http],
+            "drain_s": options.drain_s,
             "grace_s": options.stop_timeout_s,
             "shm_prefix": prefix,
             "folder": str(root),
@@ -106,9 +105,3 @@ def _start(repository: Path, chosen: Ports, options: ServerOptions) -> Server:
     except BaseException:
         shutil.rmtree(root, ignore_errors=True)
         raise
-
-
-def own_folder() -> Path:
-    """A folder of our own; Triton's python backend hands paths to a shell, and its Python knows ASCII ones only."""
-    usual = tempfile.gettempdir()
-    return Path(tempfile.mkdtemp(prefix="qtriton-", dir=usual if _PLAIN.fullmatch(usual) else "/tmp"))

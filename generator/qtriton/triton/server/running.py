@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from qtriton.errors import ServerError
-from qtriton.triton.server import log, needs, ports
+from qtriton.triton.server import log, needs, ports, supervisor
 from qtriton.triton.server.options import ModelState, ServerOptions
 from qtriton.triton.server.ports import Ports
 
@@ -80,8 +81,9 @@ class Server:
         return os.pread(self._log.fileno(), size, 0).decode(errors="replace").replace(*self._served)
 
     def last_words(self) -> str:
-        """The end of the log."""
-        return "\n".join(self.log_text().splitlines()[-8:])
+        """The end of the log, or just why the supervisor ended the server."""
+        lines = self.log_text().splitlines()
+        return "\n".join([line for line in lines if line.startswith(supervisor.DIED)] or lines[-8:])
 
 
 def launch(job: str, chosen: Ports, log_path: Path, served: tuple[str, str], folder: Path) -> Server:
@@ -90,8 +92,8 @@ def launch(job: str, chosen: Ports, log_path: Path, served: tuple[str, str], fol
         log_file = log_path.open("w+b")
     except OSError as error:
         raise ServerError(f"{log_path}: {error.strerror}; choose another place for the log") from error
-    supervisor = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-B", str(Path(__file__).parent / "supervisor.py")],
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-B", supervisor.__file__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log_file,
@@ -99,16 +101,16 @@ def launch(job: str, chosen: Ports, log_path: Path, served: tuple[str, str], fol
         # A session of its own: Ctrl-C in the terminal goes to us, and we end the server in order.
         start_new_session=True,
     )
-    assert supervisor.stdin and supervisor.stdout
+    assert process.stdin and process.stdout
     told = ""
-    with supervisor.stdin as stdin, supervisor.stdout as stdout, contextlib.suppress(BrokenPipeError):
+    with process.stdin as stdin, process.stdout as stdout, contextlib.suppress(BrokenPipeError):
         stdin.write(job + "\n")
         stdin.flush()
         told = stdout.readline()
     if not told.strip().isdigit():
         text = log_path.read_text(errors="replace").strip().splitlines()
         raise ServerError(f"tritonserver could not be started: {text[-1] if text else 'no reason given'}")
-    return Server(int(told), chosen, log_path, supervisor, log_file, served, folder)
+    return Server(int(told), chosen, log_path, process, log_file, served, folder)
 
 
 def wait_ready(server: Server, total: int, options: ServerOptions, progress: Progress) -> str | None:
@@ -129,6 +131,7 @@ def wait_ready(server: Server, total: int, options: ServerOptions, progress: Pro
         if all(f"Started {service} at" in text for service in services):
             with contextlib.suppress(OSError, http.client.HTTPException):
                 if _request(server, "GET", "/v2/health/ready")[0] == 200:
+                    server._supervisor.send_signal(signal.SIGUSR1)
                     return None
         time.sleep(POLL_S)
     return f"tritonserver was not ready after {allowed:g} s; allow more with --startup-timeout"
@@ -150,7 +153,7 @@ def stop(server: Server, options: ServerOptions) -> None:
     with contextlib.suppress(ProcessLookupError):
         server._supervisor.terminate()
     try:
-        server._supervisor.wait(options.stop_timeout_s + 10)
+        server._supervisor.wait(options.drain_s + options.stop_timeout_s + 10)
     except subprocess.TimeoutExpired:
         server._supervisor.kill()
         server._supervisor.wait()

@@ -4,6 +4,13 @@ A stand-alone script of the standard library only: it reads one JSON line from s
 ends it when told to (SIGTERM) or when its parent is gone, even by kill -9. Then it kills what the server left
 running, does what the job names for the end, and removes its shared memory and its folder. On stdout it tells
 the server's process id, and its exit status is the server's (128 + N after signal N).
+
+Two things that tritonserver (2.51) gets wrong are put right here:
+
+- At SIGTERM it refuses the next step of an ensemble's request that is under way. So, as long as clients are connected,
+  it is told to end a little later than asked, and what was under way then is answered.
+- When the process of a python step dies, it goes on, says that it is ready, and refuses each request. So it is ended,
+  and whoever started it can start it again. SIGUSR1 tells that it is ready: until then its log tells why a step ended.
 """
 
 import contextlib
@@ -22,14 +29,23 @@ from typing import Any
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 POLL_S = 0.05
+LOOK_S = 0.5
+STUB = "triton_python_backend_stub"
+#: The server's last words begin so where a step's process died; Server.last_words() looks for it.
+DIED = "qtriton: the process of the step "
+REFUSES = ", and tritonserver does not start it again, so it was ended: run it again"
 
 
 class Asked:
-    """Whether somebody asked us to stop."""
+    """Whether somebody asked us to stop, and whether the server was said to be ready."""
 
     def __init__(self, parent: int) -> None:
         self._parent = parent
         self._signalled = False
+        self.ready = False
+
+    def on_ready(self, _number: int, _frame: FrameType | None) -> None:
+        self.ready = True
 
     def on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._signalled = True
@@ -43,6 +59,7 @@ def main() -> None:
     asked = Asked(job["parent"])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, asked.on_signal)
+    signal.signal(signal.SIGUSR1, asked.on_ready)
     # Orphaned stubs become our children, so that they can be found and ended by their ids.
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -67,15 +84,79 @@ def run(job: dict[str, Any], asked: Asked, libc: ctypes.CDLL) -> int:
     )  # fmt: skip
     with contextlib.suppress(OSError):  # nobody may be there to read it
         os.write(1, f"{server.pid}\n".encode())
-    while server.poll() is None and not asked:
-        time.sleep(POLL_S)
+    died = watch(server, asked)
     if server.poll() is None:
+        if not died:
+            drain(job["ports"], job["drain_s"])
         server.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(job["grace_s"])
     if server.poll() is None:
         server.kill()
-    return server.wait()
+    code = server.wait()
+    if died:
+        print(died, file=sys.stderr, flush=True)
+        return 1
+    return code
+
+
+def watch(server: "subprocess.Popen[bytes]", asked: Asked) -> str:
+    """Until the server ends, or is to end; what to say where that is because a step's process has died."""
+    steps: dict[int, str] = {}
+    complete, looked = False, 0.0
+    while server.poll() is None and not asked:
+        if not complete and (asked.ready or time.monotonic() - looked > LOOK_S):
+            complete, looked = asked.ready, time.monotonic()
+            steps = {**stubs(server.pid), **steps}  # the names of those that have ended meanwhile
+        if complete and (died := next(filter(None, (ending(pid, name) for pid, name in steps.items())), "")):
+            return died
+        time.sleep(POLL_S)
+    return ""
+
+
+def drain(ports: list[int], within_s: float) -> None:
+    """Wait until no client is connected, so that no request is under way, or the time is over."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline and connected(ports):
+        time.sleep(POLL_S)
+
+
+def connected(ports: list[int]) -> bool:
+    """Whether anybody has a connection to one of these ports of this machine."""
+    established = "01"
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+                _, local, _, state = line.split()[:4]
+                if state == established and int(local.rpartition(":")[2], 16) in ports:
+                    return True
+    return False
+
+
+def stubs(server: int) -> dict[int, str]:
+    """The processes of the server's python steps, with the names of their models, also those that have just ended."""
+    found = {}
+    for pid, parent in parents():
+        with contextlib.suppress(OSError):
+            folder = Path(f"/proc/{pid}")
+            # The kernel keeps 15 characters of a program's name, and nothing of the command line of one that has ended.
+            if parent == server and (folder / "comm").read_text(errors="replace").strip() == STUB[:15]:
+                line = (folder / "cmdline").read_text(errors="replace").split("\0")
+                found[pid] = Path(line[1]).parents[1].name if len(line) > 1 else f"of process {pid}"
+    return found
+
+
+def ending(pid: int, name: str) -> str:
+    """What to say of a step's process that has ended; "" while it runs. The server does not wait for its children."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return f"{DIED}{name} is gone{REFUSES}"
+    if fields[0] not in "ZX":
+        return ""
+    status = int(fields[-1])  # as of wait(2); 0 where the kernel does not tell
+    how = f"was killed by signal {status & 0x7F}" if status & 0x7F else f"ended with status {status >> 8}"
+    return f"{DIED}{name} {how}{REFUSES}"
 
 
 def end_children() -> None:
