@@ -16,6 +16,7 @@ import numpy as np
 from qtriton_client.catalog import Pipeline, find
 from qtriton_client.errors import EXIT_BENCH, EXIT_INPUT, ClientError, RequestRefused
 from qtriton_client.load import Progress, Sender, Sent, Ticker, send_block
+from qtriton_client.memory import keep_memory
 from qtriton_client.results import BenchResults, Block, LoadOptions, Series, StepTotals, VariantRun
 from qtriton_client.session import Prepared, Session, Tensor
 
@@ -60,12 +61,15 @@ def bench(
     All variants of a model are warmed up, then take turns block by block, in an order that is reversed every
     other round, so that a machine that slows down or speeds up meets all of them alike.
 
+    This process keeps the memory that it has taken, from now on (keep_memory).
+
     Raises:
         ClientError: no server, no such model, request after request failed, or the server went away.
     """
     if not images:
         raise ClientError("No images to send: give at least one JPEG or PNG.", EXIT_INPUT)
     options = options or LoadOptions()
+    keep_memory()
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     with ExitStack() as stack:
         sessions = [stack.enter_context(Session(url, options.timeout_s)) for _ in range(options.concurrency)]
