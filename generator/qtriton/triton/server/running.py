@@ -130,22 +130,31 @@ def wait_ready(server: Server, total: int, options: ServerOptions, progress: Pro
         # Asked only once the log says so: before that, the port may be another server's.
         if all(f"Started {service} at" in text for service in services):
             with contextlib.suppress(OSError, http.client.HTTPException):
-                if _request(server, "GET", "/v2/health/ready")[0] == 200:
+                if _request(server, "GET", "/v2/health/ready")[0] == 200 and _tells_metrics(server):
                     server._supervisor.send_signal(signal.SIGUSR1)
                     return None
         time.sleep(POLL_S)
     return f"tritonserver was not ready after {allowed:g} s; allow more with --startup-timeout"
 
 
+def _tells_metrics(server: Server) -> bool:
+    """Whether the metrics, if they are on, can be read: their service is the last to start."""
+    if server.ports.metrics is None:
+        return True
+    with contextlib.closing(_connection(server, server.ports.metrics)) as connection:
+        connection.request("GET", "/metrics")
+        return connection.getresponse().status == 200
+
+
+def _connection(server: Server, port: int) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection(ports.reachable(server.ports.host).strip("[]"), port, timeout=5)
+
+
 def _request(server: Server, method: str, path: str) -> tuple[int, bytes]:
-    host = ports.reachable(server.ports.host).strip("[]")
-    connection = http.client.HTTPConnection(host, server.ports.http, timeout=5)
-    try:
+    with contextlib.closing(_connection(server, server.ports.http)) as connection:
         connection.request(method, path)
         response = connection.getresponse()
         return response.status, response.read()
-    finally:
-        connection.close()
 
 
 def stop(server: Server, options: ServerOptions) -> None:

@@ -107,11 +107,17 @@ def watch(server: "subprocess.Popen[bytes]", asked: Asked) -> str:
     while server.poll() is None and not asked:
         if not complete and (asked.ready or time.monotonic() - looked > LOOK_S):
             complete, looked = asked.ready, time.monotonic()
-            steps = {**stubs(server.pid), **steps}  # the names of those that have ended meanwhile
+            steps = lacking({**stubs(server.pid), **steps})  # with the names of those that have ended meanwhile
         if complete and (died := next(filter(None, (ending(pid, name) for pid, name in steps.items())), "")):
             return died
         time.sleep(POLL_S)
     return ""
+
+
+def lacking(steps: dict[int, str]) -> dict[int, str]:
+    """The processes of the steps without those whose step has got another one: it starts some anew while it loads."""
+    running = {name for pid, name in steps.items() if not ending(pid, name)}
+    return {pid: name for pid, name in steps.items() if name not in running or not ending(pid, name)}
 
 
 def drain(ports: list[int], within_s: float) -> None:
@@ -151,6 +157,8 @@ def ending(pid: int, name: str) -> str:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
+        fields = []
+    if not fields:
         return f"{DIED}{name} is gone{REFUSES}"
     if fields[0] not in "ZX":
         return ""
