@@ -18,7 +18,7 @@ from qtriton.triton.server import folder, log, needs, ports, shm
 from qtriton.triton.server.options import ServerOptions
 from qtriton.triton.server.ports import Ports
 from qtriton.triton.server.process import ATTEMPTS, models_in, silent
-from qtriton.triton.server.running import Progress, Server, launch, stop, wait_ready
+from qtriton.triton.server.running import Progress, Server, launch, ready_or_stopped, stop
 from qtriton.triton.server.signals import terminated_as_exit
 
 IMAGE: Final = "qtriton-server"
@@ -107,15 +107,9 @@ def _start_ready(total: int, repository: Path, image: str, options: ServerOption
     for _ in range(ATTEMPTS):
         chosen = ports.choose(options)
         server = _start(repository, run_command(repository, image, chosen, hardened), chosen, options)
-        try:
-            problem = wait_ready(server, total, options, progress)
-            if problem is None:
-                return server
-        except BaseException:
-            stop(server, options)
-            raise
-        # The reasons are complete when the container has ended.
-        stop(server, options)
+        problem = ready_or_stopped(server, total, options, progress)
+        if problem is None:
+            return server
         text = server.log_text()
         refused = _refusal(text)
         if refused and "setting rlimit type 8" in refused and _MEMLOCK in hardened:

@@ -14,7 +14,7 @@ from qtriton.triton.engines import pending
 from qtriton.triton.server import command, folder, log, needs, ports, shm, wheel
 from qtriton.triton.server.options import ServerOptions
 from qtriton.triton.server.ports import Ports
-from qtriton.triton.server.running import Progress, Server, launch, stop, wait_ready
+from qtriton.triton.server.running import Progress, Server, launch, ready_or_stopped, stop
 from qtriton.triton.server.signals import terminated_as_exit
 
 ATTEMPTS = 5
@@ -65,15 +65,9 @@ def _require_engines(repository: Path) -> None:
 def _start_ready(total: int, repository: Path, options: ServerOptions, progress: Progress) -> Server:
     for _ in range(ATTEMPTS):
         server = _start(repository, ports.choose(options), options)
-        try:
-            problem = wait_ready(server, total, options, progress)
-            if problem is None:
-                return server
-        except BaseException:
-            stop(server, options)
-            raise
-        # The reasons are complete when the server has ended.
-        stop(server, options)
+        problem = ready_or_stopped(server, total, options, progress)
+        if problem is None:
+            return server
         summary = log.summarize(server.log_text())
         if not (summary.port_taken and ports.any_free(options)):
             break

@@ -113,8 +113,19 @@ def launch(job: str, chosen: Ports, log_path: Path, served: tuple[str, str], fol
     return Server(int(told), chosen, log_path, process, log_file, served, folder)
 
 
-def wait_ready(server: Server, total: int, options: ServerOptions, progress: Progress) -> str | None:
-    """None when ready, else what happened."""
+def ready_or_stopped(server: Server, total: int, options: ServerOptions, progress: Progress) -> str | None:
+    """None when ready, else what happened; the server has ended then, and its log is complete."""
+    try:
+        problem = _wait_ready(server, total, options, progress)
+    except BaseException:
+        stop(server, options)
+        raise
+    if problem is not None:
+        stop(server, options)
+    return problem
+
+
+def _wait_ready(server: Server, total: int, options: ServerOptions, progress: Progress) -> str | None:
     allowed = options.startup_timeout_s or needs.USUAL_S
     deadline = time.monotonic() + allowed
     loaded = -1
