@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds what the repository in /models still lacks, then becomes tritonserver; arguments go to tritonserver.
+# Builds what the repository in /models still lacks, then runs tritonserver under qtriton's supervisor, which becomes
+# process 1; arguments go to tritonserver.
 set -eu
 
 # Where ONNX Runtime and Paddle keep the engines that they build themselves.
@@ -21,15 +22,18 @@ pool=--grpc-max-response-pool-size
 case $(tritonserver --help 2>&1) in
     *"$pool"*) set -- "$pool=128" "$@" ;;
 esac
-exec tritonserver \
+# It waits 3 seconds for clients, and docker kills what does not end within 10.
+exec python3 -IBS /opt/qtriton/qtriton/triton/server/supervisor.py tritonserver \
     --model-repository="$repository" \
     --model-control-mode=none \
     --disable-auto-complete-config \
     --strict-readiness=true \
     --exit-on-error=true \
-    --exit-timeout-secs=8 \
+    --exit-timeout-secs=5 \
     --log-format=ISO8601 \
     --http-port=8000 --grpc-port=8001 --metrics-port=8002 \
     --http-restricted-api="$locked:qtriton=$key" \
     --grpc-restricted-protocol="$locked:qtriton=$key" \
-    "$@"
+    "$@" >/dev/null <<END
+{"parent": $PPID, "http": ["127.0.0.1", 8000], "ports": [8000, 8001], "drain_s": 3, "grace_s": 6, "folder": "$repository"}
+END

@@ -2,6 +2,6 @@
 
 import os
 
-# ONNX Runtime's wheel 1.32 reports to its maker's server unless told not to before it is loaded; the processes that
-# we start inherit it. Whoever wants it sets the variable to 0.
+# As in backends/onnxruntime/engine.py, which runs without us, for all else here that loads ONNX Runtime; the processes
+# that we start inherit it. Whoever wants it sets the variable to 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

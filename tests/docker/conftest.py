@@ -5,13 +5,14 @@ import re
 import shlex
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
 import pytest
 
 from e2e.conftest import cache, demo_build, demo_images, demo_repository, nothing_left_behind, qtriton, server
+from e2e.test_tensorrt import SLOW, SMI
 
 from .engine import REPO, docker, engine, stand_in
 
@@ -58,17 +59,18 @@ def run(image: str) -> Iterator[Run]:
     started: list[str] = []
     options = documented()
 
-    def start(repository: Path, *more: object, of: str = image) -> str:
+    def start(repository: Path, *more: object, of: str = image, cache: Sequence[object] = ()) -> str:
         name = f"qtriton-test-{time.time_ns()}"
         started.append(name)
-        mine = ["--detach", "--name", name, "--volume", f"{repository}:/models:ro", "--volume", f"{name}:/cache"]
-        docker("run", *mine, *options, "-p", "127.0.0.1::8000", "-p", "127.0.0.1::8001", *more, of)
+        mine = ("--detach", "--name", name, "--volume", f"{repository}:/models:ro")
+        kept = cache or ("--volume", f"{name}:/cache")
+        docker("run", *mine, *kept, *options, "-p", "127.0.0.1::8000", "-p", "127.0.0.1::8001", *more, of)
         return name
 
     yield start
     for name in started:
         docker("rm", "--force", name)
-        docker("volume", "rm", name)
+        docker("volume", "rm", "--force", name)
 
 
 def documented() -> list[str]:
@@ -93,6 +95,15 @@ def _may_lock_memory() -> bool:
     status = docker("inspect", "--format", "{{.State.ExitCode}}", name)
     docker("rm", "--force", name)
     return status == "0"
+
+
+def slow_tensorrt(folder: Path) -> list[str]:
+    """Options for a container with a TensorRT that works for ten minutes, and a GPU's nvidia-smi."""
+    (folder / "tensorrt.py").write_text(SLOW.format(what="time.sleep(600)"))
+    (folder / "nvidia-smi").write_text(SMI)
+    (folder / "nvidia-smi").chmod(0o755)
+    module = f"{folder}/tensorrt.py:/opt/qtriton/tensorrt.py:ro"
+    return ["-v", module, "-v", f"{folder}/nvidia-smi:/usr/local/bin/nvidia-smi:ro"]
 
 
 def wait_for(name: str, state: str, within_s: float = 90) -> None:

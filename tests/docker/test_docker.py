@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from e2e.conftest import qtriton
-from e2e.test_tensorrt import SLOW, SMI
 from qtriton.triton.server import Server
 
-from .conftest import Run, address, build, exit_code, logs, wait_for
+from .conftest import Run, address, build, exit_code, logs, slow_tensorrt, wait_for
 from .engine import docker
 
 ENSEMBLE = "demo_digits_onnxruntime_int8"
@@ -52,14 +51,14 @@ def test_bench_measures_it(served: str, demo_images: list[Path], tmp_path: Path)
     assert {row["kind"] for row in json.loads(done.stdout)["rows"]} == {"Runtime", "End2End"}
 
 
-def test_the_server_is_process_1_without_rights(served: str) -> None:
+def test_the_server_has_no_rights(served: str) -> None:
     def inside(command: str) -> str:
         return docker("exec", served, "sh", "-c", command, streams=True, check=False)
 
-    assert inside("tr '\\0' ' ' </proc/1/cmdline").startswith("tritonserver --model-repository=/tmp/repository ")
-    status = dict(line.split(":\t", 1) for line in inside("cat /proc/1/status").splitlines())
-    assert set(status["Uid"].split()) == {"1000"} and int(status["CapEff"], 16) == 0
-    assert status["NoNewPrivs"] == "1"
+    for process in ("1", "$(pidof tritonserver)"):
+        status = dict(line.split(":\t", 1) for line in inside(f"cat /proc/{process}/status").splitlines())
+        assert set(status["Uid"].split()) == {"1000"} and int(status["CapEff"], 16) == 0
+        assert status["NoNewPrivs"] == "1"
     for place in ("/", "/models", "/opt/tritonserver", "/opt/qtriton"):
         assert "Read-only file system" in inside(f"touch {place}/new")
     assert inside("touch /cache/new && rm /cache/new") == ""
@@ -123,11 +122,7 @@ def test_a_folder_without_models_ends_it_with_the_sentence(run: Run, tmp_path: P
 
 def test_stop_is_heard_while_an_engine_is_built(run: Run, pending_repository: Path, tmp_path: Path) -> None:
     """With a TensorRT and a GPU that are there as far as the build of an engine asks before the work itself."""
-    (tmp_path / "tensorrt.py").write_text(SLOW.format(what="time.sleep(600)"))
-    (tmp_path / "nvidia-smi").write_text(SMI)
-    (tmp_path / "nvidia-smi").chmod(0o755)
-    module = f"{tmp_path}/tensorrt.py:/opt/qtriton/tensorrt.py:ro"
-    name = run(pending_repository, "-v", module, "-v", f"{tmp_path}/nvidia-smi:/usr/local/bin/nvidia-smi:ro")
+    name = run(pending_repository, *slow_tensorrt(tmp_path))
     for _ in range(60):
         if docker("exec", name, "sh", "-c", "sleep 0.5; ls /tmp/started", check=False):
             break

@@ -1,6 +1,6 @@
 """Faults and load in docker: killed processes, an end under load, too little memory or disk."""
 
-import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -9,12 +9,21 @@ import numpy as np
 import pytest
 import tritonclient.grpc as grpc
 
+from e2e.load import CLIENTS, load
 from qtriton.triton.server.shm import MIB, docker_bytes
 
-from .conftest import Run, address, exit_code, logs, wait_for
+from .conftest import Run, address, exit_code, logs, slow_tensorrt, wait_for
 from .engine import docker
 
 ENSEMBLE = "demo_digits_onnxruntime_int8"
+#: Kills tritonserver, or the process of a step, which has its /.../MODEL/1/model.py; process 1 has all words of both.
+KILL = """
+import os, pathlib, sys
+for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+    pid, words = int(path.parts[2]), path.read_text().split("\\0")[:2]
+    if pid != 1 and any(word == sys.argv[1] or f"/{sys.argv[1]}/1/" in word for word in words):
+        os.kill(pid, 9)
+"""
 #: As compose.yaml has it.
 RESTART = ("--restart", "unless-stopped")
 
@@ -26,28 +35,13 @@ def infer(client: grpc.InferenceServerClient, images: list[Path]) -> int:
     return len(client.infer(ENSEMBLE, [sent]).as_numpy("num_detections"))
 
 
-def kill_server(name: str) -> None:
-    if os.geteuid():
-        pytest.skip("only root may kill another user's process")
-    os.kill(int(docker("inspect", "--format", "{{.State.Pid}}", name)), 9)
-
-
-def kill_step(name: str) -> None:
-    # The brackets keep the script from finding its own command line.
-    script = (
-        "for p in /proc/[0-9]*; do grep -qa demo_digits_preprocess[/]1 $p/cmdline && kill -9 ${p#/proc/}; done; true"
-    )
-    docker("exec", name, "sh", "-c", script)
-
-
-@pytest.mark.parametrize("kill", [kill_server, kill_step])
+@pytest.mark.parametrize("process", ["tritonserver", "demo_digits_preprocess"])
 def test_what_is_killed_is_back_within_30_seconds(
-    run: Run, demo_repository: Path, demo_images: list[Path], kill: object
+    run: Run, demo_repository: Path, demo_images: list[Path], process: str
 ) -> None:
     name = run(demo_repository, *RESTART)
     wait_for(name, "healthy")
-    assert callable(kill)
-    kill(name)
+    docker("exec", name, "python3", "-c", KILL, process)
     killed = time.monotonic()
     while docker("inspect", "--format", "{{.RestartCount}}", name) == "0":
         assert time.monotonic() - killed < 30, logs(name)
@@ -55,7 +49,23 @@ def test_what_is_killed_is_back_within_30_seconds(
     wait_for(name, "healthy", 30 - (time.monotonic() - killed))
     with grpc.InferenceServerClient(address(name, 8001)) as client:
         assert infer(client, demo_images[:1]) == 1
-    assert kill is kill_server or "error: the process of a python step has died" in logs(name)
+    step_died = f"qtriton: the process of the step {process} was killed by signal 9"
+    assert (step_died in logs(name)) == (process != "tritonserver")
+
+
+def test_told_to_end_under_load_it_answers_what_is_under_way(
+    run: Run, demo_repository: Path, demo_images: list[Path]
+) -> None:
+    name = run(demo_repository)
+    wait_for(name, "healthy")
+    with load(address(name, 8001), ENSEMBLE, demo_images[0].read_bytes()) as asked:
+        told = time.monotonic()
+        docker("stop", name)
+    assert exit_code(name) == 0, logs(name)
+    under_way = [each for each in asked if each.sent < told < each.answered]
+    assert len(under_way) >= CLIENTS / 2, "there was no load"
+    # It is refused only once the clients had their time, which begins when docker has sent the signal.
+    assert [each.error for each in asked if each.sent < told + 2 and each.error] == []
 
 
 def test_the_computed_shared_memory_is_enough_for_full_batches(
@@ -102,3 +112,27 @@ def test_too_little_shared_memory_is_named_in_the_answer(
 def test_a_root_that_is_read_only_needs_a_tmp(image: str, demo_repository: Path) -> None:
     told = ("run", "--rm", "--read-only", "-v", f"{demo_repository}:/models:ro", image)
     assert "/tmp/qtriton': Read-only file system" in docker(*told, check=False, streams=True)
+
+
+def test_a_cache_that_cannot_be_written_is_named_where_an_engine_is_pending(
+    run: Run, demo_repository: Path, pending_repository: Path, tmp_path: Path
+) -> None:
+    nothing = tmp_path / "cache"
+    nothing.mkdir()
+    read_only = ("-v", f"{nothing}:/cache:ro")
+    name = run(pending_repository, *slow_tensorrt(tmp_path), cache=read_only)
+    wait_for(name, "exited")
+    assert exit_code(name) == 5
+    assert "/cache/timings: cannot be made (Read-only file system)" in logs(name)
+    wait_for(run(demo_repository, cache=read_only), "healthy")
+
+
+def test_models_that_cannot_be_read_are_named(run: Run, demo_repository: Path, tmp_path: Path) -> None:
+    private = shutil.copytree(demo_repository, tmp_path / "private")
+    private.chmod(0o700)
+    if private.stat().st_uid == 1000:
+        pytest.skip("user 1000 of the image is who runs these tests")
+    name = run(private)
+    wait_for(name, "exited")
+    assert exit_code(name) == 2
+    assert logs(name) == "error: /models: Permission denied. User 1000 needs the right to it."

@@ -6,9 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +17,13 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from qtriton.triton.server import ServerOptions, serve
-from qtriton_client.catalog import find
-from qtriton_client.errors import ClientError, RequestRefused
-from qtriton_client.predict import predict
-from qtriton_client.session import Session
 
+from .load import CLIENTS, load
 from .remote import ask
 from .test_interrupt import all_gone, family
 
 ENSEMBLE = "demo_digits_onnxruntime_int8"
 STEPS = ("demo_digits_preprocess", f"{ENSEMBLE}_runtime", "demo_digits_postprocess")
-CLIENTS = 8
 FREE_PORTS = ("--grpc-port", 0, "--http-port", 0, "--metrics-port", 0)
 #: Mounts an empty file system of that size on that folder, for one command alone.
 UNSHARE = ("unshare", "-m") if os.geteuid() == 0 else ("unshare", "-rm")
@@ -98,57 +93,11 @@ def step_of(found: list[psutil.Process], model: str) -> psutil.Process:
     return next(each for each in found if "stub" in each.name() and f"/{model}/" in each.cmdline()[1])
 
 
-@dataclass
-class Asked:
-    """One request: when it was sent, when it was answered, and the error."""
-
-    sent: float
-    answered: float
-    error: str
-
-
-@contextmanager
-def load(url: str, image: bytes) -> Iterator[list[Asked]]:
-    """Clients that ask until they are refused."""
-    with Session(url) as session:
-        (pipeline,) = find(session, [ENSEMBLE])
-    asked: list[Asked] = []
-
-    def client() -> None:
-        with Session(url, 30) as own:
-            said = ""
-            while not said:
-                sent = time.monotonic()
-                try:
-                    predict(own, pipeline, image)
-                except (RequestRefused, ClientError) as error:
-                    said = str(error) or type(error).__name__
-                asked.append(Asked(sent, time.monotonic(), said))
-
-    threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    try:
-        until(lambda: len(asked) > 5 * CLIENTS)
-        yield asked
-    finally:
-        for thread in threads:
-            thread.join(90)
-    assert not any(thread.is_alive() for thread in threads), "a client waits for an answer for ever"
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-
-
 def test_told_to_end_under_load_it_answers_what_is_under_way(
     demo_repository: Path, demo_images: list[Path], tmp_path: Path
 ) -> None:
     image = demo_images[0].read_bytes()
-    with served(demo_repository, tmp_path / "tmp") as server, load(server.url, image) as asked:
+    with served(demo_repository, tmp_path / "tmp") as server, load(server.url, ENSEMBLE, image) as asked:
         told = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         server.ended()
@@ -168,7 +117,7 @@ def test_a_killed_step_ends_the_server(
     step: str, demo_repository: Path, demo_images: list[Path], tmp_path: Path
 ) -> None:
     image = demo_images[0].read_bytes()
-    with served(demo_repository, tmp_path / "tmp") as server, load(server.url, image) as asked:
+    with served(demo_repository, tmp_path / "tmp") as server, load(server.url, ENSEMBLE, image) as asked:
         step_of(server.started, step).kill()
         said = server.ended()
     assert server.process.returncode == 8

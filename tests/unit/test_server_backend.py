@@ -1,6 +1,7 @@
 """The python-based backend around an engine, with stand-ins for Triton's module and the engine."""
 
 import importlib.util
+import os
 import re
 import sys
 from dataclasses import dataclass, field
@@ -167,6 +168,13 @@ def test_a_backend_is_one_folder(name: str, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["engine.py", "model.py", "requirements.txt"]
     lines = (tmp_path / name / "requirements.txt").read_text().splitlines()
     assert {"numpy", *BACKENDS[name].packages} == {re.split("[<=>]", line)[0] for line in lines}
+
+
+def test_onnxruntime_is_kept_from_telling_its_maker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads the variable when it is loaded, which its engine does later."""
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY")
+    module_at(BACKENDS["onnxruntime"].engine)
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
 def test_openvino_is_kept_from_telling_its_maker(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,11 +46,8 @@ def list_engines(repository: o.RepositoryArgument = o.DEFAULT_REPOSITORY, json: 
     """Say which engines are built, where, and which are pending."""
     from qtriton import console
     from qtriton.backends.tensorrt.recipe import PlanFacts
-    from qtriton.errors import InputError
     from qtriton.triton.engines import engine_folders, is_pending
 
-    if not repository.is_dir():
-        raise InputError(f"{repository}: no such folder. Name the model repository.")
     rows = []
     for folder in engine_folders(repository):
         try:

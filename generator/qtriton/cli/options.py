@@ -89,7 +89,7 @@ RepositoryOption: TypeAlias = Annotated[
     Path, typer.Option("--repository", help="The Triton model repository to publish into.", metavar="DIR")
 ]
 RepositoryArgument: TypeAlias = Annotated[
-    Path, typer.Argument(help="The Triton model repository.", metavar="REPOSITORY")
+    Path, typer.Argument(help="The Triton model repository.", metavar="REPOSITORY", readable=False)
 ]
 Threads: TypeAlias = Annotated[int, typer.Option(help="CPU threads of each instance of the runtime step.")]
 PinnedMemory: TypeAlias = Annotated[

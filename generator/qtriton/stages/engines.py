@@ -16,7 +16,7 @@ from qtriton.atomic import write_atomically
 from qtriton.backends.tensorrt import PLAN
 from qtriton.backends.tensorrt.builder import WAYS_OUT, Plan, build_plan, source_of
 from qtriton.backends.tensorrt.recipe import FACTS, FILE, EngineRecipe, PlanFacts
-from qtriton.errors import CompressionError, EnvironmentProblem, InputError, QtritonError, RepositoryError
+from qtriton.errors import CompressionError, EnvironmentProblem, QtritonError, RepositoryError
 from qtriton.triton.engines import engine_folders, is_of
 from qtriton.workspace import Workspace, sha256_file, sha256_json
 
@@ -37,13 +37,11 @@ def build_engines(repository: Path, workspace: Workspace, force: bool = False) -
     """Build what is pending, or was built elsewhere or from something else; one at a time, as they are asked for.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: there is no such folder, or it cannot be read.
         EnvironmentProblem: no TensorRT, too old a one, or no GPU.
         RepositoryError: a recipe cannot be read.
         CompressionError: TensorRT cannot build an engine.
     """
-    if not repository.is_dir():
-        raise InputError(f"{repository}: no such folder. Name the model repository.")
     folders = engine_folders(repository)
     if not folders:
         return

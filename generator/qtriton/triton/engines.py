@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Final
 
 from qtriton.backends.tensorrt import PLAN, TYPED
 from qtriton.backends.tensorrt.recipe import FACTS, FILE, EngineRecipe, PlanFacts
+from qtriton.errors import InputError
 from qtriton.triton.checked import Finding, Model
 from qtriton.workspace import sha256_file
 
@@ -26,7 +28,15 @@ class GpuServer:
 
 
 def engine_folders(repository: Path) -> tuple[Path, ...]:
-    """The version folders that have the recipe of an engine, by name."""
+    """The version folders that have the recipe of an engine, by name.
+
+    Raises:
+        InputError: there is no such folder, or it cannot be read.
+    """
+    if not repository.is_dir():
+        raise InputError(f"{repository}: no such folder. Name the model repository.")
+    if not os.access(repository, os.R_OK | os.X_OK):
+        raise InputError(f"{repository}: cannot be read. User {os.getuid()} needs the right to it.")
     return tuple(sorted(path.parent for path in repository.glob(f"*/[1-9]*/{FILE}")))
 
 

@@ -8,6 +8,10 @@ from typing import Any
 
 import numpy.typing as npt
 
+# ONNX Runtime's wheel reports to its maker's server from 1.29 on unless told not to before it is loaded. Where there is
+# no such server, as in a container without a network, a process with it does not end for more than ten seconds.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 Array = npt.NDArray[Any]
 Port = tuple[str, str, list[int]]
 Layer = tuple[str, str, str, list[int]]

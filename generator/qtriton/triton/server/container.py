@@ -1,10 +1,8 @@
 """Serves a repository in docker, by the docker CLI: the container has ended and is removed when the block is left."""
 
 import contextlib
-import json
 import os
 import re
-import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -147,20 +145,16 @@ def _start(repository: Path, command: list[str], chosen: Ports, options: ServerO
     cid = root / "container"
     job = {
         "parent": os.getpid(),
-        "command": [*command[:2], f"--cidfile={cid}", *command[2:]],
         "cwd": str(root),
         "env": dict(os.environ),
-        "ports": [chosen.grpc, chosen.http],
-        "drain_s": options.drain_s,
-        # The CLI hands SIGTERM on to tritonserver, and ends when the container is gone.
+        # The CLI hands SIGTERM on to the supervisor in the container, which waits for clients, and ends behind it.
         "grace_s": options.stop_timeout_s,
         "after": ["sh", "-c", f'test ! -s {cid} || docker rm --force --volumes "$(cat {cid})"'],
-        "shm_prefix": f"qtriton-{os.getpid()}-{secrets.token_hex(4)}-",
         "folder": str(root),
     }
-    names = "/tmp/repository", str(repository)
+    names, log_path = ("/tmp/repository", str(repository)), options.log_path or root / "triton.log"
     try:
-        return launch(json.dumps(job), chosen, options.log_path or root / "triton.log", names, root)
+        return launch([*command[:2], f"--cidfile={cid}", *command[2:]], job, chosen, log_path, names, root)
     except BaseException:
         shutil.rmtree(root, ignore_errors=True)
         raise

@@ -1,7 +1,6 @@
 """Starts the embedded Triton server, waits until it is ready, and ends it and all that it started."""
 
 import contextlib
-import json
 import os
 import secrets
 import shutil
@@ -83,9 +82,9 @@ def _start(repository: Path, chosen: Ports, options: ServerOptions) -> Server:
         layout = folder.prepare(root, parts, options.backends)
         served = root / "repository"
         served.symlink_to(repository)
+        line = command.command_line(parts, layout, served, chosen, memory, prefix, options)
         job = {
             "parent": os.getpid(),
-            "command": command.command_line(parts, layout, served, chosen, memory, prefix, options),
             "cwd": str(layout.cwd),
             "env": command.environment(layout, [parts.libraries, libpython.parent]),
             "ports": [chosen.grpc, chosen.http],
@@ -95,7 +94,7 @@ def _start(repository: Path, chosen: Ports, options: ServerOptions) -> Server:
             "folder": str(root),
         }
         names = str(served), str(repository)
-        return launch(json.dumps(job), chosen, options.log_path or root / "triton.log", names, root)
+        return launch(line, job, chosen, options.log_path or root / "triton.log", names, root)
     except BaseException:
         shutil.rmtree(root, ignore_errors=True)
         raise

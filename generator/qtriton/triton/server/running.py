@@ -86,14 +86,16 @@ class Server:
         return "\n".join([line for line in lines if line.startswith(supervisor.DIED)] or lines[-8:])
 
 
-def launch(job: str, chosen: Ports, log_path: Path, served: tuple[str, str], folder: Path) -> Server:
-    """Starts what a job of supervisor.py tells of."""
+def launch(
+    command: list[str], job: dict[str, object], chosen: Ports, log_path: Path, served: tuple[str, str], folder: Path
+) -> Server:
+    """Starts a command as a job of supervisor.py tells."""
     try:
         log_file = log_path.open("w+b")
     except OSError as error:
         raise ServerError(f"{log_path}: {error.strerror}; choose another place for the log") from error
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-B", supervisor.__file__],
+        [sys.executable, "-I", "-S", "-B", supervisor.__file__, *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log_file,
@@ -104,7 +106,7 @@ def launch(job: str, chosen: Ports, log_path: Path, served: tuple[str, str], fol
     assert process.stdin and process.stdout
     told = ""
     with process.stdin as stdin, process.stdout as stdout, contextlib.suppress(BrokenPipeError):
-        stdin.write(job + "\n")
+        stdin.write(json.dumps(job) + "\n")
         stdin.flush()
         told = stdout.readline()
     if not told.strip().isdigit():

@@ -1,16 +1,18 @@
 """Runs tritonserver and leaves nothing of it behind, whatever happens to the process that asked for it.
 
-A stand-alone script of the standard library only: it reads one JSON line from stdin, starts the server, and
-ends it when told to (SIGTERM) or when its parent is gone, even by kill -9. Then it kills what the server left
-running, does what the job names for the end, and removes its shared memory and its folder. On stdout it tells
-the server's process id, and its exit status is the server's (128 + N after signal N).
+A stand-alone script of the standard library only, and process 1 of the docker image: it starts the server that its
+arguments name, as a job tells, one JSON line on stdin, and ends it when told to (SIGTERM) or when its parent is gone,
+even by kill -9. Then it kills what the server left running, does what the job names for the end, and removes its
+shared memory and its folder. On stdout it tells the server's process id, and its exit status is the server's (128 + N
+after signal N).
 
 Two things that tritonserver (2.51) gets wrong are put right here:
 
 - At SIGTERM it refuses the next step of an ensemble's request that is under way. So, as long as clients are connected,
   it is told to end a little later than asked, and what was under way then is answered.
 - When the process of a python step dies, it goes on, says that it is ready, and refuses each request. So it is ended,
-  and whoever started it can start it again. SIGUSR1 tells that it is ready: until then its log tells why a step ended.
+  and whoever started it can start it again. Until it is ready, its log tells why a step ended; SIGUSR1 tells that it
+  is, or the server itself where the job has its address.
 """
 
 import contextlib
@@ -22,6 +24,7 @@ import signal
 import subprocess
 import sys
 import time
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -68,7 +71,7 @@ def main() -> None:
     finally:
         end_children()
         finish(job.get("after"))
-        remove_shared_memory(job["shm_prefix"])
+        remove_shared_memory(job.get("shm_prefix"))
         shutil.rmtree(job["folder"], ignore_errors=True)
     sys.exit(code if code >= 0 else 128 - code)
 
@@ -79,15 +82,15 @@ def run(job: dict[str, Any], asked: Asked, libc: ctypes.CDLL) -> int:
 
     # This process has one thread, so preexec_fn is safe and PDEATHSIG means the process, not a thread of it.
     server = subprocess.Popen(
-        job["command"], stdin=subprocess.DEVNULL, stdout=sys.stderr, cwd=job["cwd"], env=job["env"],
+        sys.argv[1:], stdin=subprocess.DEVNULL, stdout=sys.stderr, cwd=job.get("cwd"), env=job.get("env"),
         preexec_fn=die_with_me,
     )  # fmt: skip
     with contextlib.suppress(OSError):  # nobody may be there to read it
         os.write(1, f"{server.pid}\n".encode())
-    died = watch(server, asked)
+    died = watch(server, asked, job.get("http"))
     if server.poll() is None:
         if not died:
-            drain(job["ports"], job["drain_s"])
+            drain(job.get("ports", []), job.get("drain_s", 0))
         server.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(job["grace_s"])
@@ -100,18 +103,28 @@ def run(job: dict[str, Any], asked: Asked, libc: ctypes.CDLL) -> int:
     return code
 
 
-def watch(server: "subprocess.Popen[bytes]", asked: Asked) -> str:
+def watch(server: "subprocess.Popen[bytes]", asked: Asked, http: tuple[str, int] | None) -> str:
     """Until the server ends, or is to end; what to say where that is because a step's process has died."""
     steps: dict[int, str] = {}
     complete, looked = False, 0.0
     while server.poll() is None and not asked:
         if not complete and (asked.ready or time.monotonic() - looked > LOOK_S):
-            complete, looked = asked.ready, time.monotonic()
+            complete, looked = asked.ready or says_ready(http), time.monotonic()
             steps = lacking({**stubs(server.pid), **steps})  # with the names of those that have ended meanwhile
         if complete and (died := next(filter(None, (ending(pid, name) for pid, name in steps.items())), "")):
             return died
         time.sleep(POLL_S)
     return ""
+
+
+def says_ready(http: tuple[str, int] | None) -> bool:
+    """Whether the server, asked at its host and port, answers that all of its models are ready."""
+    with contextlib.suppress(OSError, HTTPException):
+        if http:
+            with contextlib.closing(HTTPConnection(*http, timeout=1)) as connection:
+                connection.request("GET", "/v2/health/ready")
+                return connection.getresponse().status == 200
+    return False
 
 
 def lacking(steps: dict[int, str]) -> dict[int, str]:
@@ -197,8 +210,9 @@ def finish(command: list[str] | None) -> None:
             subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
 
 
-def remove_shared_memory(prefix: str) -> None:
-    for path in Path("/dev/shm").glob(f"{prefix}*"):
+def remove_shared_memory(prefix: str | None) -> None:
+    """A container's goes with it, and has no prefix of ours."""
+    for path in Path("/dev/shm").glob(f"{prefix}*") if prefix else ():
         with contextlib.suppress(OSError):
             path.unlink()
 
