@@ -5,7 +5,7 @@ DEMO_REQUESTS ?= 300
 
 TRITON_IMAGE ?= nvcr.io/nvidia/tritonserver:24.10-py3
 
-.PHONY: demo demo-docker image audit test test-models test-docker soak bench-peers lint unit clean
+.PHONY: demo demo-docker docker-engine image audit test test-models test-docker soak bench-peers lint unit clean
 .DELETE_ON_ERROR:
 
 # The main job: compress the demo detector, publish it, serve it, measure it.
@@ -14,11 +14,14 @@ demo: .venv/.ready
 	$(BIN)/qtriton bench model_repository --model demo_digits --requests $(DEMO_REQUESTS)
 
 # The demo in docker until Ctrl-C. make demo-docker TRITON_IMAGE=NAME where NVIDIA's registry is out of reach.
-demo-docker: .venv/.ready image
+demo-docker: docker-engine .venv/.ready image
 	$(BIN)/qtriton build demo_digits --precision int8
 	$(BIN)/qtriton serve --docker
 
-image:
+docker-engine:
+	@docker version >/dev/null || { echo "error: this needs a docker engine that you may use: install docker, or start it" >&2; exit 5; }
+
+image: docker-engine
 	docker build -t qtriton-server -f docker/Dockerfile --build-arg TRITON_IMAGE=$(TRITON_IMAGE) .
 
 # Known vulnerabilities of what the images pin and what .venv has; it asks a service on the internet.
