@@ -1,6 +1,7 @@
 """docker/Dockerfile for real: it serves what the embedded server serves, locked down, and ends as it should."""
 
 import json
+import re
 import shutil
 import urllib.error
 import urllib.request
@@ -67,6 +68,17 @@ def test_the_server_has_no_rights(served: str) -> None:
 @pytest.mark.parametrize("path", ["logging", "trace/setting", "systemsharedmemory/status"])
 def test_what_nobody_needs_is_locked(served: str, path: str) -> None:
     assert answer(served, path) == 403
+
+
+def test_the_key_of_what_is_locked_is_told_nowhere(served: str) -> None:
+    """Neither by the server's log nor by its answers; it is in the command of the process alone."""
+    command = docker("exec", served, "sh", "-c", "tr '\\0' '\\n' </proc/$(pidof tritonserver)/cmdline")
+    (key,) = set(re.findall(r"^--(?:http|grpc)-restricted-\w+=.*:qtriton=(\S{36})$", command, re.MULTILINE))
+    told = [logs(served), docker("inspect", served)]
+    for path in ("", f"/models/{ENSEMBLE}", f"/models/{ENSEMBLE}/config", "/models/stats"):
+        with urllib.request.urlopen(f"http://{address(served, 8000)}/v2{path}", timeout=10) as reply:
+            told.append(reply.read().decode())
+    assert not [each for each in told if key in each]
 
 
 def test_models_are_not_loaded_on_demand(served: str) -> None:

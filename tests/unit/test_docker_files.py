@@ -44,6 +44,17 @@ def test_a_backend_that_the_image_can_take_has_its_packages(name: str) -> None:
     assert {"numpy", *BACKENDS[name].packages} <= {name for name, _ in pins(file)}
 
 
+def test_every_vulnerability_that_the_audit_passes_over_has_its_reason() -> None:
+    (known,) = re.findall(r"^AUDIT_KNOWN := (.+)$", (DOCKER.parent / "Makefile").read_text(), re.MULTILINE)
+    rows = [line for line in (DOCKER / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    assert set(known.split()) == set(re.findall(r"(?:CVE|PYSEC)-\d+-\d+", "".join(rows)))
+
+
+def test_verify_runs_the_server_as_serve_does() -> None:
+    text = (DOCKER / "verify.sh").read_text(encoding="utf-8")
+    assert all(option in text for option in HARDENED)
+
+
 def test_the_server_gets_the_memory_settings_of_the_embedded_one() -> None:
     said = dict(re.findall(r"(MALLOC_\w+)=(\d+)", (DOCKER / "Dockerfile").read_text(encoding="utf-8")))
     assert said == MALLOC
