@@ -41,6 +41,7 @@ lint: .venv/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
+	$(BIN)/hadolint docker/*Dockerfile tests/docker/standin/Dockerfile
 
 unit: .venv/.ready
 	$(BIN)/python -m pytest tests/unit tests/golden
