@@ -25,6 +25,8 @@ NEEDS: Final = (
 )
 #: Names of images.
 DEBIAN, TRITON = "qtriton-test-debian", "qtriton-test-triton"
+#: What an index may be used with, and no image of ours may hold.
+SECRET: Final = "planted-by-qtritons-tests"
 #: A release of Debian, and its Python.
 RELEASE, PYTHON = "bookworm", "3.11"
 _START_S = 60
@@ -130,11 +132,12 @@ def _run(*command: object) -> None:
 
 
 def _trust(context: Path) -> None:
-    """Let the image fetch packages as this machine does: its certificates, and its index where it has its own."""
+    """Let the image fetch packages as this machine does: its certificates, and its index, else PyPI with a secret."""
     shutil.copyfile("/etc/ssl/certs/ca-certificates.crt", context / "certificates.crt")
     asked = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
     index = os.environ.get("PIP_INDEX_URL") or subprocess.run(asked, capture_output=True, text=True).stdout.strip()
-    lines = ["[global]", "cert = /etc/ssl/certs/ca-certificates.crt", *([f"index-url = {index}"] if index else [])]
+    index = index or f"https://qtriton:{SECRET}@pypi.org/simple"  # which asks for none
+    lines = ["[global]", "cert = /etc/ssl/certs/ca-certificates.crt", f"index-url = {index}"]
     (context / "pip.conf").write_text("\n".join(lines) + "\n")
 
 
