@@ -1,17 +1,26 @@
 #!/bin/sh
-# Builds what the repository in /models still lacks, then runs tritonserver under qtriton's supervisor, which becomes
-# process 1; arguments go to tritonserver.
+# Builds what the repository in /models still lacks, then runs tritonserver under qtriton's supervisor; arguments go to
+# tritonserver.
 set -eu
 
 # Where ONNX Runtime and Paddle keep the engines that they build themselves.
 ln -sfn "$QTRITON_CACHE" /tmp/qtriton
 # /models stays as it is: what is served are links to it, with the engines among them.
 repository=/tmp/repository
-qtriton engines build /models --into "$repository" &
-# A shell that is process 1 hears SIGTERM only if it says so; wait ends at once when it comes.
-trap 'kill "$!"; wait "$!"; exit 143' TERM INT
-wait "$!"
-trap - TERM INT
+
+# Process 1 hears SIGTERM only if it says so, and a shell only while it waits; so whatever takes long is its child.
+child='' stopping=''
+trap 'stopping=1; kill "$child" 2>/dev/null || :' TERM INT
+run() { # COMMAND... 3<INPUT
+    "$@" <&3 &
+    child=$!
+    test -z "$stopping" || kill "$child"
+    # A signal ends the wait, but not yet the child.
+    until wait "$child"; code=$?; ! kill -0 "$child" 2>/dev/null; do :; done
+    return "$code"
+}
+
+run qtriton engines build /models --into "$repository" 3</dev/null
 
 # What is open: health, inference, metadata, statistics, and configs and the index of the models, which the client
 # reads. The rest is locked with a key that nobody knows; models are never loaded on demand.
@@ -23,7 +32,7 @@ case $(tritonserver --help 2>&1) in
     *"$pool"*) set -- "$pool=128" "$@" ;;
 esac
 # It waits 3 seconds for clients, and docker kills what does not end within 10.
-exec python3 -IBS /opt/qtriton/qtriton/triton/server/supervisor.py tritonserver \
+run python3 -IBS /opt/qtriton/qtriton/triton/server/supervisor.py tritonserver \
     --model-repository="$repository" \
     --model-control-mode=none \
     --disable-auto-complete-config \
@@ -34,6 +43,6 @@ exec python3 -IBS /opt/qtriton/qtriton/triton/server/supervisor.py tritonserver 
     --http-port=8000 --grpc-port=8001 --metrics-port=8002 \
     --http-restricted-api="$locked:qtriton=$key" \
     --grpc-restricted-protocol="$locked:qtriton=$key" \
-    "$@" >/dev/null <<END
-{"parent": $PPID, "http": ["127.0.0.1", 8000], "ports": [8000, 8001], "drain_s": 3, "grace_s": 6, "folder": "$repository"}
+    "$@" >/dev/null 3<<END
+{"parent": $$, "http": ["127.0.0.1", 8000], "ports": [8000, 8001], "drain_s": 3, "grace_s": 6, "folder": "$repository"}
 END

@@ -114,6 +114,15 @@ def test_a_root_that_is_read_only_needs_a_tmp(image: str, demo_repository: Path)
     assert "/tmp/qtriton': Read-only file system" in docker(*told, check=False, streams=True)
 
 
+@pytest.mark.parametrize("after_s", [0, 0.5, 1, 1.5, 2])
+def test_told_to_end_while_it_starts_it_does(run: Run, demo_repository: Path, after_s: float) -> None:
+    """Process 1 of a container hears no signal for which it has no handler; docker would kill it after 10 seconds."""
+    name = run(demo_repository)
+    time.sleep(after_s)
+    docker("stop", name)
+    assert exit_code(name) in (0, 143), logs(name)
+
+
 def test_a_cache_that_cannot_be_written_is_named_where_an_engine_is_pending(
     run: Run, demo_repository: Path, pending_repository: Path, tmp_path: Path
 ) -> None:

@@ -1,6 +1,6 @@
 """Runs tritonserver and leaves nothing of it behind, whatever happens to the process that asked for it.
 
-A stand-alone script of the standard library only, and process 1 of the docker image: it starts the server that its
+A stand-alone script of the standard library only, which the docker image runs, too: it starts the server that its
 arguments name, as a job tells, one JSON line on stdin, and ends it when told to (SIGTERM) or when its parent is gone,
 even by kill -9. Then it kills what the server left running, does what the job names for the end, and removes its
 shared memory and its folder. On stdout it tells the server's process id, and its exit status is the server's (128 + N
