@@ -5,11 +5,11 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-import tritonclient.grpc as grpc
+from tritonclient.utils import InferenceServerException
 
 from e2e.load import CLIENTS, load
+from e2e.remote import ask
 from qtriton.triton.server.shm import MIB, docker_bytes
 
 from .conftest import Run, address, exit_code, logs, slow_tensorrt, wait_for
@@ -29,11 +29,9 @@ for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
 RESTART = ("--restart", "unless-stopped")
 
 
-def infer(client: grpc.InferenceServerClient, images: list[Path]) -> int:
+def infer(url: str, images: list[Path]) -> int:
     """How many results a batch brings."""
-    sent = grpc.InferInput("image", [len(images), 1], "BYTES")
-    sent.set_data_from_numpy(np.array([[image.read_bytes()] for image in images], dtype=object))
-    return len(client.infer(ENSEMBLE, [sent]).as_numpy("num_detections"))
+    return len(ask(url, ENSEMBLE, [image.read_bytes() for image in images], ["num_detections"])["num_detections"])
 
 
 @pytest.mark.parametrize("process", ["tritonserver", "demo_digits_preprocess"])
@@ -48,8 +46,7 @@ def test_what_is_killed_is_back_within_30_seconds(
         assert time.monotonic() - killed < 30, logs(name)
         time.sleep(0.5)
     wait_for(name, "healthy", 30 - (time.monotonic() - killed))
-    with grpc.InferenceServerClient(address(name, 8001)) as client:
-        assert infer(client, demo_images[:1]) == 1
+    assert infer(address(name, 8001), demo_images[:1]) == 1
     step_died = f"qtriton: the process of the step {process} was killed by signal 9"
     assert (step_died in logs(name)) == (process != "tritonserver")
 
@@ -77,12 +74,11 @@ def test_the_computed_shared_memory_is_enough_for_full_batches(
     url, problems = address(name, 8001), []
 
     def work() -> None:
-        with grpc.InferenceServerClient(url) as client:
-            try:
-                for _ in range(5):
-                    infer(client, demo_images[:8])
-            except grpc.InferenceServerException as error:
-                problems.append(str(error))
+        try:
+            for _ in range(5):
+                infer(url, demo_images[:8])
+        except InferenceServerException as error:
+            problems.append(str(error))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -104,10 +100,10 @@ def test_too_little_shared_memory_is_named_in_the_answer(
 ) -> None:
     name = run(demo_repository, f"--shm-size={6 * MIB}")
     wait_for(name, "healthy")
-    with grpc.InferenceServerClient(address(name, 8001)) as client:
-        with pytest.raises(grpc.InferenceServerException, match=r"use '--shm-size' flag"):
-            infer(client, demo_images[:8])
-        assert infer(client, demo_images[:1]) == 1
+    url = address(name, 8001)
+    with pytest.raises(InferenceServerException, match=r"use '--shm-size' flag"):
+        infer(url, demo_images[:8])
+    assert infer(url, demo_images[:1]) == 1
 
 
 def test_a_root_that_is_read_only_needs_a_tmp(image: str, demo_repository: Path) -> None:

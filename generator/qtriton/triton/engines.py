@@ -36,7 +36,7 @@ def engine_folders(repository: Path) -> tuple[Path, ...]:
     if not repository.is_dir():
         raise InputError(f"{repository}: no such folder. Name the model repository.")
     if not os.access(repository, os.R_OK | os.X_OK):
-        raise InputError(f"{repository}: cannot be read. User {os.getuid()} needs the right to it.")
+        raise InputError(f"{repository}: Permission denied. User {os.getuid()} needs the right to it.")
     return tuple(sorted(path.parent for path in repository.glob(f"*/[1-9]*/{FILE}")))
 
 

@@ -19,14 +19,13 @@ def link_repository(repository: Path, target: Path) -> None:
     beside = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         source = repository.resolve()
-        if not source.is_dir():
-            raise InputError(f"{repository}: no such folder. Name the model repository.")
+        versions = [source / version.relative_to(repository) for version in engine_folders(repository)]
         if not any(entry.is_dir() for entry in source.iterdir()):
             raise InputError(f"{repository}: holds no model. Name the folder that `qtriton build` published.")
         if target.resolve().is_relative_to(source) or not _is_ours(target):
             raise InputError(f"{target}: holds more than links to a repository. Name a folder that does not exist.")
         target.parent.mkdir(parents=True, exist_ok=True)
-        _link_models(source, beside)
+        _link_models(source, versions, beside)
         shutil.rmtree(target, ignore_errors=True)
         beside.rename(target)
     except OSError as error:
@@ -45,9 +44,8 @@ def _is_ours(target: Path) -> bool:
     return target.is_dir() and not target.is_symlink() and all(path.name in ENGINE_FILES for path in inside)
 
 
-def _link_models(source: Path, target: Path) -> None:
+def _link_models(source: Path, versions: list[Path], target: Path) -> None:
     """A link for each model; where there is an engine, for each of the files beside it."""
-    versions = engine_folders(source)
     target.mkdir()
     for entry in source.iterdir():
         if any(entry == version.parent for version in versions):

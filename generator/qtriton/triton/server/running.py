@@ -56,7 +56,7 @@ class Server:
     @property
     def models(self) -> tuple[ModelState, ...]:
         """What the server says of each of its models now."""
-        status, body = _request(self, "POST", "/v2/repository/index")
+        status, body = _request(self, self.ports.http, "POST", "/v2/repository/index")
         if status != 200:
             raise ServerError(f"{self.http_url} does not list its models: HTTP {status}")
         keys = ("name", "version", "state", "reason")
@@ -143,7 +143,7 @@ def _wait_ready(server: Server, total: int, options: ServerOptions, progress: Pr
         # Asked only once the log says so: before that, the port may be another server's.
         if all(f"Started {service} at" in text for service in services):
             with contextlib.suppress(OSError, http.client.HTTPException):
-                if _request(server, "GET", "/v2/health/ready")[0] == 200 and _tells_metrics(server):
+                if _answers(server, server.ports.http, "/v2/health/ready") and _tells_metrics(server):
                     server._supervisor.send_signal(signal.SIGUSR1)
                     return None
         time.sleep(POLL_S)
@@ -152,19 +152,16 @@ def _wait_ready(server: Server, total: int, options: ServerOptions, progress: Pr
 
 def _tells_metrics(server: Server) -> bool:
     """Whether the metrics, if they are on, can be read: their service is the last to start."""
-    if server.ports.metrics is None:
-        return True
-    with contextlib.closing(_connection(server, server.ports.metrics)) as connection:
-        connection.request("GET", "/metrics")
-        return connection.getresponse().status == 200
+    return server.ports.metrics is None or _answers(server, server.ports.metrics, "/metrics")
 
 
-def _connection(server: Server, port: int) -> http.client.HTTPConnection:
-    return http.client.HTTPConnection(ports.reachable(server.ports.host).strip("[]"), port, timeout=5)
+def _answers(server: Server, port: int, path: str) -> bool:
+    return _request(server, port, "GET", path)[0] == 200
 
 
-def _request(server: Server, method: str, path: str) -> tuple[int, bytes]:
-    with contextlib.closing(_connection(server, server.ports.http)) as connection:
+def _request(server: Server, port: int, method: str, path: str) -> tuple[int, bytes]:
+    host = ports.reachable(server.ports.host).strip("[]")
+    with contextlib.closing(http.client.HTTPConnection(host, port, timeout=5)) as connection:
         connection.request(method, path)
         response = connection.getresponse()
         return response.status, response.read()
