@@ -32,7 +32,7 @@ case $(tritonserver --help 2>&1) in
     *"$pool"*) set -- "$pool=128" "$@" ;;
 esac
 # It waits 3 seconds for clients, and docker kills what does not end within 10.
-run python3 -IBS /opt/qtriton/qtriton/triton/server/supervisor.py tritonserver \
+run python3 -IBS /opt/qtriton/qtriton/server/supervisor.py tritonserver \
     --model-repository="$repository" \
     --model-control-mode=none \
     --disable-auto-complete-config \

@@ -14,7 +14,7 @@ from qtriton import cpu
 from qtriton.backends import BACKENDS
 from qtriton.errors import EnvironmentProblem
 from qtriton.packages import version_of
-from qtriton.triton.server import wheel
+from qtriton.server import wheel
 
 State = Literal["ok", "missing", "warning"]
 MIB = 2**20

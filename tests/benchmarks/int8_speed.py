@@ -15,10 +15,10 @@ from pathlib import Path
 
 from qtriton import console, cpu
 from qtriton.backends import native, title_of
-from qtriton.backends.running import Runner, running
-from qtriton.manifest import FILE, Manifest, read_manifest
+from qtriton.backends.runner import Runner, running
+from qtriton.build.timing import interleaved
 from qtriton.report.tables import Table, speedup_cell
-from qtriton.stages.speed import interleaved
+from qtriton.repository.manifest import FILE, Manifest, read_manifest
 from qtriton.target import Precision, Target
 
 HEADERS = (

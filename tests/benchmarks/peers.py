@@ -21,14 +21,14 @@ from int8_speed import find
 
 from qtriton import console, cpu
 from qtriton.backends import title_of
-from qtriton.backends.running import running
+from qtriton.backends.runner import running
+from qtriton.build.choice import fastest
+from qtriton.build.evaluate import evaluate
+from qtriton.build.images import write_calibration
+from qtriton.build.timing import interleaved
 from qtriton.datasets import Labelled, load_labelled
-from qtriton.report.best import fastest
 from qtriton.report.tables import Table
 from qtriton.spec import METRIC, ModelSpec, load_spec
-from qtriton.stages.data import write_calibration
-from qtriton.stages.evaluate import evaluate
-from qtriton.stages.speed import interleaved
 from qtriton.target import Precision, Target
 
 #: Folder of the data and name of the labels, by model of the zoo.

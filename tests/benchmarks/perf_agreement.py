@@ -32,10 +32,10 @@ from perf_analyzer import Load
 from tritonclient.grpc import service_pb2
 
 from qtriton import console
+from qtriton.build.images import remembered_images
 from qtriton.errors import InputError, QtritonError
 from qtriton.report.tables import Table
-from qtriton.stages.data import remembered_images
-from qtriton.triton.server import ServerOptions, serve
+from qtriton.server import ServerOptions, serve
 from qtriton.workspace import Workspace
 from qtriton_client import ClientError, LoadOptions, bench, read_images, summarize
 from qtriton_client.catalog import Pipeline, find

@@ -13,8 +13,8 @@ from typing import Final
 
 import pytest
 
-from qtriton.triton.server.folder import write_backend
-from qtriton.triton.server.wheel import find_wheel
+from qtriton.server.folder import write_backend
+from qtriton.server.wheel import find_wheel
 
 REPO: Final = Path(__file__).resolve().parents[2]
 #: What is kept between runs: the images of an engine that we started.

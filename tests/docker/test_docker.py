@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from e2e.conftest import qtriton
-from qtriton.triton.server import Server
+from qtriton.server import Server
 
 from .conftest import Run, address, build, exit_code, logs, slow_tensorrt, wait_for
 from .engine import docker

@@ -10,7 +10,7 @@ from tritonclient.utils import InferenceServerException
 
 from e2e.load import CLIENTS, load
 from e2e.remote import ask
-from qtriton.triton.server.shm import MIB, docker_bytes
+from qtriton.server.shm import MIB, docker_bytes
 
 from .conftest import Run, address, exit_code, logs, slow_tensorrt, wait_for
 from .engine import docker

@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
-from qtriton.stages.data import remembered_images
-from qtriton.triton.server import Server, ServerOptions, serve
+from qtriton.build.images import remembered_images
+from qtriton.server import Server, ServerOptions, serve
 from qtriton.workspace import Workspace
 
 

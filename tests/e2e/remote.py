@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import tritonclient.grpc as grpc
 
-from qtriton.backends.running import Runner, running
-from qtriton.manifest import read_manifest
+from qtriton.backends.runner import Runner, running
+from qtriton.repository.manifest import read_manifest
 from qtriton.runtime.post import Results
 from qtriton.target import Target
 

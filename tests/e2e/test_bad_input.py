@@ -15,8 +15,8 @@ from tritonclient.utils import InferenceServerException
 
 from qtriton.runtime.post import postprocess
 from qtriton.runtime.pre import preprocess
+from qtriton.server import Server
 from qtriton.spec import load_spec
-from qtriton.triton.server import Server
 
 from .remote import ask, in_process
 

@@ -16,14 +16,14 @@ import psutil
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from qtriton.backends.running import running
+from qtriton.backends.runner import running
+from qtriton.build.fp32 import check_conversion
 from qtriton.compress.act import compress, export_fp32, import_onnx, with_floats
 from qtriton.compress.importing import random_image
 from qtriton.compress.scales import QUANTIZED, Algorithm, PtqOptions
 from qtriton.errors import CompressionError, InputError, ModelError
 from qtriton.quantize.qdq import emit
 from qtriton.spec import parse_spec
-from qtriton.stages.fp32 import check_conversion
 from qtriton.target import Precision, Target
 
 Floats = npt.NDArray[np.float32]

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper, save
 
 from qtriton.backends import BACKENDS
 from qtriton.cli import main
-from qtriton.triton.server import ServerOptions, serve
+from qtriton.server import ServerOptions, serve
 
 from .remote import ask
 from .toy import Toy

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from qtriton.triton.server import ServerOptions, serve
+from qtriton.server import ServerOptions, serve
 
 from .load import CLIENTS, load
 from .remote import ask

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from qtriton.build.fetch import fetch, weights_at_hand
 from qtriton.errors import EnvironmentProblem, InputError, ModelError
 from qtriton.spec import ModelSpec, load_spec
-from qtriton.stages.fetch import fetch, weights_at_hand
 from qtriton.workspace import Workspace
 
 BODY = bytes(range(256)) * 4000

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from qtriton.stages.layers import REPEATS
+from qtriton.operate.profile import REPEATS
 
 from .conftest import qtriton
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from qtriton.manifest import read_manifest
+from qtriton.build.evaluate import predict
+from qtriton.repository.manifest import read_manifest
+from qtriton.server import Server
 from qtriton.spec import load_spec
-from qtriton.stages.evaluate import predict
-from qtriton.triton.server import Server
 
 from .conftest import qtriton
 from .remote import ask, in_process

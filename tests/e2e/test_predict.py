@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from qtriton.triton.server import Server
+from qtriton.server import Server
 
 from .conftest import qtriton
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 import qtriton
-from qtriton.triton.publish import staged
+from qtriton.repository.staging import staged
 
 KILLS = 30
 
 #: Stands for a file system that cannot swap two folders in one step.
 WITHOUT_EXCHANGE = """
-from qtriton.triton import tree
+from qtriton.repository import tree
 tree._exchanged = lambda new, old: False
 """
 
@@ -25,7 +25,7 @@ tree._exchanged = lambda new, old: False
 PUBLISHER = """
 import itertools, sys
 from pathlib import Path
-from qtriton.triton.publish import staged
+from qtriton.repository.staging import staged
 
 repository = Path(sys.argv[1])
 for turn in itertools.count():

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from qtriton.errors import RepositoryError, ServerError
-from qtriton.triton.server import Server, ServerOptions, serve
+from qtriton.server import Server, ServerOptions, serve
 from qtriton_client.session import Session
 
 pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed: no embedded server to test")
@@ -241,7 +241,7 @@ def test_metrics_answer_where_they_are_asked_for(tmp_path: Path) -> None:
 def test_nothing_is_left_when_the_parent_ends(tmp_path: Path, number: signal.Signals) -> None:
     add_model(tmp_path, "good")
     script = (
-        "import sys; from pathlib import Path; from qtriton.triton.server import *\n"
+        "import sys; from pathlib import Path; from qtriton.server import *\n"
         "with serve(Path(sys.argv[1]), ServerOptions(grpc_port=0, http_port=0)) as s:\n"
         "    print(s.pid, flush=True); s.wait()\n"
     )
@@ -272,7 +272,7 @@ def test_hostile_surroundings_do_not_reach_the_server(tmp_path: Path) -> None:
     script = (
         f"import sys; sys.path.insert(0, {str(Path(qtriton.__file__).parents[1])!r})\n"
         "import tritonclient.grpc\n"  # of this process, where -c puts the current folder first
-        "from pathlib import Path; from qtriton.triton.server import *\n"
+        "from pathlib import Path; from qtriton.server import *\n"
         "import os, tempfile; os.chdir(sys.argv[2]); tempfile.tempdir = sys.argv[3]\n"
         "os.environ.update(PYTHONPATH=sys.argv[2], PYTHONHOME='/nowhere', VIRTUAL_ENV='/nowhere')\n"
         "with serve(Path(sys.argv[1]), ServerOptions(grpc_port=0, http_port=0)) as s:\n"

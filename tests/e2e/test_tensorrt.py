@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from qtriton.backends import BACKENDS
-from qtriton.backends.running import RuntimeRefusal, running
+from qtriton.backends.runner import RuntimeRefusal, running
 from qtriton.backends.tensorrt.recipe import engine_recipe
 from qtriton.target import Precision, Target
 

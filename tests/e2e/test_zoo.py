@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from qtriton.backends import native
+from qtriton.build.evaluate import feed, predict, read_frame, sorted_outputs
+from qtriton.server import ServerOptions, serve
 from qtriton.spec import load_spec
-from qtriton.stages.evaluate import feed, predict, read_frame, sorted_outputs
-from qtriton.triton.server import ServerOptions, serve
 
 from .conftest import qtriton
 from .remote import ask, in_process

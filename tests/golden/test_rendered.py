@@ -9,14 +9,14 @@ import pytest
 
 from qtriton import resources
 from qtriton.backends import BACKENDS
-from qtriton.backends.running import Port, Signature
+from qtriton.backends.runner import Port, Signature
 from qtriton.backends.tensorrt.recipe import engine_recipe
-from qtriton.manifest import File, Manifest, Metric
+from qtriton.build.assemble import publish
+from qtriton.build.pipeline import Variant
 from qtriton.plan import Plan, Request
+from qtriton.repository.manifest import File, Manifest, Metric
+from qtriton.repository.record import Record
 from qtriton.spec import load_spec
-from qtriton.stages.build import Variant
-from qtriton.stages.publish import publish
-from qtriton.stages.record import Record
 from qtriton.target import Method, Precision, Target
 from qtriton.workspace import sha256_file
 

@@ -21,10 +21,10 @@ import numpy as np
 from qtriton.backends.tensorrt import PLAN
 from qtriton.backends.tensorrt.engine import Engine
 from qtriton.backends.tensorrt.recipe import PlanFacts
-from qtriton.manifest import Manifest
 from qtriton.report.explain import stand_in
 from qtriton.report.tables import Table
-from qtriton.stages.record import manifests_of, published
+from qtriton.repository.manifest import Manifest
+from qtriton.repository.record import manifests_of, published
 
 COLUMNS = ("Model", "Precision", "GPU ms", "engine ms", "served ms", "over FP32", "Metric", "Points")
 BLOCK = 20

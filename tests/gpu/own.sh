@@ -11,7 +11,7 @@ until grep -q ^Ready: "$log"; do
 done
 images=$(python - "$2" <<'PY'
 import sys
-from qtriton.stages.data import remembered_images
+from qtriton.build.images import remembered_images
 from qtriton.workspace import Workspace
 print(remembered_images(Workspace.default(), sys.argv[1]))
 PY

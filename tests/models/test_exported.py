@@ -14,11 +14,11 @@ import tritonclient.grpc as grpc
 
 from e2e.remote import in_process
 from qtriton.backends import BACKENDS, native
+from qtriton.build.evaluate import feed, predict, read_frame, sorted_outputs
 from qtriton.report.tables import HEADERS
 from qtriton.runtime.post import Array, Results
+from qtriton.server import ServerOptions, serve
 from qtriton.spec import METRIC, Task, load_spec
-from qtriton.stages.evaluate import feed, predict, read_frame, sorted_outputs
-from qtriton.triton.server import ServerOptions, serve
 
 PRECISIONS: Final = ("fp32", "int8")
 #: Enough to fill a table: one of PP-YOLOE-l takes about a second, and it has six variants.

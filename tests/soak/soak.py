@@ -24,10 +24,10 @@ from spoiled import Spoiled, spoiled
 from watch import CLIENT, SHM, TOTAL, Growth, Watch, grown
 
 from qtriton import console
+from qtriton.build.images import remembered_images
 from qtriton.errors import InputError, QtritonError
 from qtriton.report.tables import Table
-from qtriton.stages.data import remembered_images
-from qtriton.triton.server import ServerOptions, serve
+from qtriton.server import ServerOptions, serve
 from qtriton.workspace import Workspace
 from qtriton_client import ClientError, read_images
 from qtriton_client.catalog import Pipeline, find

@@ -13,9 +13,9 @@ from onnx import TensorProto, helper
 
 from qtriton.backends import Serving
 from qtriton.errors import InputError
-from qtriton.triton.check import Problem, check
-from qtriton.triton.config import Config, DataType, Ensemble, EnsembleStep, PythonStep, RuntimeStep, Tensor
-from qtriton.triton.render import render_config
+from qtriton.repository.check import Problem, check
+from qtriton.repository.config import Config, DataType, Ensemble, EnsembleStep, PythonStep, RuntimeStep, Tensor
+from qtriton.repository.render import render_config
 
 IMAGE = Tensor("image", DataType.STRING, (1,))
 PIXELS = Tensor("x", DataType.FP32, (3, 8, 8))
@@ -520,10 +520,10 @@ def test_checking_changes_nothing(good: Path) -> None:
 def test_the_cli_module_imports_nothing_heavy() -> None:
     import ast
 
-    import qtriton.triton.check as module
+    import qtriton.repository.check as module
 
     heavy = {"onnx", "tritonclient", "google", "numpy", "cv2"}
-    for path in Path(module.__file__).parent.glob("check*.py"):
+    for path in Path(module.__file__).parent.glob("*.py"):
         names = {
             name.split(".")[0]
             for node in ast.parse(path.read_text()).body

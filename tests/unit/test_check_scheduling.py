@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from qtriton.triton.check import check
+from qtriton.repository.check import check
 
 BASE = """name: "m"
 backend: "mine"

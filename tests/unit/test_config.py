@@ -9,8 +9,8 @@ import pytest
 from qtriton import resources
 from qtriton.backends import Serving
 from qtriton.errors import RepositoryError
-from qtriton.triton.config import Config, DataType, Ensemble, EnsembleStep, PythonStep, RuntimeStep, Tensor
-from qtriton.triton.render import render_config
+from qtriton.repository.config import Config, DataType, Ensemble, EnsembleStep, PythonStep, RuntimeStep, Tensor
+from qtriton.repository.render import render_config
 
 X, Y = Tensor("x", DataType.FP32, (3, 8, -1)), Tensor("y", DataType.INT32, (5,))
 PYTHON = PythonStep("p", 4, (X,), (Y,))

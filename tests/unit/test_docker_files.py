@@ -11,10 +11,10 @@ from packaging.requirements import Requirement
 
 from qtriton.backends import BACKENDS
 from qtriton.errors import InputError
-from qtriton.triton.server import shm
-from qtriton.triton.server.command import MALLOC
-from qtriton.triton.server.container import HARDENED, run_command
-from qtriton.triton.server.ports import Ports
+from qtriton.server import shm
+from qtriton.server.command import MALLOC
+from qtriton.server.docker import HARDENED, run_command
+from qtriton.server.ports import Ports
 
 DOCKER = Path(__file__).parents[2] / "docker"
 PIN = re.compile(r"^([\w.-]+)==(\S+)( ; .*)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE)

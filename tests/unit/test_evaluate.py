@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from qtriton.backends.running import Array, Feed, Port
+from qtriton.backends.runner import Array, Feed, Port
+from qtriton.build.evaluate import evaluate
 from qtriton.datasets import Labelled
 from qtriton.errors import InputError
 from qtriton.spec import parse_spec
-from qtriton.stages.evaluate import evaluate
 
 SPEC = parse_spec(
     """

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from qtriton.manifest import File, Gate, Layer, Manifest, Metric, Speed, Trial
-from qtriton.report.best import fastest
+from qtriton.build.choice import fastest
 from qtriton.report.explain import sections
+from qtriton.repository.manifest import File, Gate, Layer, Manifest, Metric, Speed, Trial
 from qtriton.target import Precision
 
 

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
+from qtriton.build.images import write_calibration
 from qtriton.compress.scales import Algorithm
 from qtriton.errors import InputError
 from qtriton.plan import Request, make_plan
 from qtriton.spec import ModelSpec, parse_spec
-from qtriton.stages.data import write_calibration
 from qtriton.target import Method, Precision
 
 SPEC = """

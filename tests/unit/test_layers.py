@@ -12,14 +12,14 @@ from qtriton import gpu
 from qtriton.backends.onnxruntime.engine import traced
 from qtriton.backends.openvino.engine import blocks
 from qtriton.backends.paddle.engine import told
-from qtriton.backends.running import LayerRun
+from qtriton.backends.runner import LayerRun
 from qtriton.backends.tensorrt.engine import inspected, timed
 from qtriton.backends.tensorrt.recipe import PlanFacts, engine_recipe
 from qtriton.errors import EnvironmentProblem, NotBuiltYet, RepositoryError
 from qtriton.gpu import Gpu
-from qtriton.manifest import File, Manifest
+from qtriton.operate.profile import run_layers
 from qtriton.report.layers import Ran, as_json, sections, shortened
-from qtriton.stages.layers import run_layers
+from qtriton.repository.manifest import File, Manifest
 from qtriton.target import Precision
 
 

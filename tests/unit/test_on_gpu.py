@@ -10,19 +10,20 @@ import pytest
 from qtriton import gpu, packages
 from qtriton.backends import BACKENDS, OnGpu, backend_for, devices, native, stand_in, triton_backends
 from qtriton.backends.onnxruntime import engine as onnxruntime_engine
+from qtriton.build import pipeline, timing
+from qtriton.build.cache_key import versions
+from qtriton.build.sources import Made
 from qtriton.errors import CompressionError, InputError, NotBuiltYet, RepositoryError
 from qtriton.gpu import Gpu
-from qtriton.manifest import Speed
+from qtriton.operate import engines
 from qtriton.plan import Request, make_plan
+from qtriton.repository.config import DataType, RuntimeStep, Tensor
+from qtriton.repository.manifest import Speed
+from qtriton.server import requirements
+from qtriton.server.folder import prepare
+from qtriton.server.wheel import Wheel
 from qtriton.spec import load_spec
-from qtriton.stages import build, engines, speed
-from qtriton.stages.job import Made
-from qtriton.stages.key import versions
 from qtriton.target import Method, Names, Precision, Target
-from qtriton.triton.config import DataType, RuntimeStep, Tensor
-from qtriton.triton.server import needs
-from qtriton.triton.server.folder import prepare
-from qtriton.triton.server.wheel import Wheel
 
 T4 = Gpu("Tesla T4", "7.5", "550.54.15")
 DEVICE = "Tesla T4, TensorRT 10.3.0"
@@ -101,12 +102,12 @@ def test_an_artifact_on_a_gpu_is_opened_as_its_plan(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(engines, "engine_of", lambda *given: asked.append(given) or tmp_path / "engine")
     job: Any = SimpleNamespace(spec=SimpleNamespace(name="m"), workspace="cache")
     there = Target("tensorrt", Precision.INT8, device=DEVICE)
-    made = Made(there, tmp_path, None, build._engine(job, there, tmp_path))
+    made = Made(there, tmp_path, None, pipeline._engine(job, there, tmp_path))
     assert made.opened == tmp_path / "engine" / "model.plan" and asked == [(tmp_path, "m: tensorrt int8", "cache")]
-    assert Made(INT8, tmp_path, None, build._engine(job, INT8, tmp_path)).opened == tmp_path / "model.onnx"
+    assert Made(INT8, tmp_path, None, pipeline._engine(job, INT8, tmp_path)).opened == tmp_path / "model.onnx"
     # ONNX Runtime builds its engine itself.
     other = Target("onnxruntime-tensorrt", Precision.INT8, device=DEVICE)
-    assert build._engine(job, other, tmp_path) is None and len(asked) == 1
+    assert pipeline._engine(job, other, tmp_path) is None and len(asked) == 1
 
 
 def test_an_engine_that_cannot_be_built_is_a_refusal_of_that_backend(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,15 +116,15 @@ def test_an_engine_that_cannot_be_built_is_a_refusal_of_that_backend(monkeypatch
 
     monkeypatch.setattr(engines, "engine_of", fail)
     job: Any = SimpleNamespace(spec=SimpleNamespace(name="m"), workspace="cache")
-    with pytest.raises(build.RuntimeRefusal, match="built no engine"):
-        build._engine(job, Target("tensorrt", Precision.INT8, device=DEVICE), Path("artifact"))
+    with pytest.raises(pipeline.RuntimeRefusal, match="built no engine"):
+        pipeline._engine(job, Target("tensorrt", Precision.INT8, device=DEVICE), Path("artifact"))
 
 
 def test_the_speed_on_a_gpu_is_that_of_the_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The very stage runs, but for the runs themselves."""
-    monkeypatch.setattr(speed, "_loaded", lambda made, stack: made.target.precision)
+    monkeypatch.setattr(timing, "_loaded", lambda made, stack: made.target.precision)
     monkeypatch.setattr(
-        speed, "interleaved", lambda runs, *_: {made: 2.0 if p is Precision.FP32 else 1.0 for made, p in runs.items()}
+        timing, "interleaved", lambda runs, *_: {made: 2.0 if p is Precision.FP32 else 1.0 for made, p in runs.items()}
     )
     monkeypatch.setattr(Made, "files", lambda self: ())
 
@@ -133,7 +134,7 @@ def test_the_speed_on_a_gpu_is_that_of_the_device(monkeypatch: pytest.MonkeyPatc
 
     job: Any = SimpleNamespace(spec=SimpleNamespace(name="m"), stage=stage)
     pair = [Made(Target("tensorrt", each, device=DEVICE), tmp_path) for each in (Precision.FP32, Precision.INT8)]
-    assert speed.speed(job, *pair) == Speed(fp32_ms=2.0, int8_ms=1.0, threads=0, processor=DEVICE)
+    assert timing.speed(job, *pair) == Speed(fp32_ms=2.0, int8_ms=1.0, threads=0, processor=DEVICE)
 
 
 @pytest.mark.parametrize(
@@ -202,18 +203,18 @@ def add_config(repository: Path, name: str, text: str) -> None:
 def test_a_repository_for_a_gpu_is_not_served_without_one(machine: Callable[..., None], tmp_path: Path) -> None:
     add_config(tmp_path, "cpu", 'backend: "python" instance_group [{ kind: KIND_CPU }]')
     machine(None, None)
-    needs.require_gpu(tmp_path)
-    assert needs.startup_s(tmp_path) == needs.USUAL_S
+    requirements.require_gpu(tmp_path)
+    assert requirements.startup_s(tmp_path) == requirements.USUAL_S
     add_config(tmp_path, "plan", 'platform: "tensorrt_plan" instance_group [{ kind: KIND_GPU }]')
     with pytest.raises(RepositoryError, match=r"plan run on an NVIDIA GPU, and there is none here"):
-        needs.require_gpu(tmp_path)
+        requirements.require_gpu(tmp_path)
     machine(T4, None)
-    needs.require_gpu(tmp_path)
-    assert needs.startup_s(tmp_path) == needs.USUAL_S
+    requirements.require_gpu(tmp_path)
+    assert requirements.startup_s(tmp_path) == requirements.USUAL_S
     add_config(tmp_path, "paddle", 'backend: "paddle" instance_group [{ kind: KIND_GPU }]')
-    assert needs.startup_s(tmp_path) == needs.BUILDING_S
+    assert requirements.startup_s(tmp_path) == requirements.BUILDING_S
     add_config(tmp_path, "broken", "{")  # Triton says why it does not load
-    needs.require_gpu(tmp_path)
+    requirements.require_gpu(tmp_path)
 
 
 def test_tritons_own_backend_takes_the_place_of_ours(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 from qtriton import resources
 from qtriton.backends import Serving
 from qtriton.errors import RepositoryError
-from qtriton.triton.config import Config, DataType, Ensemble, EnsembleStep, PythonStep, RuntimeStep, Tensor
-from qtriton.triton.render import parse_config, quoted, render_config
+from qtriton.repository.config import Config, DataType, Ensemble, EnsembleStep, PythonStep, RuntimeStep, Tensor
+from qtriton.repository.render import parse_config, quoted, render_config
 
 IMAGE = Tensor("image", DataType.STRING, (1,))
 PIXELS = Tensor("x", DataType.FP32, (3, -1, -1))

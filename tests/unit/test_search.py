@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
+from qtriton.build import search as module
+from qtriton.build.accuracy import Loss
+from qtriton.build.search import Found, search
+from qtriton.build.sources import Made
 from qtriton.compress.scales import Algorithm
 from qtriton.errors import OverBudget
-from qtriton.manifest import Metric, Speed
 from qtriton.plan import Request
 from qtriton.quantize.sensitivity import LayerCost
 from qtriton.recipe import Recipe
-from qtriton.stages import search as module
-from qtriton.stages.accuracy import Loss
-from qtriton.stages.job import Made
-from qtriton.stages.search import Found, search
+from qtriton.repository.manifest import Metric, Speed
 from qtriton.target import Method, Precision, Target
 
 TARGET = Target("onnxruntime", Precision.INT8)

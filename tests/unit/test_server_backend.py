@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from qtriton.backends import BACKENDS, triton_backends
-from qtriton.triton.server.folder import MODEL, write_backend
+from qtriton.server.folder import MODEL, write_backend
 
 Array = np.ndarray[Any, Any]
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from qtriton.triton.server.log import Failure, LogSummary, explain, summarize
+from qtriton.server.log import Failure, LogSummary, explain, summarize
 
 FAILED = r"""
 2026-11-23T16:08:32Z E 5838 server.cc:241] "CudaDriverHelper has not been initialized."

@@ -8,11 +8,11 @@ from typing import NoReturn
 import pytest
 
 from qtriton.errors import EnvironmentProblem, ServerError
-from qtriton.triton.server import ServerOptions, ports, shm, wheel
-from qtriton.triton.server.command import command_line, environment
-from qtriton.triton.server.folder import Layout, prepare
-from qtriton.triton.server.ports import Ports, any_free, reachable
-from qtriton.triton.server.wheel import Wheel
+from qtriton.server import ServerOptions, ports, shm, wheel
+from qtriton.server.command import command_line, environment
+from qtriton.server.folder import Layout, prepare
+from qtriton.server.ports import Ports, any_free, reachable
+from qtriton.server.wheel import Wheel
 
 MIB = 2**20
 

@@ -14,13 +14,13 @@ from qtriton.backends.tensorrt.builder import build_plan, source_of
 from qtriton.backends.tensorrt.recipe import EngineRecipe, PlanFacts, engine_recipe
 from qtriton.errors import CompressionError, EnvironmentProblem, RepositoryError
 from qtriton.gpu import Gpu
-from qtriton.stages import engines
-from qtriton.stages.engines import EngineBuilt, build_engines
+from qtriton.operate import engines
+from qtriton.operate.engines import EngineBuilt, build_engines
+from qtriton.repository.check.model import Model
+from qtriton.repository.engines import GpuServer, engine_problems, pending
+from qtriton.repository.render import parse_config
+from qtriton.server.embedded import serve
 from qtriton.target import Precision
-from qtriton.triton.checked import Model
-from qtriton.triton.engines import GpuServer, engine_problems, pending
-from qtriton.triton.render import parse_config
-from qtriton.triton.server.process import serve
 from qtriton.workspace import Workspace, sha256_file
 
 SURFACES = {path.stem: json.loads(path.read_text()) for path in Path(__file__).parent.glob("tensorrt_api/*.json")}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qtriton.triton.tree import copy_tree, listing, mounts_in, sync_tree
+from qtriton.repository.tree import copy_tree, listing, mounts_in, sync_tree
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from qtriton.build import unpack as stage
+from qtriton.build.unpack import PADDLE_MODEL, PADDLE_WEIGHTS, paddle_pair, unpack
 from qtriton.errors import InputError
-from qtriton.stages import unpack as stage
-from qtriton.stages.unpack import PADDLE_MODEL, PADDLE_WEIGHTS, paddle_pair, unpack
 
 MODEL = {"net/model.pdmodel": b"graph", "net/model.pdiparams": b"weights", "net/infer_cfg.yml": b"mode: paddle"}
 

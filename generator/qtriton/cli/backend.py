@@ -16,7 +16,7 @@ def backend(
     from qtriton import console
     from qtriton.backends import triton_backends
     from qtriton.errors import InputError
-    from qtriton.triton.server.folder import write_backend
+    from qtriton.server.folder import write_backend
 
     if name not in (known := triton_backends()):
         raise InputError(f"{name}: no such backend. There are {', '.join(known)}.")

@@ -37,7 +37,7 @@ def bench(
     from qtriton import console
     from qtriton.cli.report import show
     from qtriton.errors import InputError
-    from qtriton.stages.bench import bench_repository, bench_server
+    from qtriton.operate.bench import bench_repository, bench_server
     from qtriton.workspace import Workspace
     from qtriton_client import LoadOptions
 

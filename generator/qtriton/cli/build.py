@@ -33,10 +33,10 @@ def build(
     is named as the one to serve. A second run with nothing changed does nothing.
     """
     from qtriton import console
+    from qtriton.build.fetch import weights_at_hand
+    from qtriton.build.pipeline import build as run
     from qtriton.plan import make_plan
     from qtriton.spec import load_spec
-    from qtriton.stages.build import build as run
-    from qtriton.stages.fetch import weights_at_hand
     from qtriton.workspace import Workspace
 
     request = o.to_request(

@@ -22,8 +22,8 @@ def check(
     from dataclasses import asdict
 
     from qtriton import console
-    from qtriton.triton.check import check as run
-    from qtriton.triton.engines import GpuServer, pending
+    from qtriton.repository.check import check as run
+    from qtriton.repository.engines import GpuServer, pending
 
     problems = run(repository, GpuServer(tensorrt, gpu))
     waiting = pending(repository)

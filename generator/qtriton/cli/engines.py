@@ -22,8 +22,8 @@ def build(
 ) -> None:
     """Build every engine that is pending, or that another TensorRT, another GPU or another model made."""
     from qtriton import console
-    from qtriton.stages.engines import build_engines
-    from qtriton.triton.linked import link_repository
+    from qtriton.operate.engines import build_engines
+    from qtriton.repository.links import link_repository
     from qtriton.workspace import Workspace
 
     if into is not None:
@@ -46,7 +46,7 @@ def list_engines(repository: o.RepositoryArgument = o.DEFAULT_REPOSITORY, json: 
     """Say which engines are built, where, and which are pending."""
     from qtriton import console
     from qtriton.backends.tensorrt.recipe import PlanFacts
-    from qtriton.triton.engines import engine_folders, is_pending
+    from qtriton.repository.engines import engine_folders, is_pending
 
     rows = []
     for folder in engine_folders(repository):

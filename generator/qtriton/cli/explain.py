@@ -9,8 +9,8 @@ import typer
 from qtriton.cli import options as o
 
 if TYPE_CHECKING:
-    from qtriton.manifest import Manifest
     from qtriton.report.explain import Section
+    from qtriton.repository.manifest import Manifest
 
 
 def explain(
@@ -25,7 +25,7 @@ def explain(
     """Show how INT8 was made, what it costs and gains, which layers stayed in float, and what each would have cost."""
     from qtriton import console
     from qtriton.report.explain import sections
-    from qtriton.stages.record import manifests_of
+    from qtriton.repository.record import manifests_of
 
     found = manifests_of(repository, model)
     if layers:
@@ -39,8 +39,8 @@ def explain(
 
 def _layers(repository: Path, manifests: "Mapping[str, Manifest]", all_layers: bool, json: bool) -> None:
     from qtriton import console
+    from qtriton.operate.profile import run_layers
     from qtriton.report.layers import as_json, sections
-    from qtriton.stages.layers import run_layers
 
     ran, refused = run_layers(repository, manifests)
     if json:

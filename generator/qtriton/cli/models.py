@@ -18,9 +18,9 @@ def models(
 
     from qtriton import console
     from qtriton.backends import BACKENDS
+    from qtriton.build.fetch import weights_at_hand
     from qtriton.report.models import dims_text, zoo_page, zoo_rows
     from qtriton.spec import load_spec
-    from qtriton.stages.fetch import weights_at_hand
     from qtriton.target import Precision
     from qtriton.workspace import Workspace
 

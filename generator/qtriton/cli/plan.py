@@ -28,9 +28,9 @@ def plan(
 ) -> None:
     """Show the steps that build would take, without taking them."""
     from qtriton import console
+    from qtriton.build.fetch import weights_at_hand
     from qtriton.plan import make_plan
     from qtriton.spec import load_spec
-    from qtriton.stages.fetch import weights_at_hand
     from qtriton.workspace import Workspace
 
     request = o.to_request(

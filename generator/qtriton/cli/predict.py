@@ -26,7 +26,7 @@ def predict(
     """
     from qtriton import console
     from qtriton.errors import InputError
-    from qtriton.stages.predict import predict_images
+    from qtriton.operate.predict import predict_images
 
     if missing := [str(path) for path in images if not path.is_file()]:
         raise InputError(f"{', '.join(missing)}: no such file. Give JPEG or PNG files.")

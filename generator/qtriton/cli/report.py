@@ -29,7 +29,7 @@ def report(
         raise InputError("results/: no results there. Run qtriton bench first, or name the files it wrote.")
     from qtriton import console
     from qtriton.atomic import write_atomically
-    from qtriton.report.against import compare, published
+    from qtriton.report.comparison import compare, published
     from qtriton.report.tables import build_report
     from qtriton_client import BenchResults
 

@@ -9,7 +9,7 @@ import typer
 from qtriton.cli import options as o
 
 if TYPE_CHECKING:
-    from qtriton.triton.server import ServerOptions
+    from qtriton.server import ServerOptions
 
 
 def serve(
@@ -44,8 +44,8 @@ def serve(
     """Serve a model repository with tritonserver until Ctrl-C: the embedded one, or docker's."""
     from qtriton import console
     from qtriton.errors import InputError, ServerError
-    from qtriton.triton.server import IMAGE, ServerOptions, serve_in_docker
-    from qtriton.triton.server import serve as start
+    from qtriton.server import IMAGE, ServerOptions, serve_in_docker
+    from qtriton.server import serve as start
 
     if backends and docker:
         raise InputError("--backends is the embedded server's; mount the folder in docker, as docker/README.md shows.")
@@ -76,9 +76,9 @@ def serve(
 def _command(repository: Path, image: str, options: "ServerOptions") -> str:
     from shlex import join
 
-    from qtriton.triton.server import ports
-    from qtriton.triton.server.container import run_command
-    from qtriton.triton.server.process import models_in
+    from qtriton.server import ports
+    from qtriton.server.docker import run_command
+    from qtriton.server.embedded import models_in
 
     models_in(repository)
     return join(run_command(repository, image, ports.choose(options)))

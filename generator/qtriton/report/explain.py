@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from qtriton.backends import title_of
-from qtriton.manifest import Layer, Manifest
-from qtriton.report.best import WORTH, fastest, gain
+from qtriton.build.choice import WORTH, fastest, gain
 from qtriton.report.tables import speedup_cell
+from qtriton.repository.manifest import Layer, Manifest
 
 #: The layers that are shown where not all were asked for.
 _MOST: Final = 15

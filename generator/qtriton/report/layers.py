@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from qtriton.backends.running import LayerRun
+from qtriton.backends.runner import LayerRun
 from qtriton.report.explain import Section
 
 #: The layers that are shown where not all were asked for.

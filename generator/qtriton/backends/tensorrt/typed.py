@@ -34,7 +34,7 @@ def write_typed(origin: Origin, flagged: Path, out: Path) -> Mapping[str, str]:
     """Write what `write_flagged` wrote with FP16 around its integers; which nodes stay in FP32, and why."""
     import onnx
 
-    from qtriton.quantize.half import to_half
+    from qtriton.quantize.fp16 import to_half
 
     large = origin.overflowing()
     made = to_half(onnx.load(str(flagged)), large)

@@ -1,0 +1,188 @@
+"""Find a model's FP32 weights: what the user gave, what is shipped, what was downloaded, else download it."""
+
+import hashlib
+import os
+import shutil
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from qtriton import resources
+from qtriton.atomic import write_atomically
+from qtriton.build.unpack import PADDLE_MODEL, PADDLE_WEIGHTS, paddle_pair, unpack
+from qtriton.console import Report
+from qtriton.errors import EnvironmentProblem, InputError, ModelError
+from qtriton.spec import ModelSpec
+from qtriton.workspace import Workspace, sha256_file, sha256_json
+
+_ARCHIVES: Final = (".tar", ".tar.gz", ".tgz")
+_BLOCK: Final = 1 << 18
+_TIMEOUT_S: Final = 30
+
+
+def weights_at_hand(spec: ModelSpec, workspace: Workspace) -> Path | None:
+    """Where the weights lie without --weights and without a download, if they do."""
+    if spec.source.shipped:
+        return resources.zoo() / spec.source.shipped
+    cached = _cached(spec, workspace)
+    return cached if cached is not None and cached.exists() and _record(cached).is_file() else None
+
+
+def given_weights(spec: ModelSpec, path: Path, workspace: Workspace) -> Path:
+    """Check the path of --weights: an ONNX file, or a Paddle inference model as a folder or as a tar archive.
+
+    Returns:
+        the ONNX file, or a folder with PADDLE_MODEL and PADDLE_WEIGHTS: a copy where the user's have other names.
+    """
+    where = f"--weights {path}"
+    if not path.exists():
+        raise InputError(f"{where}: no such file. Give an ONNX file or a Paddle inference folder.")
+    if path.suffix == ".pdiparams":
+        raise InputError(f"{where}: give the folder that holds it and its .pdmodel.")
+    if path.name.endswith(_ARCHIVES) and path.is_file():
+        key = sha256_file(path)
+        return workspace.stage(f"{spec.name}-weights", key, lambda folder: unpack(path, folder, where))
+    if path.is_dir():
+        return _paddle_folder(spec, path, paddle_pair((file.name for file in path.iterdir()), where), workspace)
+    if path.suffix == ".pdmodel":
+        beside = (name for name in (path.name, f"{path.stem}.pdiparams") if path.with_name(name).is_file())
+        return _paddle_folder(spec, path.parent, paddle_pair(beside, where), workspace)
+    return path
+
+
+def fetch(spec: ModelSpec, weights: Path | None, workspace: Workspace, progress: Report) -> Path:
+    """The weights of a model, on this machine.
+
+    Raises:
+        InputError: there are none, and the spec names no download; or they hold no model.
+        EnvironmentProblem: the download failed.
+        ModelError: what was downloaded is not what the spec promises, or not what it was the first time.
+    """
+    if weights is not None:
+        return given_weights(spec, weights, workspace)
+    found, cached = weights_at_hand(spec, workspace), _cached(spec, workspace)
+    if found is not None:
+        if found == cached:
+            _check_kept(spec, found)
+        return found
+    if spec.source.url is None or cached is None:
+        raise InputError(
+            f"{spec.name}: no weights at hand, and its spec names no download. Pass --weights FILE with the FP32 model."
+        )
+    return _download(spec, spec.source.url, cached, progress)
+
+
+def _paddle_folder(spec: ModelSpec, folder: Path, pair: tuple[str, str], workspace: Workspace) -> Path:
+    if pair == (PADDLE_MODEL, PADDLE_WEIGHTS):
+        return folder
+
+    def produce(copy: Path) -> None:
+        for name, own in zip((PADDLE_MODEL, PADDLE_WEIGHTS), pair, strict=True):
+            shutil.copyfile(folder / own, copy / name)
+
+    return workspace.stage(f"{spec.name}-weights", sha256_json([sha256_file(folder / own) for own in pair]), produce)
+
+
+def _cached(spec: ModelSpec, workspace: Workspace) -> Path | None:
+    """Where a download is kept: an ONNX file or a Paddle inference folder."""
+    source = spec.source
+    if source.url is None:
+        return None
+    # The part of the hash in the name makes a changed spec fetch anew.
+    mark = (source.sha256 or hashlib.sha256(source.url.encode()).hexdigest())[:16]
+    return workspace.root / "weights" / (f"{spec.name}-{mark}" + (".onnx" if source.format == "onnx" else ""))
+
+
+def _record(cached: Path) -> Path:
+    """The hashes of a download and of what was unpacked from it, as sha256sum writes them."""
+    return cached.with_name(f"{cached.name}.sha256")
+
+
+def _recorded(cached: Path) -> dict[str, str]:
+    """Hashes by file, the download first."""
+    lines = _record(cached).read_text(encoding="utf-8").splitlines() if _record(cached).is_file() else []
+    return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+
+
+def _check_kept(spec: ModelSpec, cached: Path) -> None:
+    """What was downloaded must still be what it was."""
+    (whole, *_), parts = _recorded(cached).values(), (PADDLE_MODEL, PADDLE_WEIGHTS)
+    wanted = {cached: whole} if cached.is_file() else {cached / name: _recorded(cached)[name] for name in parts}
+    for path, digest in wanted.items():
+        if not path.is_file() or sha256_file(path) != digest:
+            raise ModelError(
+                f"{spec.name}: {path} has changed since it was downloaded (its sha256 was {digest}). "
+                f"Remove {cached} to download it again."
+            )
+
+
+def _download(spec: ModelSpec, url: str, target: Path, progress: Report) -> Path:
+    """Download with resume: what arrived stays as .part and the next try asks for the rest."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.part")
+    try:
+        _receive(url, part, progress)
+    except (OSError, urllib.error.URLError) as error:
+        reason = getattr(error, "reason", error)
+        raise EnvironmentProblem(
+            f"{spec.name}: the download of {url} failed ({reason}). Run again to resume, or pass --weights FILE."
+        ) from error
+    try:
+        _keep(spec, url, part, target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def _keep(spec: ModelSpec, url: str, part: Path, target: Path) -> None:
+    """Check a download, record its hashes, and put it in its place."""
+    found = sha256_file(part)
+    _check_promise(spec, url, found, target)
+    hashes, made = {Path(urlsplit(url).path).name: found}, part
+    if spec.source.format == "paddle":
+        made = target.with_name(f"{target.name}.partial")
+        shutil.rmtree(made, ignore_errors=True)
+        unpack(part, made, f"{spec.name}: {url}")
+        hashes |= {name: sha256_file(made / name) for name in (PADDLE_MODEL, PADDLE_WEIGHTS)}
+        shutil.rmtree(target, ignore_errors=True)
+    lines = "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
+    write_atomically(_record(target), lines.encode())
+    os.replace(made, target)
+
+
+def _check_promise(spec: ModelSpec, url: str, found: str, target: Path) -> None:
+    if spec.source.sha256 not in (None, found):
+        raise ModelError(
+            f"{spec.name}: {url} has the sha256 {found}, the spec promises {spec.source.sha256}. "
+            "The file was removed; pass --weights FILE, or correct the spec if the file is the right one."
+        )
+    first = next(iter(_recorded(target).values()), found)
+    if spec.source.sha256 is None and first != found:
+        raise ModelError(
+            f"{spec.name}: {url} has the sha256 {found}, at the first download it was {first}. The file was removed; "
+            f"pass --weights FILE, or remove {_record(target)} if the file is the right one."
+        )
+
+
+def _receive(url: str, part: Path, progress: Report) -> None:
+    have = part.stat().st_size if part.is_file() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # the whole file is here already
+            raise
+        return
+    with response:
+        resumed = response.status == 206
+        have = have if resumed else 0
+        total = have + int(response.headers.get("Content-Length", 0))
+        with part.open("ab" if resumed else "wb") as file:
+            while block := response.read(_BLOCK):
+                file.write(block)
+                have += len(block)
+                progress(have, max(total, have))
+    if have < total:
+        raise OSError(f"the connection ended after {have} of {total} bytes")

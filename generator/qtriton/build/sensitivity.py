@@ -1,0 +1,100 @@
+"""Measure what each layer's integers do to the outputs, on calibration images."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import numpy as np
+
+from qtriton.backends.runner import Array, running
+from qtriton.build.evaluate import own_inputs
+from qtriton.compress.scales import Scales
+from qtriton.console import Report
+from qtriton.metrics.divergence import divergence
+from qtriton.quantize.qdq import Writer
+from qtriton.quantize.sensitivity import Alone, LayerCost
+from qtriton.runtime.pre import Geometry
+from qtriton.spec import ModelSpec
+from qtriton.target import Precision, Target
+
+#: Images that every layer is tried on; the order of the layers hardly changes with more.
+IMAGES: Final = 8
+_ONE_THREAD: Final = Target("onnxruntime", Precision.FP32, 1)
+
+
+def measure(
+    spec: ModelSpec, fp32: Path, scales: Scales, frames: Path, writer: Callable[..., Writer], progress: Report
+) -> tuple[LayerCost, ...]:
+    """Every layer that can be quantized, in the order of the graph, with its divergence.
+
+    ONNX Runtime runs the models in floating point with fake quantization, so the table holds for all backends.
+
+    Args:
+        spec: the model.
+        fp32: its ONNX file, called model.onnx.
+        scales: what ACT learnt of it.
+        frames: an .npy file with preprocessed images, float32 [K, C, H, W].
+        writer: how the integers are spelt.
+        progress: layers done, and how many there are.
+    """
+    images = np.load(frames, mmap_mode="r")[:IMAGES]
+    alone = Alone(fp32, scales, writer)
+    costs = tuple(alone.costs())
+    geometry = Geometry(*map(float, spec.input.dims[1:]))
+    ops = spec.postprocess
+    with TemporaryDirectory(dir=frames.parent) as work, _pool() as pool:
+        folder = Path(work)
+        truth = _outputs(spec, fp32, images)
+
+        def tried(place: int) -> LayerCost:
+            model = folder / str(place) / "model.onnx"
+            model.parent.mkdir()
+            alone.write(costs[place], model)
+            found = _outputs(spec, model, images)
+            model.unlink()
+            apart = [divergence(ops, geometry, one, two) for one, two in zip(truth, found, strict=True)]
+            return replace(costs[place], divergence=float(np.mean(apart)))
+
+        measured = []
+        for done, cost in enumerate(pool.map(tried, range(len(costs))), 1):
+            measured.append(cost)
+            progress(done, len(costs))
+    return tuple(measured)
+
+
+@contextmanager
+def _pool() -> Iterator[ThreadPoolExecutor]:
+    """A thread a core; Ctrl-C waits for what runs, not for what is queued."""
+    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _outputs(spec: ModelSpec, model: Path, images: Array) -> list[list[Array]]:
+    with running(_ONE_THREAD, model) as run:
+        name = own_inputs(spec, tuple(port.name for port in run.inputs))[spec.input.name]
+        extras = {extra: np.ones((1, 2), np.float32) for extra in spec.extra_inputs}
+        made = [run({name: np.array(image[np.newaxis]), **extras}) for image in images]
+    return [[_single(each[port.name], spec) for port in run.outputs] for each in made]
+
+
+def _single(array: Array, spec: ModelSpec) -> Array:
+    return array[0] if spec.max_batch_size else array
+
+
+def save(costs: tuple[LayerCost, ...], path: Path) -> None:
+    """Write the table as JSON."""
+    path.write_text(json.dumps([asdict(cost) for cost in costs]))
+
+
+def load(path: Path) -> tuple[LayerCost, ...]:
+    """Read what `save` wrote."""
+    return tuple(LayerCost(**{**row, "weights": tuple(row["weights"])}) for row in json.loads(path.read_text()))

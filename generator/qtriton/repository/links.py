@@ -1,0 +1,66 @@
+"""A repository of links to another, which stays as it is, with room for the engines that are to be built."""
+
+import errno
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+from qtriton.errors import InputError
+from qtriton.repository.engines import ENGINE_FILES, engine_folders
+
+
+def link_repository(repository: Path, target: Path) -> None:
+    """Make `target` a repository of links to what `repository` has now; what `target` was is replaced.
+
+    Raises:
+        InputError: there is no repository, it cannot be read, or `target` is something else or cannot be written.
+    """
+    beside = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        source = repository.resolve()
+        versions = [source / version.relative_to(repository) for version in engine_folders(repository)]
+        if not any(entry.is_dir() for entry in source.iterdir()):
+            raise InputError(f"{repository}: holds no model. Name the folder that `qtriton build` published.")
+        if target.resolve().is_relative_to(source) or not _is_ours(target):
+            raise InputError(f"{target}: holds more than links to a repository. Name a folder that does not exist.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _link_models(source, versions, beside)
+        shutil.rmtree(target, ignore_errors=True)
+        beside.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise InputError(f"{error.filename}: {error.strerror}. User {os.getuid()} needs the right to it.") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _is_ours(target: Path) -> bool:
+    """Whether nothing of value is lost with it: it is not there, or has but links and engines."""
+    if not os.path.lexists(target):
+        return True
+    inside = (path for path in target.rglob("*") if not path.is_symlink() and not path.is_dir())
+    return target.is_dir() and not target.is_symlink() and all(path.name in ENGINE_FILES for path in inside)
+
+
+def _link_models(source: Path, versions: list[Path], target: Path) -> None:
+    """A link for each model; where there is an engine, for each of the files beside it."""
+    target.mkdir()
+    for entry in source.iterdir():
+        if any(entry == version.parent for version in versions):
+            (target / entry.name).mkdir()
+            for part in entry.iterdir():
+                own = target / entry.name / part.name
+                _link_files(part, own) if part in versions else own.symlink_to(part)
+        else:
+            (target / entry.name).symlink_to(entry)
+
+
+def _link_files(version: Path, target: Path) -> None:
+    target.mkdir()
+    for file in version.iterdir():
+        if file.name in ENGINE_FILES:
+            shutil.copyfile(file, target / file.name)
+        else:
+            (target / file.name).symlink_to(file)

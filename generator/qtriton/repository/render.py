@@ -1,0 +1,82 @@
+"""Place typed configurations into the Jinja templates and prove that Triton will read back the same."""
+
+from typing import Any
+
+from qtriton import resources
+from qtriton.errors import RepositoryError
+from qtriton.repository.config import Config, PythonStep, RuntimeStep, Tensor
+
+
+def quoted(text: str) -> str:
+    """A text as a protobuf text-format string literal, in octal escapes where it is not plain ASCII."""
+    from google.protobuf import text_encoding
+
+    return f'"{text_encoding.CEscape(text.encode(), as_utf8=False)}"'
+
+
+def render_config(config: Config) -> str:
+    """The config.pbtxt of one model, parsed back into Triton's own message before it is returned.
+
+    Raises:
+        RepositoryError: what was rendered is not what was meant; a bug of a template.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(resources.templates()),
+        undefined=StrictUndefined,
+        autoescape=False,  # this is protobuf text, every string passes through `quoted`
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["quoted"] = quoted
+    text = environment.get_template(config.template).render(config=config)
+    if not _reads_as(parse_config(text, config.name), config):
+        raise RepositoryError(f"{config.name}: the rendered config does not read back as it was meant:\n{text}")
+    return text
+
+
+def _reads_as(message: Any, config: Config) -> bool:
+    """Whether a parsed message says what was meant: name, tensors, and what is told of a runtime or an ensemble."""
+    read = (message.name, message.max_batch_size, _tensors(message.input), _tensors(message.output))
+    meant = (config.name, config.max_batch_size, *map(_meant, (config.inputs, config.outputs)))
+    texts = {key: value.string_value for key, value in message.parameters.items()}
+    if isinstance(config, RuntimeStep):
+        told = (message.platform, message.backend, message.default_model_filename)
+        serving = config.serving
+        wanted = (serving.platform, serving.backend, serving.file)
+        accelerators = message.optimization.execution_accelerators.gpu_execution_accelerator
+        given = [(each.name, dict(each.parameters)) for each in accelerators]
+        asked = [(serving.accelerator, dict(config.accelerator_parameters))] if serving.accelerator else []
+        return read == meant and told == wanted and given == asked and texts == dict(serving.parameters)
+    if isinstance(config, PythonStep):
+        return read == meant
+    steps = [(s.model_name, dict(s.input_map), dict(s.output_map)) for s in message.ensemble_scheduling.step]
+    joined = [(s.model, dict(s.inputs), dict(s.outputs)) for s in config.steps]
+    return read == meant and texts == dict(config.parameters) and steps == joined
+
+
+def _tensors(fields: Any) -> list[tuple[str, str, tuple[int, ...]]]:
+    from tritonclient.grpc.model_config_pb2 import DataType
+
+    return [(field.name, DataType.Name(field.data_type), tuple(field.dims)) for field in fields]
+
+
+def _meant(tensors: tuple[Tensor, ...]) -> list[tuple[str, str, tuple[int, ...]]]:
+    return [(tensor.name, f"TYPE_{tensor.dtype.value}", tensor.dims) for tensor in tensors]
+
+
+def parse_config(text: str, where: str) -> Any:
+    """Parse config.pbtxt into the ModelConfig message that tritonclient carries.
+
+    Raises:
+        RepositoryError: the text is no model configuration; the message names line and column.
+    """
+    from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2
+
+    try:
+        return text_format.Parse(text, model_config_pb2.ModelConfig())
+    except text_format.ParseError as error:
+        raise RepositoryError(f"{where}: config.pbtxt is not valid, line {error}.") from error

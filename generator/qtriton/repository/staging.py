@@ -1,0 +1,204 @@
+"""Change a model repository as a whole: killed at any moment, what is on disk is the old one or the new one."""
+
+import errno
+import fcntl
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from qtriton.errors import RepositoryError
+from qtriton.repository.tree import copy_tree, exchange, listing, mounts_in, sync, sync_tree
+
+#: Errors of a write that name no file.
+_OF_WRITES: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+
+
+class Staging:
+    """A copy of the repository to write into; commit() puts it in the place of the repository.
+
+    What is not made anew by model() is a hard link to the old file: replace such a file, never write into it.
+    """
+
+    def __init__(self, repository: Path, folder: Path) -> None:
+        self.repository = repository
+        self.folder = folder
+        self.committed = False
+        self._before = listing(repository)
+        if os.path.lexists(repository):
+            copy_tree(repository, folder)
+        else:
+            folder.mkdir()
+
+    def model(self, name: str) -> Path:
+        """An empty folder for a model, in the place of what had that name."""
+        folder = self.folder / name
+        self.remove(name)
+        folder.mkdir()
+        return folder
+
+    def remove(self, name: str) -> None:
+        """Leave a model out."""
+        folder = self.folder / name
+        if folder.is_symlink() or folder.is_file():
+            folder.unlink()
+        elif folder.exists():
+            shutil.rmtree(folder)
+
+    def commit(self) -> None:
+        """Make every byte durable, then swap.
+
+        Raises:
+            RepositoryError: somebody else changed the repository since it was staged; their change would be lost.
+        """
+        if self.committed:
+            raise RuntimeError(f"{self.repository}: committed twice")  # a second swap would bring back the old one
+        sync_tree(self.folder)
+        if listing(self.repository) != self._before:
+            raise RepositoryError(f"{self.repository}: another program changed it meanwhile. Run this again.")
+        with _staying(self.repository):
+            if os.path.lexists(self.repository):
+                exchange(self.folder, self.repository, _aside(self.repository))
+            else:
+                self.folder.rename(self.repository)
+        self.committed = True
+        sync(self.repository.parent)
+
+
+@contextmanager
+def staged(repository: Path) -> Iterator[Staging]:
+    """Stage a change of a repository; without commit() everything stays as it was.
+
+    Models and files that the block does not touch are kept, as hard links where the file system has them.
+
+    Raises:
+        RepositoryError: the folder cannot be written, or another process is publishing into it.
+    """
+    repository = Path(os.path.realpath(repository))
+    if not repository.name:
+        raise RepositoryError(f"{repository}: the root of the file system. Name a folder in it with --repository.")
+    missing = [path for path in repository.parents if not os.path.lexists(path)]
+    try:
+        repository.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(repository):
+            _recover(repository)
+            _refuse(repository)
+            yield from _stage(repository)
+    except OSError as error:
+        if not _concerns(error, repository):
+            raise
+        raise RepositoryError(f"{repository}: cannot be written ({_cure(error)})") from error
+    finally:
+        for path in missing:  # the deepest first; a folder that is in use by now stays
+            with suppress(OSError):
+                path.rmdir()
+
+
+def _refuse(repository: Path) -> None:
+    if not os.path.lexists(repository):
+        return
+    if not repository.is_dir():
+        raise RepositoryError(f"{repository}: a file, not a folder. Name another with --repository.")
+    if mounts := mounts_in(repository):
+        raise RepositoryError(
+            f"{repository}: {mounts[0]} is a mount point, and a repository is swapped as a whole. "
+            "Mount its parent folder, or name another with --repository."
+        )
+    if not os.access(repository, os.W_OK | os.X_OK):
+        # The right to the parent would be enough for a swap, but then we would take away what is not ours.
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(repository))
+
+
+def _stage(repository: Path) -> Iterator[Staging]:
+    folder = repository.with_name(f".{repository.name}.staging-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        yield Staging(repository, folder)
+    finally:
+        # After a commit this is the old repository, before it the unfinished new one.
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(repository: Path) -> Iterator[None]:
+    """Hold the lock of a repository; the system lets go of it when the process ends, however it ends."""
+    path = repository.with_name(f".{repository.name}.lock")
+    handle = _lock(path, repository)
+    try:
+        os.truncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while it is still held; _lock() sees to those who opened it before
+        os.close(handle)
+
+
+def _lock(path: Path, repository: Path) -> int:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+        except BlockingIOError:
+            owner = os.pread(handle, 20, 0).decode("ascii", "replace").strip()
+            os.close(handle)
+            raise RepositoryError(
+                f"{repository}: process {owner or '?'} is publishing into it. Wait for it to end, then run this again."
+            ) from None
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # its owner has just let go of it and removed it
+
+
+def _aside(repository: Path) -> Path:
+    return repository.with_name(f".{repository.name}.aside")
+
+
+def _recover(repository: Path) -> None:
+    """Finish or clear what a killed process left; the lock says that no living one is at work."""
+    aside = _aside(repository)
+    if aside.is_dir() and not os.path.lexists(repository):
+        aside.rename(repository)
+    ours = re.compile(rf"\.{re.escape(repository.name)}\.(aside|staging-\d+-[0-9a-f]{{8}})")
+    for path in repository.parent.iterdir():
+        if ours.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _staying(repository: Path) -> Iterator[None]:
+    """Keep a process that works inside the repository at the same path, not in the folder that goes away."""
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        here = Path("/")
+    yield
+    if here.is_relative_to(repository):
+        os.chdir(here if here.is_dir() else repository)
+
+
+def _concerns(error: OSError, repository: Path) -> bool:
+    """Whether an error is about the repository, not about another file that the block works with."""
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    if not names:
+        return error.errno in _OF_WRITES
+    siblings = (str(repository), str(repository.with_name(f".{repository.name}.")), str(repository.parent))
+    return any(name.startswith(siblings[:2]) or siblings[2].startswith(name) for name in names)
+
+
+def _cure(error: OSError) -> str:
+    match error.errno:
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return f"{error.strerror}. Get write rights to it and to its parent, or name another with --repository."
+        case errno.EBUSY:
+            return "it is a mount point, which cannot be swapped as a whole. Name a folder inside it with --repository."
+        case errno.EXDEV:
+            return "it is part of a container's image, which cannot be swapped. Name a new folder with --repository."
+        case errno.ENOSPC | errno.EDQUOT:
+            return "the disk is full. Free some space; nothing was changed."
+    return f"{error.strerror or error}. Name another folder with --repository."

@@ -1,0 +1,8 @@
+"""Triton servers: that of the wheel nvidia-pytriton with backends of ours, embedded, and docker's."""
+
+from qtriton.server.docker import IMAGE, serve_in_docker
+from qtriton.server.embedded import serve
+from qtriton.server.options import ModelState, ServerOptions
+from qtriton.server.process import Server
+
+__all__ = ["IMAGE", "ModelState", "Server", "ServerOptions", "serve", "serve_in_docker"]

@@ -1,0 +1,85 @@
+"""The ports of a server: fixed ones are checked before anything starts, 0 becomes a free one."""
+
+import errno
+import socket
+from dataclasses import dataclass
+
+from qtriton.errors import ServerError
+from qtriton.server.options import ServerOptions
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The numeric address of one host and the ports on it; metrics is None where metrics are off."""
+
+    host: str
+    grpc: int
+    http: int
+    metrics: int | None
+
+
+def choose(options: ServerOptions) -> Ports:
+    """Raises ServerError where a fixed port cannot be had, naming it and the option that changes it."""
+    held: list[socket.socket] = []
+    host = _address(options.host)
+    try:
+        grpc = _hold(host, options.grpc_port, "--grpc-port", held)
+        http = _hold(host, options.http_port, "--http-port", held)
+        metrics = None
+        if options.metrics_port is not None:
+            metrics = _hold(host, options.metrics_port, "--metrics-port", held)
+        return Ports(host, grpc, http, metrics)
+    finally:
+        for holder in held:
+            holder.close()
+
+
+def any_free(options: ServerOptions) -> bool:
+    """Whether another attempt may get other ports."""
+    return 0 in (options.grpc_port, options.http_port, options.metrics_port)
+
+
+def reachable(host: str) -> str:
+    """How a client on this machine names a host that a server bound to."""
+    if host == "0.0.0.0":
+        return "127.0.0.1"
+    if host == "::":
+        return "[::1]"
+    return f"[{host}]" if ":" in host else host
+
+
+def _address(host: str) -> str:
+    """The address of a host, which Triton wants in numbers; of several, IPv4's before IPv6's."""
+    try:
+        found = socket.getaddrinfo(host.strip("[]") or "0.0.0.0", None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ServerError(
+            f"--host {host}: no address of this machine ({error.strerror}). Use 127.0.0.1, or 0.0.0.0 for all."
+        ) from error
+    return str(min(found, key=lambda each: each[0] != socket.AF_INET)[4][0])
+
+
+def _hold(host: str, port: int, option: str, held: list[socket.socket]) -> int:
+    """Ports stay bound until all are chosen, so that no two are the same."""
+    holder = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    held.append(holder)
+    # With it, connections of an earlier server in TIME_WAIT do not count; a listening socket still does.
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        holder.bind((host, port))
+        if port:
+            # Two sockets with SO_REUSEADDR may share a bound port; only listening shows that it is taken.
+            holder.listen(1)
+    except OverflowError as error:
+        raise ServerError(f"{option} {port} is not a port; use 0 (any free one) to 65535") from error
+    except OSError as error:
+        raise ServerError(_why(error, host, port, option)) from error
+    return int(holder.getsockname()[1])
+
+
+def _why(error: OSError, host: str, port: int, option: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is taken by another process; choose another with {option} (0: any free)"
+    if error.errno == errno.EACCES:
+        return f"port {port} on {host} needs more rights; choose one above 1023 with {option}"
+    return f"cannot listen on {host}:{port} ({error.strerror or error}); change --host or {option}"

@@ -1,0 +1,44 @@
+"""What a repository asks of the machine that serves it: a GPU, and the time to build engines at the start."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from qtriton import gpu
+from qtriton.errors import RepositoryError
+from qtriton.repository.render import parse_config
+
+#: Until every model is loaded; and where TensorRT first builds the engines of some.
+USUAL_S: Final = 120.0
+BUILDING_S: Final = 1800.0
+
+
+def require_gpu(repository: Path) -> None:
+    """Raises RepositoryError where models need a GPU and this machine has none."""
+    names = gpu_models(repository)
+    if names and gpu.here() is None:
+        raise RepositoryError(
+            f"{repository}: {', '.join(names)} run on an NVIDIA GPU, and there is none here (nvidia-smi tells none). "
+            "Serve it on a machine that has one, or serve a repository without them."
+        )
+
+
+def gpu_models(repository: Path) -> tuple[str, ...]:
+    """The models that run on a GPU."""
+    return tuple(name for name, _ in _on_gpu(repository))
+
+
+def startup_s(repository: Path) -> float:
+    """How long its models may take to load; a plan is built before the server starts, other engines by the server."""
+    return BUILDING_S if any(kind != "tensorrt_plan" for _, kind in _on_gpu(repository)) else USUAL_S
+
+
+def _on_gpu(repository: Path) -> Iterator[tuple[str, str]]:
+    """The models with instances on a GPU, and their platform or backend."""
+    for path in sorted(repository.glob("*/config.pbtxt")):
+        try:
+            config: Any = parse_config(path.read_text(errors="replace"), path.parent.name)
+        except RepositoryError:
+            continue  # Triton says why it does not load
+        if any(group.Kind.Name(group.kind) == "KIND_GPU" for group in config.instance_group):
+            yield path.parent.name, config.platform or config.backend

@@ -1,0 +1,94 @@
+"""A repository of links with engines of its own, beside one that must stay as it is."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from qtriton.backends.tensorrt.recipe import engine_recipe
+from qtriton.errors import InputError
+from qtriton.repository.engines import pending
+from qtriton.repository.links import link_repository
+from qtriton.target import Precision
+
+ENGINE = "net_tensorrt_int8_runtime"
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A model without and a model with an engine, which is pending."""
+    root = tmp_path / "repository"
+    for model, files in (("net_preprocess", ("model.py", "spec.json")), (ENGINE, ("model.onnx",))):
+        (root / model / "1").mkdir(parents=True)
+        (root / model / "config.pbtxt").write_text(model)
+        for name in files:
+            (root / model / "1" / name).write_text(name)
+    engine_recipe({"images": (3, 32, 32)}, 8, Precision.INT8).save(root / ENGINE / "1")
+    return root
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """Every file below, through links."""
+    found = (os.path.join(folder, name) for folder, _, names in os.walk(root, followlinks=True) for name in names)
+    return {os.path.relpath(path, root): Path(path).read_bytes() for path in found}
+
+
+def build(folder: Path) -> None:
+    """What `engines build` leaves of an engine."""
+    for name in ("model.plan", "plan.json"):
+        (folder / name).write_text(f"new {name}")
+
+
+def test_the_links_serve_the_same_and_take_an_engine(repository: Path, tmp_path: Path) -> None:
+    before, links = contents(repository), tmp_path / "deep" / "links"
+    link_repository(repository, links)
+    assert contents(links) == before and pending(links) == (ENGINE,)
+    assert (links / "net_preprocess").is_symlink()
+    build(links / ENGINE / "1")
+    assert pending(links) == () and contents(repository) == before
+    assert not [path for path in tmp_path.rglob(".*")]
+
+
+def test_an_engine_that_is_there_is_taken_along_and_not_written_through(repository: Path, tmp_path: Path) -> None:
+    (repository / ENGINE / "1" / "model.plan").write_text("old")
+    before = contents(repository)
+    link_repository(repository, tmp_path / "links")
+    assert contents(tmp_path / "links") == before
+    build(tmp_path / "links" / ENGINE / "1")
+    assert contents(repository) == before
+
+
+def test_links_are_made_anew_for_what_is_there_now(repository: Path, tmp_path: Path) -> None:
+    links = tmp_path / "links"
+    link_repository(repository, links)
+    build(links / ENGINE / "1")
+    (repository / "net_preprocess").rename(repository / "other_preprocess")
+    link_repository(repository, links)
+    assert contents(links) == contents(repository)
+
+
+def test_a_read_only_repository_is_enough(repository: Path, tmp_path: Path) -> None:
+    for folder, _, _ in os.walk(repository):
+        os.chmod(folder, 0o555)
+    link_repository(repository, tmp_path / "links")
+    build(tmp_path / "links" / ENGINE / "1")
+
+
+def test_what_is_no_copy_of_links_is_not_removed(repository: Path, tmp_path: Path) -> None:
+    valuable = tmp_path / "valuable"
+    valuable.mkdir()
+    (valuable / "thesis.txt").write_text("words")
+    link = tmp_path / "link"
+    link.symlink_to(valuable)
+    for target in (valuable, valuable / "thesis.txt", link, repository, repository / "inside"):
+        with pytest.raises(InputError, match="holds more than links"):
+            link_repository(repository, target)
+    assert (valuable / "thesis.txt").read_text() == "words" and not (repository / "inside").exists()
+
+
+@pytest.mark.parametrize(("name", "words"), [("nowhere", "no such folder"), ("empty", "holds no model")])
+def test_what_is_no_repository_is_refused(name: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=words):
+        link_repository(tmp_path / name, tmp_path / "links")
+    assert not (tmp_path / "links").exists()
