@@ -14,7 +14,7 @@ CALIBRATION_LEAST: Final = 32
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledImages:
     """Images in the order of the labels, and the labels: COCO ground truth, a class index or a mask an image."""
 
     images: tuple[Path, ...]
@@ -53,7 +53,7 @@ def enough(folder: Path, count: int, few: bool) -> None:
         )
 
 
-def load_labelled(task: str, folder: Path, labels: Path) -> Labelled:
+def load_labelled(task: str, folder: Path, labels: Path) -> LabelledImages:
     """Images and labels for measuring accuracy.
 
     Detection: COCO JSON. Classification: `file class-index` lines. Segmentation: a folder of PNG masks that are named
@@ -69,7 +69,7 @@ def load_labelled(task: str, folder: Path, labels: Path) -> Labelled:
     return _coco(text, labels, present) if task == "detection" else _lines(text, labels, present)
 
 
-def _coco(text: str, labels: Path, present: dict[str, Path]) -> Labelled:
+def _coco(text: str, labels: Path, present: dict[str, Path]) -> LabelledImages:
     try:
         coco = json.loads(text)
         names = [image["file_name"] for image in coco["images"]]
@@ -78,10 +78,10 @@ def _coco(text: str, labels: Path, present: dict[str, Path]) -> Labelled:
         raise InputError(
             f"--labels {labels}: not a COCO file with images, annotations and categories ({error!r})."
         ) from error
-    return Labelled(_all_present(names, labels, present), coco=coco)
+    return LabelledImages(_all_present(names, labels, present), coco=coco)
 
 
-def _lines(text: str, labels: Path, present: dict[str, Path]) -> Labelled:
+def _lines(text: str, labels: Path, present: dict[str, Path]) -> LabelledImages:
     rows = [line.rsplit(maxsplit=1) for line in text.splitlines() if line.strip()]
     for number, row in enumerate(rows, 1):
         if len(row) != 2 or not row[1].isdigit():
@@ -89,10 +89,10 @@ def _lines(text: str, labels: Path, present: dict[str, Path]) -> Labelled:
     if not rows:
         raise InputError(f"--labels {labels}: no labels in it; each line is `file class-index`.")
     names = [row[0] for row in rows]
-    return Labelled(_all_present(names, labels, present), classes=tuple(int(row[1]) for row in rows))
+    return LabelledImages(_all_present(names, labels, present), classes=tuple(int(row[1]) for row in rows))
 
 
-def _masks(folder: Path, present: dict[str, Path]) -> Labelled:
+def _masks(folder: Path, present: dict[str, Path]) -> LabelledImages:
     if not folder.is_dir():
         raise InputError(f"--labels {folder}: no such folder. Give the folder of masks, one PNG an image.")
     images = tuple(present.values())
@@ -101,7 +101,7 @@ def _masks(folder: Path, present: dict[str, Path]) -> Labelled:
         raise InputError(
             f"--labels {folder}: {len(missing)} of the {len(images)} images have no mask in it, first {missing[0]}."
         )
-    return Labelled(images, masks=masks)
+    return LabelledImages(images, masks=masks)
 
 
 def _all_present(names: Sequence[str], labels: Path, present: dict[str, Path]) -> tuple[Path, ...]:

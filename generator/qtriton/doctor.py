@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from qtriton import cpu
 from qtriton.backends import BACKENDS
-from qtriton.errors import EnvironmentProblem
+from qtriton.errors import SetupError
 from qtriton.packages import version_of
 from qtriton.server import wheel
 
@@ -99,7 +99,7 @@ def tritonserver() -> list[Finding]:
     for name, find in (("tritonserver", _binary), ("shared libpython", wheel.find_libpython)):
         try:
             findings.append(Finding(name, "ok", str(find())))
-        except EnvironmentProblem as problem:
+        except SetupError as problem:
             # The message is "what: cure".
             what, _, cure = str(problem).partition(": ")
             findings.append(Finding(name, "missing", what, cure))

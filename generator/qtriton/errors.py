@@ -19,13 +19,13 @@ class ModelError(QtritonError):
     exit_code = 3
 
 
-class NotBuiltYet(QtritonError):
+class UnsupportedError(QtritonError):
     """A combination that exists in the plan of the product but not in this version (exit code 4)."""
 
     exit_code = 4
 
 
-class EnvironmentProblem(QtritonError):
+class SetupError(QtritonError):
     """This machine or installation lacks something (exit code 5)."""
 
     exit_code = 5
@@ -55,5 +55,5 @@ class BenchError(QtritonError):
     exit_code = 9
 
 
-class OverBudget(CompressionError):
+class AccuracyBudgetError(CompressionError):
     """INT8 loses more accuracy than was allowed (exit code 6): nothing of it is published."""

@@ -97,7 +97,7 @@ def make_plan(spec: ModelSpec, request: Request, at_hand: Path | None) -> Plan:
         at_hand: the weights where they lie on this machine already, else none.
 
     Raises:
-        NotBuiltYet: the combination does not exist in this version.
+        UnsupportedError: the combination does not exist in this version.
         InputError: something that the build needs is missing.
     """
     if repeated := [name for name in request.backends if request.backends.count(name) > 1]:
@@ -188,7 +188,7 @@ def _loading(target: Target) -> str:
         return "load it"
     if not target.device:
         title = backend_for(target).title
-        return f"load it in {on_gpu.stand_in(target).title}, as there is no GPU with {title} here"
+        return f"load it in {on_gpu.cpu_fallback(target).title}, as there is no GPU with {title} here"
     return f"{'build its engine' if on_gpu.plan else 'load it'} on {target.device}"
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from qtriton.errors import EnvironmentProblem
+from qtriton.errors import SetupError
 
 
 def sha256_file(path: Path) -> str:
@@ -42,7 +42,7 @@ class Workspace:
         try:
             shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         except RuntimeError as error:
-            raise EnvironmentProblem("There is no home folder for the cache. Set QTRITON_CACHE to a folder.") from error
+            raise SetupError("There is no home folder for the cache. Set QTRITON_CACHE to a folder.") from error
         return cls(shared.absolute() / "qtriton")
 
     def stage(self, name: str, key: str, produce: Callable[[Path], None]) -> Path:
@@ -69,7 +69,7 @@ class Workspace:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise EnvironmentProblem(
+            raise SetupError(
                 f"{folder}: cannot be made ({error.strerror}). Set QTRITON_CACHE to a folder you may write."
             ) from error
         return folder
@@ -105,7 +105,7 @@ def _produced(produce: Callable[[Path], None], folder: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise EnvironmentProblem(
+        raise SetupError(
             f"{error.filename or folder}: {error.strerror}. Free some space, or set QTRITON_CACHE to a folder "
             "with more; what is done is kept."
         ) from error

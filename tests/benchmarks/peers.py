@@ -26,7 +26,7 @@ from qtriton.build.choice import fastest
 from qtriton.build.evaluate import evaluate
 from qtriton.build.images import write_calibration
 from qtriton.build.timing import interleaved
-from qtriton.datasets import Labelled, load_labelled
+from qtriton.datasets import LabelledImages, load_labelled
 from qtriton.report.tables import Table
 from qtriton.spec import METRIC, ModelSpec, load_spec
 from qtriton.target import Precision, Target
@@ -115,7 +115,7 @@ class Zoo:
         self.calibration = root / "data" / folder / "calibration"
         self.validation, self.labels = root / "data" / folder / "validation", root / "data" / folder / labels
 
-    def labelled(self, spec: ModelSpec) -> Labelled:
+    def labelled(self, spec: ModelSpec) -> LabelledImages:
         return load_labelled(spec.task, self.validation, self.labels)
 
 

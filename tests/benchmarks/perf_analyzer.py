@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from qtriton.errors import EnvironmentProblem
+from qtriton.errors import SetupError
 from qtriton.workspace import Workspace
 
 #: The last wheels of tritonclient that carry it.
@@ -35,7 +35,7 @@ def fetched(space: Workspace) -> Path:
     """The folder of the binary, downloaded at the first time.
 
     Raises:
-        EnvironmentProblem: pip cannot get the wheel, or nvidia-pytriton is not installed.
+        SetupError: pip cannot get the wheel, or nvidia-pytriton is not installed.
     """
     return space.stage("perf-analyzer", WHEEL.replace("==", "-"), _unpack)
 
@@ -45,7 +45,7 @@ def _unpack(folder: Path) -> None:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
         done = subprocess.run([*command, WHEEL, "-d", scratch], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise EnvironmentProblem(f"pip download {WHEEL}: {done.stderr.strip()[-300:]}")
+            raise SetupError(f"pip download {WHEEL}: {done.stderr.strip()[-300:]}")
         (wheel,) = Path(scratch).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             name = next(name for name in archive.namelist() if name.endswith("/bin/perf_analyzer"))
@@ -55,14 +55,14 @@ def _unpack(folder: Path) -> None:
     for name, pattern in NEEDS.items():
         found = next(_libraries().glob(pattern), None)
         if found is None:
-            raise EnvironmentProblem(f"{_libraries()}: no {pattern}; pip install nvidia-pytriton==0.7.0 brings it")
+            raise SetupError(f"{_libraries()}: no {pattern}; pip install nvidia-pytriton==0.7.0 brings it")
         (folder / name).symlink_to(found)
 
 
 def _libraries() -> Path:
     found = find_spec("pytriton")
     if found is None or not found.submodule_search_locations:
-        raise EnvironmentProblem("there is no nvidia-pytriton: pip install nvidia-pytriton==0.7.0")
+        raise SetupError("there is no nvidia-pytriton: pip install nvidia-pytriton==0.7.0")
     return Path(next(iter(found.submodule_search_locations))).parent / "nvidia_pytriton.libs"
 
 
@@ -76,7 +76,7 @@ def run(folder: Path, url: str, model: str, inputs: Path, seconds: float, concur
     """Load the server for so long; its three windows are its way to a mean.
 
     Raises:
-        EnvironmentProblem: it fails.
+        SetupError: it fails.
     """
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "report.csv"
@@ -90,6 +90,6 @@ def run(folder: Path, url: str, model: str, inputs: Path, seconds: float, concur
         env = {**os.environ, "LD_LIBRARY_PATH": libraries}
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=env)
         if done.returncode or not report.is_file():
-            raise EnvironmentProblem(f"perf_analyzer: {(done.stdout + done.stderr).strip()[-600:]}")
+            raise SetupError(f"perf_analyzer: {(done.stdout + done.stderr).strip()[-600:]}")
         (row,) = csv.DictReader(report.read_text().splitlines())
     return Load(float(row["Avg latency"]) / 1e3, float(row["p50 latency"]) / 1e3, float(row["Inferences/Second"]))

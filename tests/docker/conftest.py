@@ -14,7 +14,7 @@ import pytest
 from e2e.conftest import cache, demo_build, demo_images, demo_repository, nothing_left_behind, qtriton, server
 from e2e.test_tensorrt import SLOW, SMI
 
-from .engine import REPO, docker, engine, stand_in
+from .engine import REPO, cpu_fallback, docker, engine
 
 #: Of the end-to-end tests: the demo, built and served by the embedded server.
 __all__ = ["cache", "demo_build", "demo_images", "demo_repository", "nothing_left_behind", "server"]
@@ -28,7 +28,7 @@ Run: TypeAlias = Callable[..., str]
 def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The stand-in for NVIDIA's image, in an engine that runs while the tests do."""
     with engine():
-        yield stand_in(tmp_path_factory.mktemp("docker"))
+        yield cpu_fallback(tmp_path_factory.mktemp("docker"))
 
 
 @pytest.fixture(scope="session")

@@ -90,7 +90,7 @@ def _wait_for(process: "subprocess.Popen[bytes]") -> None:
         time.sleep(0.5)
 
 
-def stand_in(folder: Path) -> str:
+def cpu_fallback(folder: Path) -> str:
     """The tag of an image laid out as NVIDIA's is; what has not changed comes from the engine's cache."""
     _debian()
     context = folder / "stand-in"
@@ -145,6 +145,6 @@ if __name__ == "__main__":
     # Of .ci/run: ends well where an engine starts and the stand-in can be made, else with the reason.
     try:
         with engine(), tempfile.TemporaryDirectory() as made:
-            stand_in(Path(made))
+            cpu_fallback(Path(made))
     except (pytest.fail.Exception, AssertionError, OSError, subprocess.SubprocessError) as error:
         sys.exit(str(error))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qtriton.build.fetch import fetch, weights_at_hand
-from qtriton.errors import EnvironmentProblem, InputError, ModelError
+from qtriton.errors import InputError, ModelError, SetupError
 from qtriton.spec import ModelSpec, load_spec
 from qtriton.workspace import Workspace
 
@@ -79,7 +79,7 @@ def test_downloads_once_and_tells_progress(files: tuple[str, type[Files]], tmp_p
 def test_resumes_where_it_was_cut(files: tuple[str, type[Files]], tmp_path: Path) -> None:
     url, handler = files
     spec = spec_with(url + "/short", RIGHT)
-    with pytest.raises(EnvironmentProblem, match="Run again to resume"):
+    with pytest.raises(SetupError, match="Run again to resume"):
         fetch(spec, None, Workspace(tmp_path), lambda *_: None)
     assert fetch(spec, None, Workspace(tmp_path), lambda *_: None).read_bytes() == BODY
     assert handler.asked == [None, f"bytes={len(BODY) // 2}-"]
@@ -93,7 +93,7 @@ def test_a_wrong_file_is_not_kept(files: tuple[str, type[Files]], tmp_path: Path
 
 def test_a_missing_file_and_no_server(files: tuple[str, type[Files]], tmp_path: Path) -> None:
     for url in (files[0] + "/missing", "http://127.0.0.1:9/a"):
-        with pytest.raises(EnvironmentProblem, match="--weights FILE"):
+        with pytest.raises(SetupError, match="--weights FILE"):
             fetch(spec_with(url, RIGHT), None, Workspace(tmp_path), lambda *_: None)
 
 

@@ -71,7 +71,7 @@ def test_layers_go_back_to_float_until_the_budget_holds(own_cache: Path, tmp_pat
     assert said["gate"]["drop"] <= 0.7 and "in float" in said["recipe"]
     told = json.loads(qtriton("explain", "demo_digits", "--repository", repository, "--json").stdout)
     manifest = told["demo_digits_paddle_int8"]
-    in_float = [layer for layer in manifest["layers"] if layer["float_because"]]
+    in_float = [layer for layer in manifest["layers"] if layer["float_reason"]]
     assert f", {len(in_float)} layer" in said["recipe"]
     assert all(layer["divergence"] > 0 for layer in in_float)
     assert len(manifest["tried"]) > 2 and manifest["speed"]["int8_ms"] > 0

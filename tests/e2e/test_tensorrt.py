@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from qtriton.backends import BACKENDS
-from qtriton.backends.runner import RuntimeRefusal, running
+from qtriton.backends.runner import ArtifactLoadError, running
 from qtriton.backends.tensorrt.recipe import engine_recipe
 from qtriton.target import Precision, Target
 
@@ -105,7 +105,7 @@ def test_a_runtime_without_its_gpu_says_so_and_nothing_falls_back(backend: str, 
     target = Target(backend, Precision.FP32, device="some GPU")
     version = tmp_path / "r" / f"demo_digits_{backend.replace('-', '_')}_fp32_runtime" / "1"
     with (
-        pytest.raises(RuntimeRefusal, match=told),
+        pytest.raises(ArtifactLoadError, match=told),
         running(target, version / BACKENDS[backend].files(target)[0]),
     ):
         pytest.fail("it must not run")

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from qtriton.backends import Origin, Serving
+    from qtriton.backends import ArtifactSources, Serving
     from qtriton.target import Precision, Target
 
 DEFAULT_FILE = "model.json"
@@ -50,7 +50,7 @@ class Toy:
 
         return Serving(backend="toy")
 
-    def emit(self, origin: "Origin", target: "Target", out: Path) -> "Mapping[str, str]":
+    def emit(self, origin: "ArtifactSources", target: "Target", out: Path) -> "Mapping[str, str]":
         import onnx
         from onnx import numpy_helper
 

@@ -9,13 +9,13 @@ import pytest
 
 from qtriton import resources
 from qtriton.backends import BACKENDS
-from qtriton.backends.runner import Port, Signature
+from qtriton.backends.runner import Signature, TensorInfo
 from qtriton.backends.tensorrt.recipe import engine_recipe
 from qtriton.build.assemble import publish
 from qtriton.build.pipeline import Variant
 from qtriton.plan import Plan, Request
 from qtriton.repository.manifest import File, Manifest, Metric
-from qtriton.repository.record import Record
+from qtriton.repository.record import PublishRecord
 from qtriton.spec import load_spec
 from qtriton.target import Method, Precision, Target
 from qtriton.workspace import sha256_file
@@ -82,10 +82,10 @@ def variant(target: Target, artifact: Path, name: str) -> Variant:
     spec, (output, dims) = load_spec(name), OUTPUTS[name]
     own_input, own_output, batch = OWN_NAMES[target.backend]
     signature = Signature(
-        (Port(own_input.format(spec.input.name), "FP32", (batch, *spec.input.dims)),),
-        (Port(own_output.format(output), "FP32", (batch, *dims)),),
+        (TensorInfo(own_input.format(spec.input.name), "FP32", (batch, *spec.input.dims)),),
+        (TensorInfo(own_output.format(output), "FP32", (batch, *dims)),),
     )
-    return Variant(target, artifact.parent, None, signature, manifest, Record(name, "spec", "key"))
+    return Variant(target, artifact.parent, None, signature, manifest, PublishRecord(name, "spec", "key"))
 
 
 @pytest.fixture

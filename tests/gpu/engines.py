@@ -21,7 +21,7 @@ import numpy as np
 from qtriton.backends.tensorrt import PLAN
 from qtriton.backends.tensorrt.engine import Engine
 from qtriton.backends.tensorrt.recipe import PlanFacts
-from qtriton.report.explain import stand_in
+from qtriton.report.explain import cpu_fallback
 from qtriton.report.tables import Table
 from qtriton.repository.manifest import Manifest
 from qtriton.repository.record import manifests_of, published
@@ -60,7 +60,7 @@ def points(manifest: Manifest) -> tuple[str, str]:
     """The metric of an engine, and what it was measured in where that was not the engine."""
     if manifest.metric is None:
         return "-", "-"
-    return manifest.metric.name, f"{manifest.metric.value:.2f}{stand_in(manifest)}"
+    return manifest.metric.name, f"{manifest.metric.value:.2f}{cpu_fallback(manifest)}"
 
 
 def timed(engines: dict[str, Engine], requests: int) -> dict[str, tuple[float, float, float]]:

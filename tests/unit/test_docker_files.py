@@ -14,7 +14,7 @@ from qtriton.errors import InputError
 from qtriton.server import shm
 from qtriton.server.command import MALLOC
 from qtriton.server.docker import HARDENED, run_command
-from qtriton.server.ports import Ports
+from qtriton.server.ports import ServerPorts
 
 DOCKER = Path(__file__).parents[2] / "docker"
 PIN = re.compile(r"^([\w.-]+)==(\S+)( ; .*)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE)
@@ -78,14 +78,14 @@ def test_the_readme_shows_what_serve_runs(tmp_path: Path) -> None:
     text = (DOCKER / "README.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"^    (docker run .*?)$(?<!\\\\)", text.replace("\\\n", " "), re.MULTILINE)
     shown = set(shlex.split(command))
-    ours = run_command(repository(tmp_path / "r", STEP % "KIND_CPU"), "qtriton-server", Ports("::1", 1, 2, 3))
+    ours = run_command(repository(tmp_path / "r", STEP % "KIND_CPU"), "qtriton-server", ServerPorts("::1", 1, 2, 3))
     usual = [word for word in ours if not word.startswith(("--shm-size", "[::1]:", "/"))]
     assert set(HARDENED) <= set(usual) <= shown
     assert [word for word in ours if word.startswith("[")] == ["[::1]:2:8000", "[::1]:1:8001", "[::1]:3:8002"]
 
 
 def test_a_gpu_is_asked_for_where_a_model_needs_one(tmp_path: Path) -> None:
-    ports = Ports("127.0.0.1", 1, 2, 3)
+    ports = ServerPorts("127.0.0.1", 1, 2, 3)
     assert "--gpus=all" in run_command(repository(tmp_path / "gpu", STEP % "KIND_GPU"), "i", ports)
     assert "--gpus=all" not in run_command(repository(tmp_path / "cpu", STEP % "KIND_CPU"), "i", ports)
     with pytest.raises(InputError, match="colon"):

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from qtriton.backends.runner import Array, Feed, Port
+from qtriton.backends.runner import Array, Feed, TensorInfo
 from qtriton.build.evaluate import evaluate
-from qtriton.datasets import Labelled
+from qtriton.datasets import LabelledImages
 from qtriton.errors import InputError
 from qtriton.spec import parse_spec
 
@@ -27,8 +27,8 @@ postprocess: [{op: softmax}, {op: top_k, k: 3}]
 class Brightest:
     """A model that knows ten greys: its class is the brightness in tenths."""
 
-    inputs = (Port("image", "FP32", (-1, 3, 8, 8)),)
-    outputs = (Port("scores", "FP32", (-1, 10)),)
+    inputs = (TensorInfo("image", "FP32", (-1, 3, 8, 8)),)
+    outputs = (TensorInfo("scores", "FP32", (-1, 10)),)
 
     def __call__(self, feed: Feed) -> dict[str, Array]:
         return {"scores": np.eye(10, dtype=np.float32)[(feed["image"].mean(axis=(1, 2, 3)) * 9.99).astype(int)]}
@@ -43,10 +43,10 @@ def greys(tmp_path: Path) -> tuple[Path, ...]:
 
 
 def test_top1_is_the_share_of_right_answers(greys: tuple[Path, ...]) -> None:
-    labels = Labelled(greys, classes=(0, 4, 1))
+    labels = LabelledImages(greys, classes=(0, 4, 1))
     assert evaluate(Brightest(), SPEC, labels, lambda done, total: None) == pytest.approx(200 / 3)
 
 
 def test_labels_of_another_data_set_are_refused_rather_than_scored(greys: tuple[Path, ...]) -> None:
     with pytest.raises(InputError, match="class index 99, but ten knows the classes 0 to 9"):
-        evaluate(Brightest(), SPEC, Labelled(greys, classes=(0, 4, 99)), lambda done, total: None)
+        evaluate(Brightest(), SPEC, LabelledImages(greys, classes=(0, 4, 99)), lambda done, total: None)

@@ -67,7 +67,7 @@ def test_explain_says_why_fp32_stays() -> None:
 
 def test_explain_shows_layers_in_float_first_with_what_they_would_cost() -> None:
     layers = [Layer(node=f"n{i}", op="Conv", weights=(8, 8, 3, 3), macs=100, divergence=1.0) for i in range(30)]
-    layers[29] = layers[29].model_copy(update={"divergence": 71.0, "float_because": "costs too much"})
+    layers[29] = layers[29].model_copy(update={"divergence": 71.0, "float_reason": "costs too much"})
     tried = (Trial(recipe="PTQ avg", drop=3.0), Trial(recipe="PTQ avg, 1 layer in float", drop=0.2))
     text = told(*pair("a", 20, 10, layers=tuple(layers), tried=tried))
     assert "serve this" in text and "Layers (1 in float; 15 more with --all)" in text

@@ -8,12 +8,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from test_qdq import fp32, images, net, run, scales  # noqa: F401  (fixtures)
 
-from qtriton.backends.tensorrt.stand_in import Engine, widened
+from qtriton.backends.tensorrt.cpu_fallback import Engine, widened
 from qtriton.compress.scales import Scales
 from qtriton.quantize.fp16 import overflowing, to_half
 from qtriton.quantize.graph import GraphView
 from qtriton.quantize.qdq import Writer
-from qtriton.quantize.sensitivity import Alone
+from qtriton.quantize.sensitivity import SingleLayerQuantizer
 from qtriton.quantize.symmetric import SymmetricWriter, emit_symmetric
 
 
@@ -127,7 +127,7 @@ def test_a_layer_alone_has_the_integers_of_its_target(fp32: Path, scales: Scales
     """What a layer costs in u8 says little of what it costs in symmetric s8."""
     held = {}
     for name, writer in (("cpu", Writer), ("gpu", SymmetricWriter)):
-        alone = Alone(fp32, scales, writer)
+        alone = SingleLayerQuantizer(fp32, scales, writer)
         alone.write(next(iter(alone.costs())), tmp_path / name)
         view = GraphView(onnx.load(str(tmp_path / name)))
         quantizers = [node for node in view.nodes if node.op_type == "QuantizeLinear"]

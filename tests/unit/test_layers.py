@@ -12,13 +12,13 @@ from qtriton import gpu
 from qtriton.backends.onnxruntime.engine import traced
 from qtriton.backends.openvino.engine import blocks
 from qtriton.backends.paddle.engine import told
-from qtriton.backends.runner import LayerRun
+from qtriton.backends.runner import LayerTiming
 from qtriton.backends.tensorrt.engine import inspected, timed
 from qtriton.backends.tensorrt.recipe import PlanFacts, engine_recipe
-from qtriton.errors import EnvironmentProblem, NotBuiltYet, RepositoryError
+from qtriton.errors import RepositoryError, SetupError, UnsupportedError
 from qtriton.gpu import Gpu
 from qtriton.operate.profile import run_layers
-from qtriton.report.layers import Ran, as_json, sections, shortened
+from qtriton.report.layers import VariantProfile, as_json, sections, shortened
 from qtriton.repository.manifest import File, Manifest
 from qtriton.target import Precision
 
@@ -160,9 +160,11 @@ def test_layers_of_one_name_keep_their_order_and_unknown_ones_stay() -> None:
         timed(told, [[], []])
 
 
-def ran(count: int = 3) -> Ran:
-    layers = [LayerRun(f"c{i}", "Conv", "INT8" if i == 2 else "FP32", (10**6 * i, 9, 10**6 * i)) for i in range(count)]
-    return Ran("m_onnxruntime_int8", "CPU, 1 thread", 3, tuple(layers))
+def ran(count: int = 3) -> VariantProfile:
+    layers = [
+        LayerTiming(f"c{i}", "Conv", "INT8" if i == 2 else "FP32", (10**6 * i, 9, 10**6 * i)) for i in range(count)
+    ]
+    return VariantProfile("m_onnxruntime_int8", "CPU, 1 thread", 3, tuple(layers))
 
 
 def test_the_costliest_layer_comes_first_with_its_share() -> None:
@@ -185,7 +187,7 @@ def test_programs_get_every_run_in_the_order_of_the_layers() -> None:
     assert [each["name"] for each in told["layers"]] == ["c0", "c1", "c2"]
     assert told["layers"][1]["times_ns"] == [10**6, 9, 10**6] and told["layers"][1]["median_ms"] == 1
     assert (told["total_ms"], told["int8_percent"]) == (3, pytest.approx(200 / 3))
-    assert as_json([Ran("none", "CPU", 3, ())])["none"]["int8_percent"] == 0
+    assert as_json([VariantProfile("none", "CPU", 3, ())])["none"]["int8_percent"] == 0
 
 
 @pytest.mark.parametrize(
@@ -230,13 +232,13 @@ def test_a_pending_engine_is_refused_with_the_cure(folder: Path) -> None:
 def test_an_engine_runs_where_it_was_built_and_nowhere_else(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "model.plan").write_bytes(b"plan")
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(EnvironmentProblem, match="TensorRT is not installed here"):
+    with pytest.raises(SetupError, match="TensorRT is not installed here"):
         refused(folder)
     trt = ModuleType("tensorrt")
     trt.__version__ = "10.16.1.11"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "tensorrt", trt)
     monkeypatch.setattr(gpu, "here", lambda: None)
-    with pytest.raises(EnvironmentProblem, match="no NVIDIA GPU here"):
+    with pytest.raises(SetupError, match="no NVIDIA GPU here"):
         refused(folder)
     monkeypatch.setattr(gpu, "here", lambda: Gpu("Tesla T4", "7.5", "550.54.15"))
     with pytest.raises(RepositoryError, match=r"nothing tells where its engine was built.*engines build"):
@@ -250,7 +252,7 @@ def test_an_engine_runs_where_it_was_built_and_nowhere_else(folder: Path, monkey
 def test_what_is_missing_or_not_known_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RepositoryError, match=r"model.onnx: is missing. Publish the model again"):
         run_layers(tmp_path, {"m_onnxruntime_int8": manifest("onnxruntime")})
-    with pytest.raises(NotBuiltYet, match="other: this version has no such backend"):
+    with pytest.raises(UnsupportedError, match="other: this version has no such backend"):
         run_layers(tmp_path, {"m_other_int8": manifest("other")})
-    with pytest.raises(NotBuiltYet, match="--backend tensorrt tells of each"):
+    with pytest.raises(UnsupportedError, match="--backend tensorrt tells of each"):
         run_layers(tmp_path, {"m_int8": manifest("onnxruntime-tensorrt")})

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from qtriton import gpu, packages
-from qtriton.backends import BACKENDS, OnGpu, backend_for, devices, native, stand_in, triton_backends
+from qtriton.backends import BACKENDS, GpuRuntime, backend_for, cpu_fallback, devices, native, triton_backends
 from qtriton.backends.onnxruntime import engine as onnxruntime_engine
 from qtriton.build import pipeline, timing
 from qtriton.build.cache_key import versions
-from qtriton.build.sources import Made
-from qtriton.errors import CompressionError, InputError, NotBuiltYet, RepositoryError
+from qtriton.build.sources import Artifact
+from qtriton.errors import CompressionError, InputError, RepositoryError, UnsupportedError
 from qtriton.gpu import Gpu
 from qtriton.operate import engines
 from qtriton.plan import Request, make_plan
@@ -36,7 +36,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[Gpu | None, str | None
 
     def with_(here: Gpu | None, version: str | None) -> None:
         monkeypatch.setattr(gpu, "here", lambda: here)
-        monkeypatch.setattr(OnGpu, "version", lambda self: version)
+        monkeypatch.setattr(GpuRuntime, "version", lambda self: version)
 
     return with_
 
@@ -55,13 +55,13 @@ def test_a_device_is_a_gpu_with_the_runtime_on_it(
 @pytest.mark.parametrize("name", [name for name in BACKENDS if name not in native()])
 def test_something_stands_in_only_where_there_is_no_device(name: str) -> None:
     precision = min(BACKENDS[name].precisions)
-    instead = stand_in(Target(name, precision))
+    instead = cpu_fallback(Target(name, precision))
     assert instead is not None and instead.engine.is_file() and instead.title not in ("", BACKENDS[name].title)
-    assert stand_in(Target(name, precision, device=DEVICE)) is None
+    assert cpu_fallback(Target(name, precision, device=DEVICE)) is None
 
 
 def test_what_runs_on_a_cpu_has_no_stand_in() -> None:
-    assert [stand_in(Target(name, Precision.INT8)) for name in native()] == [None] * len(native())
+    assert [cpu_fallback(Target(name, Precision.INT8)) for name in native()] == [None] * len(native())
     assert native() == tuple(triton_backends())[: len(native())]
 
 
@@ -102,9 +102,9 @@ def test_an_artifact_on_a_gpu_is_opened_as_its_plan(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(engines, "engine_of", lambda *given: asked.append(given) or tmp_path / "engine")
     job: Any = SimpleNamespace(spec=SimpleNamespace(name="m"), workspace="cache")
     there = Target("tensorrt", Precision.INT8, device=DEVICE)
-    made = Made(there, tmp_path, None, pipeline._engine(job, there, tmp_path))
+    made = Artifact(there, tmp_path, None, pipeline._engine(job, there, tmp_path))
     assert made.opened == tmp_path / "engine" / "model.plan" and asked == [(tmp_path, "m: tensorrt int8", "cache")]
-    assert Made(INT8, tmp_path, None, pipeline._engine(job, INT8, tmp_path)).opened == tmp_path / "model.onnx"
+    assert Artifact(INT8, tmp_path, None, pipeline._engine(job, INT8, tmp_path)).opened == tmp_path / "model.onnx"
     # ONNX Runtime builds its engine itself.
     other = Target("onnxruntime-tensorrt", Precision.INT8, device=DEVICE)
     assert pipeline._engine(job, other, tmp_path) is None and len(asked) == 1
@@ -116,7 +116,7 @@ def test_an_engine_that_cannot_be_built_is_a_refusal_of_that_backend(monkeypatch
 
     monkeypatch.setattr(engines, "engine_of", fail)
     job: Any = SimpleNamespace(spec=SimpleNamespace(name="m"), workspace="cache")
-    with pytest.raises(pipeline.RuntimeRefusal, match="built no engine"):
+    with pytest.raises(pipeline.ArtifactLoadError, match="built no engine"):
         pipeline._engine(job, Target("tensorrt", Precision.INT8, device=DEVICE), Path("artifact"))
 
 
@@ -126,14 +126,14 @@ def test_the_speed_on_a_gpu_is_that_of_the_device(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(
         timing, "interleaved", lambda runs, *_: {made: 2.0 if p is Precision.FP32 else 1.0 for made, p in runs.items()}
     )
-    monkeypatch.setattr(Made, "files", lambda self: ())
+    monkeypatch.setattr(Artifact, "files", lambda self: ())
 
     def stage(what: str, made_from: Any, produce: Callable[[Path], None]) -> Path:
         produce(tmp_path)
         return tmp_path
 
     job: Any = SimpleNamespace(spec=SimpleNamespace(name="m"), stage=stage)
-    pair = [Made(Target("tensorrt", each, device=DEVICE), tmp_path) for each in (Precision.FP32, Precision.INT8)]
+    pair = [Artifact(Target("tensorrt", each, device=DEVICE), tmp_path) for each in (Precision.FP32, Precision.INT8)]
     assert timing.speed(job, *pair) == Speed(fp32_ms=2.0, int8_ms=1.0, threads=0, processor=DEVICE)
 
 
@@ -146,7 +146,7 @@ def test_the_speed_on_a_gpu_is_that_of_the_device(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_a_precision_that_does_not_exist_names_one_that_does(backend: str, precision: Precision, way: str) -> None:
-    with pytest.raises(NotBuiltYet, match=f"does not exist on .*{way}"):
+    with pytest.raises(UnsupportedError, match=f"does not exist on .*{way}"):
         backend_for(Target(backend, precision))
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from qtriton.build import search as module
-from qtriton.build.accuracy import Loss
-from qtriton.build.search import Found, search
-from qtriton.build.sources import Made
+from qtriton.build.accuracy import AccuracyDrop
+from qtriton.build.search import SearchResult, search
+from qtriton.build.sources import Artifact
 from qtriton.compress.scales import Algorithm
-from qtriton.errors import OverBudget
+from qtriton.errors import AccuracyBudgetError
 from qtriton.plan import Request
 from qtriton.quantize.sensitivity import LayerCost
 from qtriton.recipe import Recipe
@@ -31,29 +31,29 @@ class World:
         self.points, self.ratio = points, ratio
         self.asked: list[str] = []
 
-    def find(self, monkeypatch: pytest.MonkeyPatch, labelled: bool = True, **request: Any) -> Found:
+    def find(self, monkeypatch: pytest.MonkeyPatch, labelled: bool = True, **request: Any) -> SearchResult:
         wanted = Request(Precision.INT8, ("onnxruntime",), request.pop("method", Method.AUTO), Path("r"), **request)
 
         def job(recipe: Recipe) -> Any:
             plan, spec = SimpleNamespace(request=wanted), SimpleNamespace(name="m", task="detection")
             return SimpleNamespace(plan=plan, spec=spec, recipe=recipe, by=job, sensitivity=lambda target: COSTS)
 
-        def make(job: Any, target: Target) -> Made:
-            return Made(target, Path("int8"), job.recipe)
+        def make(job: Any, target: Target) -> Artifact:
+            return Artifact(target, Path("int8"), job.recipe)
 
-        def lost(job: Any, fp32: Made, made: Made) -> Loss:
+        def accuracy_drop(job: Any, fp32: Artifact, made: Artifact) -> AccuracyDrop:
             assert made.recipe is not None
             self.asked.append(str(made.recipe))
             before, after = (Metric(name="mAP", value=x, images=80) for x in (50.0, 50.0 - self.points(made.recipe)))
-            return Loss(before, after, labelled)
+            return AccuracyDrop(before, after, labelled)
 
-        def speed(job: Any, fp32: Made, made: Made) -> Speed:
+        def speed(job: Any, fp32: Artifact, made: Artifact) -> Speed:
             assert made.recipe is not None
             return Speed(fp32_ms=self.ratio(made.recipe), int8_ms=1.0, threads=1, processor="x")
 
-        monkeypatch.setattr(module, "lost", lost)
+        monkeypatch.setattr(module, "accuracy_drop", accuracy_drop)
         monkeypatch.setattr(module, "speed", speed)
-        return search(job(Recipe()), TARGET, Made(TARGET, Path("fp32")), make)
+        return search(job(Recipe()), TARGET, Artifact(TARGET, Path("fp32")), make)
 
 
 def fast(recipe: Recipe) -> float:
@@ -76,7 +76,7 @@ def test_ptq_alone_tries_every_algorithm_from_cheap_to_dear(monkeypatch: pytest.
 
 def test_an_algorithm_that_is_named_is_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(lambda recipe: 3.0, fast)
-    with pytest.raises(OverBudget):
+    with pytest.raises(AccuracyBudgetError):
         world.find(monkeypatch, method=Method.PTQ, algorithm=Algorithm.MSE)
     assert world.asked == ["PTQ mse"]
 
@@ -103,14 +103,14 @@ def test_qat_comes_last(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_qat_is_not_tried_where_integers_gain_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(lambda recipe: 5.0, lambda recipe: 0.9)
-    with pytest.raises(OverBudget, match="would not be faster either"):
+    with pytest.raises(AccuracyBudgetError, match="would not be faster either"):
         world.find(monkeypatch)
     assert "QAT" not in world.asked
 
 
 def test_qat_is_not_tried_where_ptq_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(lambda recipe: 30.0, fast)
-    with pytest.raises(OverBudget):
+    with pytest.raises(AccuracyBudgetError):
         world.find(monkeypatch)
     assert "QAT" not in world.asked
 
@@ -124,7 +124,7 @@ def test_qat_is_tried_where_layers_in_float_cost_all_the_speed(monkeypatch: pyte
 
 
 def test_over_budget_says_by_how_much_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(OverBudget) as error:
+    with pytest.raises(AccuracyBudgetError) as error:
         World(lambda recipe: 3.21, fast).find(monkeypatch, method=Method.PTQ)
     for part in ("3.21 points of mAP", "budget is 0.5", "--method auto", "--accept-drop", "as it was"):
         assert part in str(error.value)
@@ -141,5 +141,5 @@ def test_without_labels_the_budget_is_of_agreement(monkeypatch: pytest.MonkeyPat
     world = World(lambda recipe: 4.0, fast)
     found = world.find(monkeypatch, labelled=False)
     assert not found.gate.labelled and found.gate.budget > 4 and world.asked == ["PTQ avg"]
-    with pytest.raises(OverBudget):
+    with pytest.raises(AccuracyBudgetError):
         World(lambda recipe: 4.0, fast).find(monkeypatch, labelled=False, max_drop=3.0)

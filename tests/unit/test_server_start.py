@@ -7,11 +7,11 @@ from typing import NoReturn
 
 import pytest
 
-from qtriton.errors import EnvironmentProblem, ServerError
+from qtriton.errors import ServerError, SetupError
 from qtriton.server import ServerOptions, ports, shm, wheel
 from qtriton.server.command import command_line, environment
 from qtriton.server.folder import Layout, prepare
-from qtriton.server.ports import Ports, any_free, reachable
+from qtriton.server.ports import ServerPorts, any_free, reachable
 from qtriton.server.wheel import Wheel
 
 MIB = 2**20
@@ -50,7 +50,7 @@ def test_the_stubs_python_is_this_one(tmp_path: Path, fake_wheel: Wheel) -> None
 
 
 def commands(host: str, metrics: int | None, tmp_path: Path, fake_wheel: Wheel) -> list[str]:
-    ports = Ports(host, 1, 2, metrics)
+    ports = ServerPorts(host, 1, 2, metrics)
     plan = shm.ShmPlan(5, 6)
     return command_line(fake_wheel, Layout(tmp_path), Path("/repo"), ports, plan, "mine-", ServerOptions())
 
@@ -118,24 +118,24 @@ def test_shared_memory_is_asked_for_by_what_there_is(tmp_path: Path) -> None:
         (tmp_path / name / "config.pbtxt").write_text(config)
     assert shm.plan(tmp_path, 4096 * MIB) == shm.ShmPlan(16 * MIB, 16 * MIB)
     assert shm.plan(tmp_path, 64 * MIB) == shm.ShmPlan(1 * MIB, 1 * MIB)
-    with pytest.raises(EnvironmentProblem, match=r"9 MiB free, 5 model instances need 10.*--shm-size"):
+    with pytest.raises(SetupError, match=r"9 MiB free, 5 model instances need 10.*--shm-size"):
         shm.plan(tmp_path, 9 * MIB)
 
 
 def test_a_python_without_a_shared_library_gets_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wheel, "library_folders", lambda: [Path("/nonexistent")])
     monkeypatch.setattr("sys.base_prefix", "/usr")
-    with pytest.raises(EnvironmentProblem, match=r"apt-get install libpython3\.\d+"):
+    with pytest.raises(SetupError, match=r"apt-get install libpython3\.\d+"):
         wheel.find_libpython()
     monkeypatch.setattr("sys.base_prefix", "/home/me/.pyenv/versions/3.11.7")
-    with pytest.raises(EnvironmentProblem, match="--enable-shared pyenv install --force"):
+    with pytest.raises(SetupError, match="--enable-shared pyenv install --force"):
         wheel.find_libpython()
     monkeypatch.setattr("sys.base_prefix", "/opt/python")
-    with pytest.raises(EnvironmentProblem, match="/opt/python was not"):
+    with pytest.raises(SetupError, match="/opt/python was not"):
         wheel.find_libpython()
 
 
 def test_a_missing_wheel_gets_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(EnvironmentProblem, match="pip install nvidia-pytriton"):
+    with pytest.raises(SetupError, match="pip install nvidia-pytriton"):
         wheel.find_wheel()

@@ -12,10 +12,10 @@ from qtriton import gpu
 from qtriton.backends.tensorrt import engine
 from qtriton.backends.tensorrt.builder import build_plan, source_of
 from qtriton.backends.tensorrt.recipe import EngineRecipe, PlanFacts, engine_recipe
-from qtriton.errors import CompressionError, EnvironmentProblem, RepositoryError
+from qtriton.errors import CompressionError, RepositoryError, SetupError
 from qtriton.gpu import Gpu
 from qtriton.operate import engines
-from qtriton.operate.engines import EngineBuilt, build_engines
+from qtriton.operate.engines import EngineBuild, build_engines
 from qtriton.repository.check.model import Model
 from qtriton.repository.engines import GpuServer, engine_problems, pending
 from qtriton.repository.render import parse_config
@@ -161,7 +161,7 @@ def test_a_tensorrt_that_does_not_start_is_an_error(tmp_path: Path) -> None:
         raise TypeError("pybind11::init(): factory function returned nullptr")
 
     trt.Builder = null  # type: ignore[attr-defined]
-    with pytest.raises(EnvironmentProblem, match="does not start on this machine"):
+    with pytest.raises(SetupError, match="does not start on this machine"):
         build_plan(trt, tmp_path, recipe(Precision.FP32))
 
 
@@ -180,7 +180,7 @@ def repository(tmp_path: Path) -> Path:
 def on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, repository: Path) -> Any:
     """Build the engines of the repository as on a machine with some TensorRT and some GPU."""
 
-    def build(version: str, here: Gpu | None, calls: Calls | None = None) -> list[EngineBuilt]:
+    def build(version: str, here: Gpu | None, calls: Calls | None = None) -> list[EngineBuild]:
         monkeypatch.setitem(sys.modules, "tensorrt", tensorrt(version, [] if calls is None else calls))
         monkeypatch.setattr(gpu, "here", lambda: here)
         # Without the process that it runs in; tests/e2e has that.
@@ -222,15 +222,15 @@ def test_an_engine_of_another_model_or_broken_is_built_anew(repository: Path, on
 def test_what_is_missing_is_a_sentence_with_a_cure(
     repository: Path, on: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with pytest.raises(EnvironmentProblem, match=r"no NVIDIA GPU here.*Copy the repository there"):
+    with pytest.raises(SetupError, match=r"no NVIDIA GPU here.*Copy the repository there"):
         on("10.16.1.11", None)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(EnvironmentProblem, match=r"TensorRT is not installed here.*pip install"):
+    with pytest.raises(SetupError, match=r"TensorRT is not installed here.*pip install"):
         list(build_engines(repository, Workspace(tmp_path / "cache")))
     old = ModuleType("tensorrt")
     old.__version__ = "8.4.3.1"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "tensorrt", old)
-    with pytest.raises(EnvironmentProblem, match=r"8.4.3.1 is too old"):
+    with pytest.raises(SetupError, match=r"8.4.3.1 is too old"):
         list(build_engines(repository, Workspace(tmp_path / "cache")))
     (repository / "net_tensorrt_int8_fp16_runtime" / "1" / "engine.json").write_text("{}")
     with pytest.raises(RepositoryError, match="Publish the model again"):

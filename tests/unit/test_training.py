@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from qtriton.compress.scales import Algorithm, LearntLayer, QatOptions, Scales
-from qtriton.compress.training import Lesson, load_arrays, save_arrays
+from qtriton.compress.training import TrainingTask, load_arrays, save_arrays
 from qtriton.errors import CompressionError
 from qtriton.quantize.trained import trained_weight
 from qtriton.target import Method
 
 
-def lesson(images: int, seed: int = 0) -> Lesson:
-    return Lesson({"logits": 1.0}, ["w"], lambda index: {}, images, QatOptions(seed=seed), Path("nowhere"))
+def lesson(images: int, seed: int = 0) -> TrainingTask:
+    return TrainingTask({"logits": 1.0}, ["w"], lambda index: {}, images, QatOptions(seed=seed), Path("nowhere"))
 
 
 def test_every_epoch_takes_each_image_once_in_an_order_of_its_own() -> None:

@@ -12,7 +12,7 @@ from qtriton.backends.openvino import OpenVino
 from qtriton.backends.paddle import Paddle
 from qtriton.backends.paddle_tensorrt import PaddleTensorRt
 from qtriton.backends.tensorrt import TensorRt
-from qtriton.errors import NotBuiltYet
+from qtriton.errors import UnsupportedError
 from qtriton.packages import version_of
 from qtriton.target import Precision, Target
 
@@ -45,7 +45,7 @@ class Serving:
 
 
 @dataclass(frozen=True)
-class StandIn:
+class CpuFallback:
     """What runs an artifact in a build where the GPU or its runtime is missing: the same model, other kernels."""
 
     title: str
@@ -55,12 +55,12 @@ class StandIn:
 
 
 @dataclass(frozen=True)
-class OnGpu:
+class GpuRuntime:
     """What a build needs to know of a runtime that needs an NVIDIA GPU."""
 
     #: The Python packages that bring it, by the names that pip knows; one is enough.
     packages: tuple[str, ...]
-    stand_in: Callable[[Target], StandIn]
+    cpu_fallback: Callable[[Target], CpuFallback]
     #: What `qtriton engines` makes of an artifact on the GPU that runs it; "" where the artifact itself is run.
     plan: str = ""
 
@@ -75,7 +75,7 @@ class OnGpu:
         return f"{here.name}, {title} {found}" if here else ""
 
 
-class Origin(Protocol):
+class ArtifactSources(Protocol):
     """What artifacts are made from; each part is made when it is asked for, and kept."""
 
     def onnx(self) -> Path:
@@ -134,7 +134,7 @@ class Backend(Protocol):
         ...
 
     @property
-    def gpu(self) -> OnGpu | None:
+    def gpu(self) -> GpuRuntime | None:
         """What there is to know where it needs a GPU; none where it runs on the CPU."""
         ...
 
@@ -159,7 +159,7 @@ class Backend(Protocol):
         """How Triton runs the artifact of a target."""
         ...
 
-    def emit(self, origin: Origin, target: Target, out: Path) -> Mapping[str, str]:
+    def emit(self, origin: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
         """Write the files of a target into the folder `out`; returns which layers stay in floating point, and why."""
         ...
 
@@ -190,10 +190,10 @@ def devices(names: Sequence[str]) -> dict[str, str]:
     return {name: row.gpu.device(row.title) if row.gpu else "" for name, row in rows.items()}
 
 
-def stand_in(target: Target) -> StandIn | None:
+def cpu_fallback(target: Target) -> CpuFallback | None:
     """What runs a target's artifacts in this build in place of a GPU that is missing; none where nothing has to."""
     on_gpu = backend_for(target).gpu
-    return on_gpu.stand_in(target) if on_gpu is not None and not target.device else None
+    return on_gpu.cpu_fallback(target) if on_gpu is not None and not target.device else None
 
 
 def title_of(name: str) -> str:
@@ -206,14 +206,14 @@ def backend_for(target: Target) -> Backend:
     """The backend of a target.
 
     Raises:
-        NotBuiltYet: this version has no such backend, or not in this precision.
+        UnsupportedError: this version has no such backend, or not in this precision.
     """
     backend = BACKENDS.get(target.backend)
     if backend is None:
-        raise NotBuiltYet(f"{target.backend}: this version has no such backend. It has {', '.join(BACKENDS)}.")
+        raise UnsupportedError(f"{target.backend}: this version has no such backend. It has {', '.join(BACKENDS)}.")
     if target.precision not in backend.precisions:
         ways = [f"--precision {p.value}" for p in Precision if p in backend.precisions]
         ways += [f"--backend {name}" for name, other in BACKENDS.items() if target.precision in other.precisions]
         able = " or ".join(ways)
-        raise NotBuiltYet(f"--precision {target.precision.value} does not exist on {backend.title}. Use {able}.")
+        raise UnsupportedError(f"--precision {target.precision.value} does not exist on {backend.title}. Use {able}.")
     return backend

@@ -30,7 +30,7 @@ Feed: TypeAlias = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
-class Port:
+class TensorInfo:
     """An input or output of an artifact: Triton's datatype, the shape with the batch, -1 where a size is free."""
 
     name: str
@@ -42,8 +42,8 @@ class Port:
 class Signature:
     """The tensors of an artifact, in its order."""
 
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
 
     def save(self, folder: Path) -> None:
         """Write signature.json beside the artifact."""
@@ -66,7 +66,7 @@ class Signature:
 
 
 @dataclass(frozen=True)
-class LayerRun:
+class LayerTiming:
     """A layer as the runtime fused and ran it."""
 
     #: The runtime's own name and type of it.
@@ -78,11 +78,11 @@ class LayerRun:
     times_ns: tuple[int, ...]
 
 
-def _port(raw: dict[str, Any]) -> Port:
-    return Port(raw["name"], raw["datatype"], tuple(raw["shape"]))
+def _port(raw: dict[str, Any]) -> TensorInfo:
+    return TensorInfo(raw["name"], raw["datatype"], tuple(raw["shape"]))
 
 
-class RuntimeRefusal(ModelError):
+class ArtifactLoadError(ModelError):
     """A runtime cannot load or run an artifact."""
 
 
@@ -90,8 +90,8 @@ class RuntimeRefusal(ModelError):
 class Runner:
     """An artifact that is loaded; only `running` makes one."""
 
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
     _pipe: Connection
     _what: str
 
@@ -99,7 +99,7 @@ class Runner:
         """One batch.
 
         Raises:
-            RuntimeRefusal: the runtime cannot run it, or has crashed.
+            ArtifactLoadError: the runtime cannot run it, or has crashed.
         """
         results, _ = self._run(feed, 1)
         return results
@@ -108,20 +108,20 @@ class Runner:
         """What each of so many runs in a row took, in ns, as it is measured in the process that runs them.
 
         Raises:
-            RuntimeRefusal: the runtime cannot run it, or has crashed.
+            ArtifactLoadError: the runtime cannot run it, or has crashed.
         """
         _, times = self._run(feed, repeats)
         return times
 
-    def layers(self, feed: Feed, repeats: int) -> tuple[LayerRun, ...]:
+    def layers(self, feed: Feed, repeats: int) -> tuple[LayerTiming, ...]:
         """What each layer took in so many runs.
 
         Raises:
-            RuntimeRefusal: the runtime cannot run it or tells nothing of its layers, or has crashed.
+            ArtifactLoadError: the runtime cannot run it or tells nothing of its layers, or has crashed.
         """
         self._pipe.send(("layers", dict(feed), repeats))
         found = _answer(self._pipe, f"{self._what}, layer by layer")
-        return tuple(LayerRun(name, kind, datatype, tuple(times)) for name, kind, datatype, times in found)
+        return tuple(LayerTiming(name, kind, datatype, tuple(times)) for name, kind, datatype, times in found)
 
     def _run(self, feed: Feed, repeats: int) -> tuple[dict[str, Array], tuple[int, ...]]:
         self._pipe.send(("run", dict(feed), repeats))
@@ -138,11 +138,11 @@ def running(target: Target, artifact: Path) -> Iterator[Runner]:
         artifact: the file that the engine opens.
 
     Raises:
-        RuntimeRefusal: the runtime refuses the artifact; the message has its own words.
+        ArtifactLoadError: the runtime refuses the artifact; the message has its own words.
     """
-    from qtriton.backends import Serving, backend_for, stand_in
+    from qtriton.backends import Serving, backend_for, cpu_fallback
 
-    backend, instead = backend_for(target), stand_in(target)
+    backend, instead = backend_for(target), cpu_fallback(target)
     engine = instead.engine if instead else backend.engine
     config = Serving(parameters=instead.parameters).as_config() if instead else backend.serving(target).as_config()
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
@@ -155,7 +155,9 @@ def running(target: Target, artifact: Path) -> Iterator[Runner]:
     what = f"{title} cannot run the {target.precision.value} model {artifact}"
     try:
         inputs, outputs = _answer(ours, what)
-        yield Runner(tuple(Port(*port) for port in inputs), tuple(Port(*port) for port in outputs), ours, what)
+        yield Runner(
+            tuple(TensorInfo(*port) for port in inputs), tuple(TensorInfo(*port) for port in outputs), ours, what
+        )
     finally:
         ours.close()
         process.join(_GRACE_S)
@@ -167,9 +169,9 @@ def _answer(pipe: Connection, what: str) -> Any:
     try:
         kind, value = pipe.recv()
     except EOFError:
-        raise RuntimeRefusal(f"{what}: it crashed. Choose another --backend, or --precision fp32.") from None
+        raise ArtifactLoadError(f"{what}: it crashed. Choose another --backend, or --precision fp32.") from None
     if kind == "error":
-        raise RuntimeRefusal(f"{what}: {value}. Choose another --backend, or --precision fp32.")
+        raise ArtifactLoadError(f"{what}: {value}. Choose another --backend, or --precision fp32.")
     return value
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from qtriton import console
 from qtriton.backends.runner import Runner, running
 from qtriton.build import cache_key as keys
-from qtriton.build.sources import Job, Made, all_cores
+from qtriton.build.sources import Artifact, Job, all_cores
 from qtriton.metrics.agreement import AGREEMENT, agreement
 from qtriton.repository.manifest import Metric
 from qtriton.runtime.post import Results
@@ -23,7 +23,7 @@ _FILE: Final = "metric.json"
 
 
 @dataclass(frozen=True)
-class Loss:
+class AccuracyDrop:
     """An artifact's metric beside that of FP32 on the same backend and images."""
 
     before: Metric
@@ -37,7 +37,7 @@ class Loss:
         return self.before.value - self.after.value
 
 
-def measured(job: Job, made: Made) -> Metric | None:
+def accuracy(job: Job, made: Artifact) -> Metric | None:
     """The model's metric on the labelled images; none without them."""
     if job.truth is None:
         return None
@@ -53,11 +53,11 @@ def measured(job: Job, made: Made) -> Metric | None:
     return Metric(name=name, value=_value(job, made, "metric", [truth], produce), images=len(data.images))
 
 
-def lost(job: Job, fp32: Made, made: Made) -> Loss:
+def accuracy_drop(job: Job, fp32: Artifact, made: Artifact) -> AccuracyDrop:
     """What an artifact loses against FP32: of the metric where there are labels, else of the agreement with it."""
-    before, after = measured(job, fp32), measured(job, made)
+    before, after = accuracy(job, fp32), accuracy(job, made)
     if before is not None and after is not None:
-        return Loss(before, after, labelled=True)
+        return AccuracyDrop(before, after, labelled=True)
     images = job.unlabelled
 
     def produce(folder: Path) -> None:
@@ -67,10 +67,10 @@ def lost(job: Job, fp32: Made, made: Made) -> Loss:
     made_from = [fp32.files(), [sha256_file(path) for path in images]]
     value = _value(job, made, "agreement", made_from, produce)
     perfect = Metric(name=AGREEMENT[job.spec.task], value=100.0, images=len(images))
-    return Loss(perfect, perfect.model_copy(update={"value": value}), labelled=False)
+    return AccuracyDrop(perfect, perfect.model_copy(update={"value": value}), labelled=False)
 
 
-def _results(job: Job, made: Made, images: Sequence[Path]) -> list[Results]:
+def _results(job: Job, made: Artifact, images: Sequence[Path]) -> list[Results]:
     from qtriton.build.evaluate import predict
 
     results = []
@@ -81,11 +81,11 @@ def _results(job: Job, made: Made, images: Sequence[Path]) -> list[Results]:
     return results
 
 
-def _running(made: Made) -> AbstractContextManager[Runner]:
+def _running(made: Artifact) -> AbstractContextManager[Runner]:
     return running(all_cores(made.target), made.opened)
 
 
-def _value(job: Job, made: Made, what: str, made_from: Sequence[object], produce: Callable[[Path], None]) -> float:
+def _value(job: Job, made: Artifact, what: str, made_from: Sequence[object], produce: Callable[[Path], None]) -> float:
     how = [
         job.spec_key,
         made.target.backend,

@@ -8,7 +8,7 @@ from typing import Any
 
 from qtriton import console, resources
 from qtriton.backends import backend_for
-from qtriton.backends.runner import Port
+from qtriton.backends.runner import TensorInfo
 from qtriton.build.evaluate import own_inputs
 from qtriton.build.fp32 import signature
 from qtriton.build.pipeline import Variant
@@ -59,7 +59,7 @@ def publish(plan: Plan, fp32: Path, variants: Sequence[Variant]) -> None:
         staging.commit()
 
 
-def _tensors(ports: Sequence[Port], spec: ModelSpec) -> tuple[Tensor, ...]:
+def _tensors(ports: Sequence[TensorInfo], spec: ModelSpec) -> tuple[Tensor, ...]:
     """As config.pbtxt states them: without the batch, where there is one."""
     skipped = 1 if spec.max_batch_size else 0
     return tuple(Tensor(port.name, DataType(port.datatype), port.shape[skipped:]) for port in ports)

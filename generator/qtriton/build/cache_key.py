@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from qtriton import resources
-from qtriton.build.images import Folders
+from qtriton.build.images import Datasets
 from qtriton.datasets import list_images
 from qtriton.packages import version_of
 from qtriton.plan import Request
@@ -47,7 +47,7 @@ def learnt_from(recipe: Recipe, spec: ModelSpec, model: Path, calibration: Path)
     return [weights_sha256(model), before, shipped, images_sha256(calibration), recipe.learnt_by, code("compress")]
 
 
-def build_key(target: Target, request: Request, spec_hash: str, folders: Folders) -> str:
+def build_key(target: Target, request: Request, spec_hash: str, folders: Datasets) -> str:
     """What one published variant depends on; FP32 does not depend on how INT8 is made."""
     how: list[object] = []
     if target.precision is not Precision.FP32 and folders.calibration is not None:
@@ -59,7 +59,7 @@ def build_key(target: Target, request: Request, spec_hash: str, folders: Folders
     return sha256_json([spec_hash, what, how, parents(folders, target), versions(), common, templates])
 
 
-def parents(folders: Folders, target: Target) -> dict[str, str]:
+def parents(folders: Datasets, target: Target) -> dict[str, str]:
     """The SHA-256 of the folders and files that an artifact was made from and measured on, the weights apart."""
     found = {"validation": folders.validation, "labels": folders.labels}
     if target.precision is not Precision.FP32:

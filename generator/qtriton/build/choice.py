@@ -6,7 +6,7 @@ from typing import Final
 from qtriton.repository.manifest import Manifest
 
 #: INT8 that is not at least so many times faster than the fastest FP32 is not worth its loss.
-WORTH: Final = 1.05
+MIN_SPEEDUP: Final = 1.05
 
 
 def fastest(manifests: Sequence[Manifest]) -> Manifest:
@@ -22,7 +22,7 @@ def fastest(manifests: Sequence[Manifest]) -> Manifest:
     int8 = min(timed, key=lambda each: each.speed.int8_ms if each.speed else 0)
     base = min(timed, key=lambda each: each.speed.fp32_ms if each.speed else 0)
     plain = next((each for each in manifests if each.speed is None and each.backend == base.backend), int8)
-    return int8 if gain(manifests) >= WORTH else plain
+    return int8 if gain(manifests) >= MIN_SPEEDUP else plain
 
 
 def gain(manifests: Sequence[Manifest]) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from qtriton.backends.runner import Feed, Runner
 from qtriton.console import Report
-from qtriton.datasets import Labelled
+from qtriton.datasets import LabelledImages
 from qtriton.errors import InputError, ModelError
 from qtriton.metrics.coco_map import coco_map
 from qtriton.metrics.miou import miou, read_mask
@@ -82,7 +82,7 @@ def evaluation_ops(spec: ModelSpec) -> tuple[PostOp, ...]:
     return (*spec.postprocess[:-1], replace(spec.postprocess[-1], **spec.evaluation))
 
 
-def evaluate(run: Runner, spec: ModelSpec, data: Labelled, progress: Report) -> float:
+def evaluate(run: Runner, spec: ModelSpec, data: LabelledImages, progress: Report) -> float:
     """The model's metric on labelled images, in points of 100."""
     ops = evaluation_ops(spec)
     if data.classes:
@@ -99,14 +99,16 @@ def evaluate(run: Runner, spec: ModelSpec, data: Labelled, progress: Report) -> 
     return top1(data.classes, results)
 
 
-def _same_size(data: Labelled, truth: Iterator[Array], results: Sequence[Results]) -> Iterator[tuple[Array, Array]]:
+def _same_size(
+    data: LabelledImages, truth: Iterator[Array], results: Sequence[Results]
+) -> Iterator[tuple[Array, Array]]:
     for path, true, result in zip(data.masks, truth, results, strict=True):
         if true.shape != result["mask"].shape:
             raise InputError(f"{path}: {true.shape} pixels, its image has {result['mask'].shape}. Give its own mask.")
         yield true, result["mask"]
 
 
-def _check_classes(run: Runner, spec: ModelSpec, data: Labelled) -> None:
+def _check_classes(run: Runner, spec: ModelSpec, data: LabelledImages) -> None:
     """Labels of another data set would only look like a bad model."""
     ((_, scores),) = sorted_outputs(run, feed(run, read_frame(data.images[0], spec), spec))
     if max(data.classes) >= scores.size:

@@ -13,7 +13,7 @@ from qtriton import resources
 from qtriton.atomic import write_atomically
 from qtriton.build.unpack import PADDLE_MODEL, PADDLE_WEIGHTS, paddle_pair, unpack
 from qtriton.console import Report
-from qtriton.errors import EnvironmentProblem, InputError, ModelError
+from qtriton.errors import InputError, ModelError, SetupError
 from qtriton.spec import ModelSpec
 from qtriton.workspace import Workspace, sha256_file, sha256_json
 
@@ -57,7 +57,7 @@ def fetch(spec: ModelSpec, weights: Path | None, workspace: Workspace, progress:
 
     Raises:
         InputError: there are none, and the spec names no download; or they hold no model.
-        EnvironmentProblem: the download failed.
+        SetupError: the download failed.
         ModelError: what was downloaded is not what the spec promises, or not what it was the first time.
     """
     if weights is not None:
@@ -126,7 +126,7 @@ def _download(spec: ModelSpec, url: str, target: Path, progress: Report) -> Path
         _receive(url, part, progress)
     except (OSError, urllib.error.URLError) as error:
         reason = getattr(error, "reason", error)
-        raise EnvironmentProblem(
+        raise SetupError(
             f"{spec.name}: the download of {url} failed ({reason}). Run again to resume, or pass --weights FILE."
         ) from error
     try:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from qtriton.backends.runner import Port, Signature, running
+from qtriton.backends.runner import Signature, TensorInfo, running
 from qtriton.build.evaluate import own_inputs
 from qtriton.errors import ModelError
 from qtriton.spec import ModelSpec
@@ -104,11 +104,11 @@ def _check_inputs(found: Signature, spec: ModelSpec) -> None:
         )
 
 
-def _port(value: Any) -> Port:
+def _port(value: Any) -> TensorInfo:
     from onnx import TensorProto
 
     kind = TensorProto.DataType.Name(value.type.tensor_type.elem_type)
-    return Port(value.name, _DATATYPES.get(kind, kind), _dims(value))
+    return TensorInfo(value.name, _DATATYPES.get(kind, kind), _dims(value))
 
 
 def _dims(value: Any) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qtriton.atomic import write_atomically
 from qtriton.build.evaluate import read_frame
 from qtriton.console import Report, warn
-from qtriton.datasets import Labelled, enough, list_images, load_labelled
+from qtriton.datasets import LabelledImages, enough, list_images, load_labelled
 from qtriton.errors import InputError
 from qtriton.plan import Request
 from qtriton.runtime.image import decode
@@ -25,7 +25,7 @@ _ONE_COLOUR: Final = 4
 
 
 @dataclass(frozen=True)
-class Folders:
+class Datasets:
     """Where the images are; none where the build needs none."""
 
     calibration: Path | None
@@ -33,16 +33,16 @@ class Folders:
     labels: Path | None
 
 
-def settle(spec: ModelSpec, request: Request, workspace: Workspace) -> Folders:
+def resolve_datasets(spec: ModelSpec, request: Request, workspace: Workspace) -> Datasets:
     """The user's folders, or scenes from the spec's seed where the user named none."""
-    folders = Folders(request.calibration, request.validation, request.labels)
+    folders = Datasets(request.calibration, request.validation, request.labels)
     if spec.data is not None and (folders.calibration is None or folders.validation is None):
         made = generated(spec.data, workspace)
         own = folders.validation, folders.labels
         measured = own if folders.validation else (made / "validation", made / "validation" / "instances.json")
-        folders = Folders(folders.calibration or made / "calibration", *measured)
+        folders = Datasets(folders.calibration or made / "calibration", *measured)
     if request.precision is Precision.FP32:
-        return Folders(None, folders.validation, folders.labels)
+        return Datasets(None, folders.validation, folders.labels)
     return folders
 
 
@@ -58,7 +58,7 @@ def generated(data: GeneratedData, workspace: Workspace) -> Path:
     return workspace.stage(f"scenes-{data.scenes}", sha256_json(data.model_dump()), produce)
 
 
-def labelled(spec: ModelSpec, folders: Folders) -> Labelled | None:
+def labelled(spec: ModelSpec, folders: Datasets) -> LabelledImages | None:
     """The labelled validation images, if there are any."""
     if folders.validation is None or folders.labels is None:
         return None

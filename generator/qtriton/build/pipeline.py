@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from qtriton import console
-from qtriton.backends import backend_for, stand_in
-from qtriton.backends.runner import RuntimeRefusal, Signature, running
+from qtriton.backends import backend_for, cpu_fallback
+from qtriton.backends.runner import ArtifactLoadError, Signature, running
 from qtriton.build import cache_key as keys
-from qtriton.build.accuracy import measured
+from qtriton.build.accuracy import accuracy
 from qtriton.build.fetch import fetch
 from qtriton.build.fp32 import signature
-from qtriton.build.images import remember_images, settle
+from qtriton.build.images import remember_images, resolve_datasets
 from qtriton.build.result import Built
-from qtriton.build.search import Found, search
-from qtriton.build.sources import Job, Made
-from qtriton.errors import CompressionError, OverBudget
+from qtriton.build.search import SearchResult, search
+from qtriton.build.sources import Artifact, Job
+from qtriton.errors import AccuracyBudgetError, CompressionError
 from qtriton.plan import Plan
 from qtriton.repository.manifest import File, Layer, Manifest
-from qtriton.repository.record import Record, is_published
+from qtriton.repository.record import PublishRecord, is_published
 from qtriton.target import Method, Precision, Target
 from qtriton.workspace import Workspace
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from qtriton.quantize.sensitivity import LayerCost
 
 #: Which layers of an artifact stay in floating point and why, beside it.
-_LEFT: Final = "floats.json"
+FLOAT_LAYERS_FILE: Final = "floats.json"
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Variant:
     engine: Path | None
     signature: Signature
     manifest: Manifest
-    record: Record
+    record: PublishRecord
 
 
 def build(plan: Plan, workspace: Workspace) -> Built:
@@ -53,12 +53,12 @@ def build(plan: Plan, workspace: Workspace) -> Built:
     with a warning; a single one is an error.
 
     Raises:
-        OverBudget: INT8 loses more accuracy than was allowed on every backend.
+        AccuracyBudgetError: INT8 loses more accuracy than was allowed on every backend.
     """
     spec, request = plan.spec, plan.request
     with console.progress(f"{spec.name}: weights") as progress:
         weights = fetch(spec, request.weights, workspace, progress)
-    folders = settle(spec, request, workspace)
+    folders = resolve_datasets(spec, request, workspace)
     if folders.validation is not None:
         remember_images(workspace, spec.name, folders.validation)
     with workspace.scratch() as scratch:
@@ -74,7 +74,7 @@ def _build(job: Job) -> Built:
     variants, left_out = _variants(job, records)
     wanted = plan.request.precision
     if not any(variant.target.precision is wanted for variant in variants):
-        raise OverBudget(
+        raise AccuracyBudgetError(
             f"{plan.spec.name}: no backend has an artifact to publish; the warnings say why. What was published "
             "before is as it was."
         )
@@ -84,11 +84,13 @@ def _build(job: Job) -> Built:
     return Built(plan, True, tuple((each.target, each.manifest) for each in variants), left_out)
 
 
-def _variants(job: Job, records: Mapping[Target, Record]) -> tuple[tuple[Variant, ...], tuple[tuple[Target, str], ...]]:
+def _variants(
+    job: Job, records: Mapping[Target, PublishRecord]
+) -> tuple[tuple[Variant, ...], tuple[tuple[Target, str], ...]]:
     """What can be published, and what cannot, with the reason."""
     variants: list[Variant] = []
     left_out: list[tuple[Target, str]] = []
-    fp32: dict[str, Made] = {}
+    fp32: dict[str, Artifact] = {}
     for target, record in records.items():
         try:
             if target.precision is Precision.FP32:
@@ -99,7 +101,7 @@ def _variants(job: Job, records: Mapping[Target, Record]) -> tuple[tuple[Variant
                 variants.append(_compressed_variant(job, found, record))
             else:
                 left_out.append((target, left_out[-1][1]))  # without FP32 there is nothing to compare it with
-        except (RuntimeRefusal, OverBudget) as error:
+        except (ArtifactLoadError, AccuracyBudgetError) as error:
             if len(job.plan.request.backends) == 1:
                 raise
             console.warn(str(error))
@@ -107,7 +109,7 @@ def _variants(job: Job, records: Mapping[Target, Record]) -> tuple[tuple[Variant
     return tuple(variants), tuple(left_out)
 
 
-def make(job: Job, target: Target) -> Made:
+def make(job: Job, target: Target) -> Artifact:
     """The artifact of a target by the job's recipe; its runtime has loaded it once."""
     backend, compressed = backend_for(target), target.precision is not Precision.FP32
     how: list[object] = [target.backend, target.precision, keys.code("backends"), keys.code("compress")]
@@ -127,15 +129,15 @@ def make(job: Job, target: Target) -> Made:
             with running(replace(target, device=""), folder / backend.files(target)[0]) as run:
                 own = Signature(run.inputs, run.outputs)
             if not own.answers_like(meant := signature(job.onnx(), job.spec)):
-                raise RuntimeRefusal(
+                raise ArtifactLoadError(
                     f"{job.spec.name}: {backend.title} gives {own.listed()}, the FP32 ONNX model {meant.listed()}. "
                     "Choose another --backend."
                 )
             own.save(folder)
-            (folder / _LEFT).write_text(json.dumps(dict(left)))
+            (folder / FLOAT_LAYERS_FILE).write_text(json.dumps(dict(left)))
 
     folder = job.stage(f"{target.backend}-{target.precision.value}", [job.spec_key, how], produce)
-    return Made(target, folder, job.recipe if compressed else None, _engine(job, target, folder))
+    return Artifact(target, folder, job.recipe if compressed else None, _engine(job, target, folder))
 
 
 def _engine(job: Job, target: Target, folder: Path) -> Path | None:
@@ -148,15 +150,15 @@ def _engine(job: Job, target: Target, folder: Path) -> Path | None:
     try:
         return engine_of(folder, f"{job.spec.name}: {target.backend} {target.precision.value}", job.workspace)
     except CompressionError as error:
-        raise RuntimeRefusal(str(error)) from error
+        raise ArtifactLoadError(str(error)) from error
 
 
-def _fp32_variant(job: Job, made: Made, record: Record) -> Variant:
-    metric = measured(job, made)
+def _fp32_variant(job: Job, made: Artifact, record: PublishRecord) -> Variant:
+    metric = accuracy(job, made)
     return _variant(job, made, record, {"metric": metric, "fp32_metric": metric})
 
 
-def _compressed_variant(job: Job, found: Found, record: Record) -> Variant:
+def _compressed_variant(job: Job, found: SearchResult, record: PublishRecord) -> Variant:
     chosen = found.chosen
     recipe, loss = chosen.recipe, chosen.loss
     request = job.plan.request
@@ -182,7 +184,7 @@ def _compressed_variant(job: Job, found: Found, record: Record) -> Variant:
     )
 
 
-def _variant(job: Job, made: Made, record: Record, known: dict[str, Any]) -> Variant:
+def _variant(job: Job, made: Artifact, record: PublishRecord, known: dict[str, Any]) -> Variant:
     target = made.target
     artifact, *parts = made.files()
     manifest = Manifest(
@@ -198,15 +200,15 @@ def _variant(job: Job, made: Made, record: Record, known: dict[str, Any]) -> Var
         licence=job.spec.source.licence,
         parents=keys.parents(job.folders, target),
         versions=keys.versions(),
-        measured_in=instead.title if (instead := stand_in(target)) else "",
+        measured_in=instead.title if (instead := cpu_fallback(target)) else "",
         **known,
     )
     return Variant(target, made.folder, made.engine, Signature.load(made.folder), manifest, record)
 
 
-def _layers(made: Made, costs: Sequence[LayerCost]) -> tuple[Layer, ...]:
+def _layers(made: Artifact, costs: Sequence[LayerCost]) -> tuple[Layer, ...]:
     """Every layer that could be in integers with what it costs, or only those in float where that was not measured."""
-    left: dict[str, str] = json.loads((made.folder / _LEFT).read_text())
+    left: dict[str, str] = json.loads((made.folder / FLOAT_LAYERS_FILE).read_text())
     rows = [
         Layer(
             node=cost.node,
@@ -215,8 +217,8 @@ def _layers(made: Made, costs: Sequence[LayerCost]) -> tuple[Layer, ...]:
             macs=cost.macs,
             divergence=cost.divergence,
             # Paddle's emitter knows the layers by ACT's names, the others by ONNX's.
-            float_because=left.pop(cost.node, "") or left.pop(cost.name, ""),
+            float_reason=left.pop(cost.node, "") or left.pop(cost.name, ""),
         )
         for cost in costs
     ]
-    return (*rows, *(Layer(node=node, float_because=why) for node, why in left.items()))
+    return (*rows, *(Layer(node=node, float_reason=why) for node, why in left.items()))

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from qtriton.backends import backend_for
-from qtriton.backends import stand_in as stand_in_of
-from qtriton.build.choice import WORTH, fastest
+from qtriton.backends import cpu_fallback as cpu_fallback_of
+from qtriton.build.choice import MIN_SPEEDUP, fastest
 from qtriton.plan import Plan
-from qtriton.report.explain import stand_in
+from qtriton.report.explain import cpu_fallback
 from qtriton.repository.engines import is_pending
 from qtriton.repository.manifest import FILE as MANIFEST
 from qtriton.repository.manifest import Manifest
@@ -64,7 +64,9 @@ class Built:
         if self._pending():
             lines.append(f"Next: qtriton engines build {repository}, on the GPU that serves it")
         else:
-            where = ", on a machine with a GPU" * any(stand_in_of(target) is not None for target, _ in self.variants)
+            where = ", on a machine with a GPU" * any(
+                cpu_fallback_of(target) is not None for target, _ in self.variants
+            )
             lines.append(f"Next: qtriton bench {repository} --model {spec.name}, or qtriton serve {repository}{where}")
         return "\n".join(lines)
 
@@ -74,7 +76,7 @@ class Built:
         if waiting := self._pending():
             return f"Engine pending: {', '.join(waiting)}. An engine is built on the GPU that runs it. {why}"
         if self.default.precision is Precision.FP32:
-            return f"FP32 stays: serve {name}. Nothing compressed is at least {WORTH} times faster here. {why}"
+            return f"FP32 stays: serve {name}. Nothing compressed is at least {MIN_SPEEDUP} times faster here. {why}"
         chosen = next(manifest for target, manifest in self.variants if target == self.default)
         gate = chosen.gate
         if chosen.speed is None:
@@ -115,7 +117,7 @@ def told(manifest: Manifest) -> str:
             parts = [f"{100 - gate.drop:.2f} points of {gate.metric} on {gate.images} images without labels"]
         parts.append(f"loses {gate.drop:.2f} of {gate.budget:g}{', accepted' if gate.accepted else ''}")
     if manifest.metric or manifest.gate:
-        parts[-1] += stand_in(manifest)
+        parts[-1] += cpu_fallback(manifest)
     if manifest.speed is not None:
         parts.append(f"{manifest.speed.ratio:.2f} times FP32's speed")
     return ", ".join([*parts, *filter(None, [manifest.settings.get("recipe")])])

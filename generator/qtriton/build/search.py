@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from qtriton import console
-from qtriton.backends import stand_in
-from qtriton.build.accuracy import Loss, lost
-from qtriton.build.choice import WORTH
-from qtriton.build.sources import Job, Made
+from qtriton.backends import cpu_fallback
+from qtriton.build.accuracy import AccuracyDrop, accuracy_drop
+from qtriton.build.choice import MIN_SPEEDUP
+from qtriton.build.sources import Artifact, Job
 from qtriton.build.timing import speed
 from qtriton.compress.scales import Algorithm
-from qtriton.errors import CompressionError, OverBudget
+from qtriton.errors import AccuracyBudgetError, CompressionError
 from qtriton.plan import max_drop
 from qtriton.recipe import Recipe
 from qtriton.repository.manifest import Gate, Speed, Trial
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
     from qtriton.quantize.sensitivity import LayerCost
 
 #: One pass over the images; measured: 25 s each for yolov5n on two cores.
-CHEAP: Final = (Algorithm.AVG, Algorithm.ABS_MAX)
+FAST_ALGORITHMS: Final = (Algorithm.AVG, Algorithm.ABS_MAX)
 #: Histograms and searches; 200 s each.
-DEAR: Final = (Algorithm.HIST, Algorithm.MSE, Algorithm.EMD, Algorithm.KL)
+SLOW_ALGORITHMS: Final = (Algorithm.HIST, Algorithm.MSE, Algorithm.EMD, Algorithm.KL)
 
 
 #: Training won back 70 % of what PTQ lost on the model that was measured: over so many budgets it is not worth minutes.
-HOPELESS: Final = 10.0
+QAT_MAX_DROP_FACTOR: Final = 10.0
 
 
 @dataclass(frozen=True)
 class Candidate:
     """An INT8 artifact and what it loses."""
 
-    made: Made
+    made: Artifact
     recipe: Recipe
-    loss: Loss
+    loss: AccuracyDrop
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """The artifact that the gate lets pass, and what was tried on the way."""
 
     chosen: Candidate
@@ -54,32 +54,32 @@ class Found:
     costs: tuple[LayerCost, ...]
 
 
-def search(job: Job, target: Target, fp32: Made, make: Callable[[Job, Target], Made]) -> Found:
+def search(job: Job, target: Target, fp32: Artifact, make: Callable[[Job, Target], Artifact]) -> SearchResult:
     """The INT8 artifact of one backend.
 
     Raises:
-        OverBudget: all that the method allows loses more than the budget, and that was not accepted.
+        AccuracyBudgetError: all that the method allows loses more than the budget, and that was not accepted.
     """
     return _Search(job, target, fp32, make).found()
 
 
 class _Search:
-    def __init__(self, job: Job, target: Target, fp32: Made, make: Callable[[Job, Target], Made]) -> None:
+    def __init__(self, job: Job, target: Target, fp32: Artifact, make: Callable[[Job, Target], Artifact]) -> None:
         self._job, self._target, self._fp32, self._make = job, target, fp32, make
         self._request = job.plan.request
         self._tried: list[Candidate] = []
         self._costs: tuple[LayerCost, ...] = ()
 
-    def found(self) -> Found:
+    def found(self) -> SearchResult:
         """Run the search."""
         passing = self._passing()
         chosen = passing or self._best()
         gate = self._gate(chosen, accepted=passing is None)
         fast = self._speed(chosen)
         if passing is None and not self._request.accept_drop:
-            raise OverBudget(self._refusal(gate, fast))
+            raise AccuracyBudgetError(self._refusal(gate, fast))
         trials = tuple(Trial(recipe=str(each.recipe), drop=each.loss.points) for each in self._tried)
-        return Found(chosen, gate, fast, trials, self._costs)
+        return SearchResult(chosen, gate, fast, trials, self._costs)
 
     def _passing(self) -> Candidate | None:
         if not self._target.precision.quantized:
@@ -95,14 +95,14 @@ class _Search:
         if mixed is not None and self._is_fast(mixed):
             return mixed
         # QAT's artifact is as fast as that of PTQ: where that gains nothing, training is in vain.
-        if not self._is_fast(best) or best.loss.points > HOPELESS * self._budget(best):
+        if not self._is_fast(best) or best.loss.points > QAT_MAX_DROP_FACTOR * self._budget(best):
             return mixed
         return self._first([self._training()]) or mixed
 
     def _algorithms(self) -> Sequence[Algorithm]:
         if self._request.algorithm is not None:
             return (self._request.algorithm,)
-        return (*CHEAP, *DEAR) if self._request.method is Method.PTQ else CHEAP
+        return (*FAST_ALGORITHMS, *SLOW_ALGORITHMS) if self._request.method is Method.PTQ else FAST_ALGORITHMS
 
     def _training(self) -> Recipe:
         return Recipe(Method.QAT, self._request.algorithm or Algorithm.AVG, self._request.training)
@@ -116,7 +116,7 @@ class _Search:
 
     def _try(self, recipe: Recipe) -> Candidate:
         made = self._make(self._job.by(recipe), self._target)
-        candidate = Candidate(made, recipe, lost(self._job, self._fp32, made))
+        candidate = Candidate(made, recipe, accuracy_drop(self._job, self._fp32, made))
         self._tried.append(candidate)
         budget = self._budget(candidate)
         verdict = "within" if self._passes(candidate) else "over"
@@ -166,14 +166,14 @@ class _Search:
         return max_drop(self._request, self._job.spec.task, candidate.loss.labelled)
 
     def _speed(self, candidate: Candidate) -> Speed | None:
-        if stand_in(self._target):
+        if cpu_fallback(self._target):
             return None
         return speed(self._job, self._fp32, candidate.made)
 
     def _is_fast(self, candidate: Candidate) -> bool:
         """Whether it is worth its loss, as far as that can be told here."""
         found = self._speed(candidate)
-        return found is None or found.ratio >= WORTH
+        return found is None or found.ratio >= MIN_SPEEDUP
 
     def _gate(self, chosen: Candidate, accepted: bool) -> Gate:
         loss = chosen.loss
@@ -194,7 +194,7 @@ class _Search:
             cures.insert(0, "--method auto")
         slow = (
             f" It would not be faster either ({fast.ratio:.2f} times FP32)."
-            if fast is not None and fast.ratio < WORTH
+            if fast is not None and fast.ratio < MIN_SPEEDUP
             else ""
         )
         return (

@@ -18,7 +18,7 @@ from qtriton.compress.scales import Scales
 from qtriton.console import Report
 from qtriton.metrics.divergence import divergence
 from qtriton.quantize.qdq import Writer
-from qtriton.quantize.sensitivity import Alone, LayerCost
+from qtriton.quantize.sensitivity import LayerCost, SingleLayerQuantizer
 from qtriton.runtime.pre import Geometry
 from qtriton.spec import ModelSpec
 from qtriton.target import Precision, Target
@@ -44,7 +44,7 @@ def measure(
         progress: layers done, and how many there are.
     """
     images = np.load(frames, mmap_mode="r")[:IMAGES]
-    alone = Alone(fp32, scales, writer)
+    alone = SingleLayerQuantizer(fp32, scales, writer)
     costs = tuple(alone.costs())
     geometry = Geometry(*map(float, spec.input.dims[1:]))
     ops = spec.postprocess

@@ -15,14 +15,14 @@ from qtriton import console
 from qtriton.backends import backend_for
 from qtriton.build import cache_key as keys
 from qtriton.build.fp32 import check_conversion
-from qtriton.build.images import Folders, is_readable, labelled, write_calibration
+from qtriton.build.images import Datasets, is_readable, labelled, write_calibration
 from qtriton.compress.scales import QUANTIZED
 from qtriton.compress.scales import SCALES_FILE as SCALES
-from qtriton.datasets import Labelled, list_images
+from qtriton.datasets import LabelledImages, list_images
 from qtriton.plan import Plan
 from qtriton.recipe import Recipe
 from qtriton.repository.manifest import File
-from qtriton.repository.record import Record
+from qtriton.repository.record import PublishRecord
 from qtriton.spec import ModelSpec
 from qtriton.target import Target
 from qtriton.workspace import Workspace, sha256_file, sha256_json
@@ -42,7 +42,7 @@ class Job:
     plan: Plan
     workspace: Workspace
     weights: Path
-    folders: Folders
+    folders: Datasets
     spec_key: str
     #: A folder that goes away with the build, for what is too large to keep.
     scratch: Path
@@ -55,7 +55,7 @@ class Job:
         return self.plan.spec
 
     @cached_property
-    def truth(self) -> tuple[Labelled, str] | None:
+    def truth(self) -> tuple[LabelledImages, str] | None:
         """The labelled validation images with the hash of all of it, read once for all that is measured; if any."""
         data = labelled(self.spec, self.folders)
         if data is None:
@@ -79,10 +79,10 @@ class Job:
         key = sha256_json([made_from, keys.versions()])
         return self.workspace.stage(f"{self.spec.name}-{what}", key, produce)
 
-    def record(self, target: Target) -> Record:
+    def record(self, target: Target) -> PublishRecord:
         """What the variant of a target is built from."""
         key = keys.build_key(target, self.plan.request, self.spec_key, self.folders)
-        return Record(self.spec.name, self.spec_key, key)
+        return PublishRecord(self.spec.name, self.spec_key, key)
 
     def onnx(self) -> Path:
         """The FP32 model as an ONNX file that fits the spec."""
@@ -256,7 +256,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Made:
+class Artifact:
     """An artifact: what for, in which folder, and for INT8 how."""
 
     target: Target

@@ -13,7 +13,7 @@ import numpy as np
 
 from qtriton import console, cpu
 from qtriton.backends.runner import Feed, Runner, running
-from qtriton.build.sources import Job, Made
+from qtriton.build.sources import Artifact, Job
 from qtriton.repository.manifest import Speed
 
 #: Runs of one artifact in a row; short enough that the machine is the same for the next artifact. What is over in a
@@ -26,7 +26,7 @@ ROUNDS: Final = 8
 Key = TypeVar("Key")
 
 
-def speed(job: Job, fp32: Made, made: Made) -> Speed:
+def speed(job: Job, fp32: Artifact, made: Artifact) -> Speed:
     """FP32 and INT8 of one backend on the GPU of the target, or on this CPU with its threads."""
     device = made.target.device
     processor, threads = (device, 0) if device else (cpu.model_name(cpu.here()), made.target.threads)
@@ -74,5 +74,5 @@ def random_feed(run: Runner) -> Feed:
     return {first.name: random, **{port.name: np.ones((1, *port.shape[1:]), np.float32) for port in others}}
 
 
-def _loaded(made: Made, stack: ExitStack) -> Runner:
+def _loaded(made: Artifact, stack: ExitStack) -> Runner:
     return stack.enter_context(running(made.target, made.opened))

@@ -34,7 +34,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingTask:
     """What is trained, and on what."""
 
     #: Tensors that the student shall have as the teacher has them, and the weight of each in the loss.
@@ -71,7 +71,7 @@ class Lesson:
         return int(np.random.default_rng([self.options.seed, epoch]).permutation(count)[place])
 
 
-def train(folder: Path, out: Path, lesson: Lesson, loader: Any, report: Callable[[int, int], None]) -> None:
+def train(folder: Path, out: Path, lesson: TrainingTask, loader: Any, report: Callable[[int, int], None]) -> None:
     """Train the inference model in `folder` and write it, in floating point, to `out`.
 
     Args:
@@ -118,7 +118,7 @@ def train(folder: Path, out: Path, lesson: Lesson, loader: Any, report: Callable
     ).compress()
 
 
-def _config(folder: Path, lesson: Lesson) -> dict[str, Any]:
+def _config(folder: Path, lesson: TrainingTask) -> dict[str, Any]:
     options = lesson.options
     return {
         "QuantAware": {
@@ -181,7 +181,7 @@ class _Nothing:
 
 
 class _Loop:
-    def __init__(self, executor: Any, train: Any, test: Any, lesson: Lesson, taught: list[Arrays]) -> None:
+    def __init__(self, executor: Any, train: Any, test: Any, lesson: TrainingTask, taught: list[Arrays]) -> None:
         self._exe, self._train, self._test = executor, train, test
         self._lesson, self._taught = lesson, taught
         program = train.program._program
@@ -265,7 +265,7 @@ def _set(arrays: Arrays) -> None:
         scope.var(name).get_tensor().set(array, paddle.CPUPlace())
 
 
-def _taught(folder: Path, lesson: Lesson) -> list[Arrays]:
+def _taught(folder: Path, lesson: TrainingTask) -> list[Arrays]:
     """What the teacher makes of the images that were held back."""
     return run_nodes(folder, list(lesson.nodes), [lesson.feed(index) for index in lesson.held_back])
 

@@ -168,7 +168,7 @@ def _post_training(job: _Job, trained: Path | None, options: PtqOptions) -> None
 def _train(job: _Job, options: QatOptions, request: dict[str, Any]) -> None:
     import paddle
 
-    from qtriton.compress.training import Lesson, run_nodes, train
+    from qtriton.compress.training import TrainingTask, run_nodes, train
 
     folder = job.folder(job.model)
     paddle.enable_static()
@@ -182,7 +182,7 @@ def _train(job: _Job, options: QatOptions, request: dict[str, Any]) -> None:
     seen = run_nodes(folder, nodes, [feed(index) for index in range(min(8, len(images)))])
     # Each tensor counts alike, whatever its unit.
     scales = {node: 1 / max(float(np.var([each[node] for each in seen])), 1e-12) for node in nodes}
-    lesson = Lesson(scales, program.trainable(), feed, len(images), options, Path(request["checkpoints"]))
+    lesson = TrainingTask(scales, program.trainable(), feed, len(images), options, Path(request["checkpoints"]))
     staged = job.work / "staged"
     train(folder, staged, lesson, _loader(images), report)
     staged.replace(request["out"])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from qtriton.errors import EnvironmentProblem
+from qtriton.errors import SetupError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,7 +92,7 @@ def write_dataset(folder: Path, count: int, seed: int, split: Split, labels: boo
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for index in range(count):
-        # Datasets of neighbouring seeds share no scene as long as none has more than 100000.
+        # Folders of neighbouring seeds share no scene as long as none has more than 100000.
         image, boxes, classes = scene(seed * 100_000 + index, split)
         data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
         name = f"{index:06d}.jpg"
@@ -127,7 +127,7 @@ def _digits() -> "tuple[Array, Array]":
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise EnvironmentProblem(
+        raise SetupError(
             "the demo's scenes need scikit-learn's handwritten digits. Run `pip install scikit-learn`."
         ) from error
     data = load_digits()

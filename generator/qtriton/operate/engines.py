@@ -16,7 +16,7 @@ from qtriton.atomic import write_atomically
 from qtriton.backends.tensorrt import PLAN
 from qtriton.backends.tensorrt.builder import WAYS_OUT, Plan, build_plan, source_of
 from qtriton.backends.tensorrt.recipe import FACTS, FILE, EngineRecipe, PlanFacts
-from qtriton.errors import CompressionError, EnvironmentProblem, QtritonError, RepositoryError
+from qtriton.errors import CompressionError, QtritonError, RepositoryError, SetupError
 from qtriton.repository.engines import engine_folders, is_of
 from qtriton.workspace import Workspace, sha256_file, sha256_json
 
@@ -25,7 +25,7 @@ OLDEST: Final = (8, 5)
 
 
 @dataclass(frozen=True)
-class EngineBuilt:
+class EngineBuild:
     """An engine in the repository, and whether this run put it there."""
 
     model: str
@@ -33,12 +33,12 @@ class EngineBuilt:
     changed: bool
 
 
-def build_engines(repository: Path, workspace: Workspace, force: bool = False) -> Iterator[EngineBuilt]:
+def build_engines(repository: Path, workspace: Workspace, force: bool = False) -> Iterator[EngineBuild]:
     """Build what is pending, or was built elsewhere or from something else; one at a time, as they are asked for.
 
     Raises:
         InputError: there is no such folder, or it cannot be read.
-        EnvironmentProblem: no TensorRT, too old a one, or no GPU.
+        SetupError: no TensorRT, too old a one, or no GPU.
         RepositoryError: a recipe cannot be read.
         CompressionError: TensorRT cannot build an engine.
     """
@@ -59,7 +59,7 @@ def engine_of(folder: Path, label: str, workspace: Workspace) -> Path:
         workspace: the cache.
 
     Raises:
-        EnvironmentProblem: no TensorRT, too old a one, or no GPU.
+        SetupError: no TensorRT, too old a one, or no GPU.
         CompressionError: TensorRT cannot build the engine.
     """
     return _made(folder, label, _Place.here(), workspace)
@@ -69,17 +69,17 @@ def tensorrt() -> Any:
     """The module tensorrt.
 
     Raises:
-        EnvironmentProblem: it is not installed, cannot be loaded, or is too old.
+        SetupError: it is not installed, cannot be loaded, or is too old.
     """
     cure = "On the machine with the GPU: pip install 'qtriton[tensorrt]', or run this in Triton's image."
     try:
         trt = importlib.import_module("tensorrt")
     except ImportError as error:
-        raise EnvironmentProblem(f"TensorRT is not installed here ({error}). {cure}") from error
+        raise SetupError(f"TensorRT is not installed here ({error}). {cure}") from error
     version = tuple(int(part) for part in trt.__version__.split(".")[:2])
     if version < OLDEST:
         least = ".".join(map(str, OLDEST))
-        raise EnvironmentProblem(f"TensorRT {trt.__version__} is too old, {least} is the oldest that works. {cure}")
+        raise SetupError(f"TensorRT {trt.__version__} is too old, {least} is the oldest that works. {cure}")
     return trt
 
 
@@ -87,11 +87,11 @@ def gpu_here() -> gpu.Gpu:
     """The GPU of this machine.
 
     Raises:
-        EnvironmentProblem: there is none.
+        SetupError: there is none.
     """
     found = gpu.here()
     if found is None:
-        raise EnvironmentProblem(
+        raise SetupError(
             "There is no NVIDIA GPU here (nvidia-smi tells none), and an engine is built on the GPU that runs it. "
             "Copy the repository there and run the same command; docker run needs --gpus all."
         )
@@ -107,7 +107,7 @@ class _Place:
 
     @classmethod
     def here(cls) -> _Place:
-        """This machine; raises EnvironmentProblem where it has no TensorRT or no GPU."""
+        """This machine; raises SetupError where it has no TensorRT or no GPU."""
         return cls(tensorrt(), gpu_here())
 
     @property
@@ -116,15 +116,15 @@ class _Place:
         return self.trt.__version__, self.gpu.name, self.gpu.compute_capability
 
 
-def _build(folder: Path, place: _Place, workspace: Workspace, force: bool) -> EngineBuilt:
+def _build(folder: Path, place: _Place, workspace: Workspace, force: bool) -> EngineBuild:
     model = folder.parent.name
     if not force and (facts := _standing(folder, place.key)) is not None:
-        return EngineBuilt(model, facts, False)
+        return EngineBuild(model, facts, False)
     made = _made(folder, model, place, workspace)
     # In this order, a run that is ended between the two leaves facts that are not of this plan, and it is built again.
     for name in (PLAN, FACTS):
         write_atomically(folder / name, (made / name).read_bytes())
-    return EngineBuilt(model, PlanFacts.load(folder), True)
+    return EngineBuild(model, PlanFacts.load(folder), True)
 
 
 def _made(folder: Path, label: str, place: _Place, workspace: Workspace) -> Path:
@@ -160,7 +160,7 @@ def apart(folder: Path, recipe: EngineRecipe, timings: bytes) -> Plan:
 
     Raises:
         CompressionError: TensorRT cannot build the engine, or has crashed.
-        EnvironmentProblem: it does not start here.
+        SetupError: it does not start here.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()

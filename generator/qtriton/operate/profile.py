@@ -12,9 +12,9 @@ from qtriton.backends import Backend, backend_for
 from qtriton.backends.runner import running
 from qtriton.backends.tensorrt.recipe import PlanFacts
 from qtriton.build.timing import random_feed
-from qtriton.errors import NotBuiltYet, QtritonError, RepositoryError
+from qtriton.errors import QtritonError, RepositoryError, UnsupportedError
 from qtriton.operate.engines import gpu_here, tensorrt
-from qtriton.report.layers import Ran
+from qtriton.report.layers import VariantProfile
 from qtriton.repository.engines import is_pending
 from qtriton.repository.manifest import Manifest
 from qtriton.target import Target
@@ -24,7 +24,7 @@ REPEATS: Final = 50
 
 def run_layers(
     repository: Path, manifests: Mapping[str, Manifest]
-) -> tuple[tuple[Ran, ...], Mapping[str, QtritonError]]:
+) -> tuple[tuple[VariantProfile, ...], Mapping[str, QtritonError]]:
     """What the layers of each variant took, and why others cannot be run here.
 
     Raises:
@@ -41,7 +41,7 @@ def run_layers(
     return tuple(ran), refused
 
 
-def _run(repository: Path, ensemble: str, manifest: Manifest) -> Ran:
+def _run(repository: Path, ensemble: str, manifest: Manifest) -> VariantProfile:
     target = Target(manifest.backend, manifest.precision, manifest.threads)
     backend = backend_for(target)
     folder = repository / f"{ensemble}_runtime" / "1"
@@ -50,12 +50,12 @@ def _run(repository: Path, ensemble: str, manifest: Manifest) -> Ran:
     elif backend.gpu.plan:
         file, where = folder / backend.gpu.plan, _gpu(repository, folder)
     else:
-        raise NotBuiltYet(
+        raise UnsupportedError(
             f"{backend.title} tells of what TensorRT runs as one layer. --backend tensorrt tells of each."
         )
     target = replace(target, device=where if backend.gpu else "")
     with console.progress(f"{ensemble}: layers"), running(target, file) as run:
-        return Ran(ensemble, where, REPEATS, run.layers(random_feed(run), REPEATS))
+        return VariantProfile(ensemble, where, REPEATS, run.layers(random_feed(run), REPEATS))
 
 
 def _artifact(backend: Backend, target: Target, folder: Path) -> Path:

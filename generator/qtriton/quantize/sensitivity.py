@@ -41,7 +41,7 @@ class LayerCost:
         return self.divergence / max(self.macs, 1)
 
 
-class Alone:
+class SingleLayerQuantizer:
     """Writes, for each layer, the FP32 model in which it alone is quantized."""
 
     def __init__(self, fp32: Path, scales: Scales, writer: Callable[..., Writer]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from qtriton.backends import title_of
-from qtriton.build.choice import WORTH, fastest, gain
+from qtriton.build.choice import MIN_SPEEDUP, fastest, gain
 from qtriton.report.tables import speedup_cell
 from qtriton.repository.manifest import Layer, Manifest
 
@@ -15,7 +15,7 @@ from qtriton.repository.manifest import Layer, Manifest
 _MOST: Final = 15
 
 
-def stand_in(manifest: Manifest) -> str:
+def cpu_fallback(manifest: Manifest) -> str:
     """What the accuracy of an artifact was measured in, where that is not what serves it."""
     instead = manifest.measured_in
     return f", measured in {instead} in place of {title_of(manifest.backend)}" if instead else ""
@@ -81,8 +81,8 @@ def _why(default: Manifest, manifests: Mapping[str, Manifest]) -> str:
         return "There is nothing compressed to compare with."
     ratio = gain(list(manifests.values()))
     return (
-        f"FP32 stays: the fastest compressed model is {ratio:.2f} times as fast as the fastest FP32, and below {WORTH} "
-        "it is not worth its loss."
+        f"FP32 stays: the fastest compressed model is {ratio:.2f} times as fast as the fastest FP32, and "
+        f"below {MIN_SPEEDUP} it is not worth its loss."
     )
 
 
@@ -90,7 +90,9 @@ def _details(name: str, manifest: Manifest, all_layers: bool) -> Iterator[Sectio
     gate, speed = manifest.gate, manifest.speed
     assert gate is not None
     judge = "labels" if gate.labelled else "FP32's results, as there are no labels"
-    yield Section(f"{name}: measured by {gate.metric} on {gate.images} images, against {judge}{stand_in(manifest)}.")
+    yield Section(
+        f"{name}: measured by {gate.metric} on {gate.images} images, against {judge}{cpu_fallback(manifest)}."
+    )
     if speed is not None:
         threads = f"{speed.threads} thread{'s' * (speed.threads > 1)}, " * bool(speed.threads)
         times = f"FP32 {speed.fp32_ms:.2f} ms, {compressed(manifest)} {speed.int8_ms:.2f} ms"
@@ -111,8 +113,8 @@ def _layers(layers: Sequence[Layer], everything: bool) -> Section:
     """Those in float first, then by what they cost."""
     total = sum(each.divergence or 0 for each in layers)
     work = sum(each.macs or 0 for each in layers)
-    ordered = sorted(layers, key=lambda each: (not each.float_because, -(each.divergence or 0)))
-    in_float = sum(1 for each in layers if each.float_because)
+    ordered = sorted(layers, key=lambda each: (not each.float_reason, -(each.divergence or 0)))
+    in_float = sum(1 for each in layers if each.float_reason)
     shown = ordered if everything else ordered[: max(_MOST, in_float)]
     rows = tuple(
         (
@@ -120,7 +122,7 @@ def _layers(layers: Sequence[Layer], everything: bool) -> Section:
             f"{each.op} {'x'.join(map(str, each.weights))}".strip() or "-",
             f"{100 * each.macs / work:.1f} %" if each.macs and work else "-",
             f"{100 * each.divergence / total:.1f} %" if each.divergence is not None and total else "-",
-            f"float: {each.float_because}" if each.float_because else "integers",
+            f"float: {each.float_reason}" if each.float_reason else "integers",
         )
         for each in shown
     )

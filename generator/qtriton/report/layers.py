@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from qtriton.backends.runner import LayerRun
+from qtriton.backends.runner import LayerTiming
 from qtriton.report.explain import Section
 
 #: The layers that are shown where not all were asked for.
@@ -17,11 +17,11 @@ _MOST: Final = 15
 _ROOM: Final = 44
 _INTEGERS: Final = "INT8"
 #: Parts of a fused layer's name that are no layers of the model's.
-_BESIDE: Final = re.compile(r"QuantizeLinear|weight|bias|^\(Unnamed|^Multiply_\d+$|_q$", re.IGNORECASE)
+_NOT_LAYERS: Final = re.compile(r"QuantizeLinear|weight|bias|^\(Unnamed|^Multiply_\d+$|_q$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Ran:
+class VariantProfile:
     """A variant that was run layer by layer."""
 
     ensemble: str
@@ -29,7 +29,7 @@ class Ran:
     where: str
     #: Runs of each layer.
     repeats: int
-    layers: tuple[LayerRun, ...]
+    layers: tuple[LayerTiming, ...]
 
     @property
     def total_ms(self) -> float:
@@ -46,12 +46,12 @@ class Ran:
         return 100 * part_ms / self.total_ms if self.total_ms else 0.0
 
 
-def milliseconds(layer: LayerRun) -> float:
+def milliseconds(layer: LayerTiming) -> float:
     """The median."""
     return statistics.median(layer.times_ns) / 1e6
 
 
-def sections(ran: Sequence[Ran], everything: bool) -> Iterator[Section]:
+def sections(ran: Sequence[VariantProfile], everything: bool) -> Iterator[Section]:
     """How it was measured, then a table for each variant, its costliest layers first."""
     places = "; ".join(dict.fromkeys(each.where for each in ran))
     runs = "/".join(dict.fromkeys(str(each.repeats) for each in ran))
@@ -62,7 +62,7 @@ def sections(ran: Sequence[Ran], everything: bool) -> Iterator[Section]:
     yield from (_table(each, everything) for each in ran)
 
 
-def _table(ran: Ran, everything: bool) -> Section:
+def _table(ran: VariantProfile, everything: bool) -> Section:
     ordered = sorted(ran.layers, key=milliseconds, reverse=True)
     shown = ordered if everything else ordered[:_MOST]
     hidden = len(ordered) - len(shown)
@@ -86,7 +86,7 @@ def shortened(name: str, room: int) -> str:
     parts = name.split(" + ")
     if len(name) <= room:
         return name
-    layers = [part for part in parts if not _BESIDE.search(part)] or parts
+    layers = [part for part in parts if not _NOT_LAYERS.search(part)] or parts
     for count in range(len(layers), 0, -1):
         left = len(parts) - count
         short = " + ".join(layers[:count]) + (f" + {left} more" if left else "")
@@ -98,7 +98,7 @@ def shortened(name: str, room: int) -> str:
     return f"{first[:head]}...{first[len(first) - (space - head) :] if head < space else ''}{more}"
 
 
-def as_json(ran: Sequence[Ran]) -> dict[str, Any]:
+def as_json(ran: Sequence[VariantProfile]) -> dict[str, Any]:
     """All that was measured, by ensemble, in the order that the layers ran in."""
     return {
         each.ensemble: {

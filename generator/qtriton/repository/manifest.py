@@ -78,7 +78,7 @@ class Layer(_Frozen):
     #: How far the outputs move when this layer alone is in integers; none where it was not measured.
     divergence: float | None = None
     #: Why it runs in floating point; "" where it runs in integers.
-    float_because: str = ""
+    float_reason: str = ""
 
 
 class Manifest(_Frozen):

@@ -17,7 +17,7 @@ FILE: Final = "build.json"
 
 
 @dataclass(frozen=True)
-class Record:
+class PublishRecord:
     """What a published ensemble was built from."""
 
     model: str
@@ -27,7 +27,7 @@ class Record:
     key: str
 
 
-def write_record(repository: Path, names: Names, record: Record) -> None:
+def write_record(repository: Path, names: Names, record: PublishRecord) -> None:
     """Write build.json with the hash of every other file of the ensemble and its steps."""
     files = {
         str(path.relative_to(repository)): sha256_file(path)
@@ -39,16 +39,16 @@ def write_record(repository: Path, names: Names, record: Record) -> None:
     target.write_text(json.dumps({**asdict(record), "files": files}, indent=2) + "\n", encoding="utf-8")
 
 
-def read_record(repository: Path, ensemble: str) -> tuple[Record, dict[str, str]] | None:
+def read_record(repository: Path, ensemble: str) -> tuple[PublishRecord, dict[str, str]] | None:
     """The record of a published ensemble and its files' hashes; none where it is not one of ours."""
     try:
         raw = json.loads((repository / ensemble / "1" / FILE).read_text(encoding="utf-8"))
-        return Record(raw["model"], raw["spec_key"], raw["key"]), dict(raw["files"])
+        return PublishRecord(raw["model"], raw["spec_key"], raw["key"]), dict(raw["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def is_published(plan: Plan, records: Sequence[Record]) -> tuple[tuple[Target, Manifest], ...] | None:
+def is_published(plan: Plan, records: Sequence[PublishRecord]) -> tuple[tuple[Target, Manifest], ...] | None:
     """The manifests of what stands in the repository, if it is what this build would make and is untouched."""
     repository, found_all = plan.request.repository, []
     for target, record in zip(plan.variants, records, strict=True):
@@ -92,7 +92,7 @@ def manifests_of(repository: Path, model: str) -> dict[str, Manifest]:
     return found
 
 
-def stale_variants(repository: Path, record: Record) -> tuple[str, ...]:
+def stale_variants(repository: Path, record: PublishRecord) -> tuple[str, ...]:
     """Ensembles of the same model that were built from another spec, other weights or other shipped code."""
     if not repository.is_dir():
         return ()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from qtriton.server.folder import Layout
 from qtriton.server.options import ServerOptions
-from qtriton.server.ports import Ports
+from qtriton.server.ports import ServerPorts
 from qtriton.server.shm import ShmPlan
 from qtriton.server.wheel import Wheel
 
@@ -19,7 +19,7 @@ MALLOC = {
 
 
 def command_line(
-    parts: Wheel, layout: Layout, repository: Path, chosen: Ports, memory: ShmPlan, prefix: str,
+    parts: Wheel, layout: Layout, repository: Path, chosen: ServerPorts, memory: ShmPlan, prefix: str,
     options: ServerOptions,
 ) -> list[str]:  # fmt: skip
     python = {

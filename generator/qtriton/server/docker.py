@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from qtriton import console
-from qtriton.errors import EnvironmentProblem, InputError, ServerError
+from qtriton.errors import InputError, ServerError, SetupError
 from qtriton.server import folder, log, ports, requirements, shm
 from qtriton.server.embedded import ATTEMPTS, models_in, silent
 from qtriton.server.options import ServerOptions
-from qtriton.server.ports import Ports
+from qtriton.server.ports import ServerPorts
 from qtriton.server.process import Progress, Server, launch, ready_or_stopped, stop
 from qtriton.server.signals import terminated_as_exit
 
@@ -41,7 +41,7 @@ def serve_in_docker(
 ) -> Iterator[Server]:
     """A ready server in a container.
 
-    progress gets (models loaded, models in all). Raises EnvironmentProblem without a docker engine or the image,
+    progress gets (models loaded, models in all). Raises SetupError without a docker engine or the image,
     ServerError for a taken port, and with Triton's own reason for each model that does not load.
     """
     total = models_in(repository)
@@ -58,7 +58,7 @@ def serve_in_docker(
             stop(server, options)
 
 
-def run_command(repository: Path, image: str, chosen: Ports, options: tuple[str, ...] = HARDENED) -> list[str]:
+def run_command(repository: Path, image: str, chosen: ServerPorts, options: tuple[str, ...] = HARDENED) -> list[str]:
     """The `docker run` of docker/README.md for a repository: with the shared memory and the GPUs that it needs.
 
     Raises:
@@ -79,15 +79,15 @@ def run_command(repository: Path, image: str, chosen: Ports, options: tuple[str,
 
 def _require_image(image: str) -> None:
     if not shutil.which("docker"):
-        raise EnvironmentProblem("there is no docker command here: install docker, or serve without --docker")
+        raise SetupError("there is no docker command here: install docker, or serve without --docker")
     engine = _ask("version", "--format", "{{.Server.Version}}")
     if engine.returncode:
         said = (engine.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise EnvironmentProblem(
+        raise SetupError(
             f"the docker engine does not answer ({said}): start it (systemctl start docker), or join the group docker"
         )
     if _ask("image", "inspect", "--format", "{{.Id}}", image).returncode:
-        raise EnvironmentProblem(
+        raise SetupError(
             f"docker has no image {image}: run `docker build -t {image} -f docker/Dockerfile .` in qtriton's checkout, "
             "with --build-arg TRITON_IMAGE=NAME where NVIDIA's registry is out of reach, or name another with --image"
         )
@@ -97,7 +97,7 @@ def _ask(*arguments: str) -> "subprocess.CompletedProcess[str]":
     try:
         return subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=30)
     except subprocess.TimeoutExpired as error:
-        raise EnvironmentProblem("the docker engine does not answer within 30 s: restart it") from error
+        raise SetupError("the docker engine does not answer within 30 s: restart it") from error
 
 
 def _start_ready(total: int, repository: Path, image: str, options: ServerOptions, progress: Progress) -> Server:
@@ -130,17 +130,17 @@ def _is_port(reason: str) -> bool:
     return "port is already allocated" in reason or "address already in use" in reason
 
 
-def _not_run(reason: str, image: str) -> EnvironmentProblem | ServerError:
+def _not_run(reason: str, image: str) -> SetupError | ServerError:
     if "could not select device driver" in reason:
-        return EnvironmentProblem(
+        return SetupError(
             f"docker does not reach the GPU ({reason}): install NVIDIA's container toolkit and restart the engine"
         )
     if _is_port(reason):
         return ServerError(f"{reason}; choose others with --grpc-port, --http-port, --metrics-port (0: any free)")
-    return EnvironmentProblem(f"docker does not run {image}: {reason}")
+    return SetupError(f"docker does not run {image}: {reason}")
 
 
-def _start(repository: Path, command: list[str], chosen: Ports, options: ServerOptions) -> Server:
+def _start(repository: Path, command: list[str], chosen: ServerPorts, options: ServerOptions) -> Server:
     root = folder.make()
     cid = root / "container"
     job = {

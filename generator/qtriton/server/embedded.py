@@ -12,7 +12,7 @@ from qtriton.errors import RepositoryError, ServerError
 from qtriton.repository.engines import pending
 from qtriton.server import command, folder, log, ports, requirements, shm, wheel
 from qtriton.server.options import ServerOptions
-from qtriton.server.ports import Ports
+from qtriton.server.ports import ServerPorts
 from qtriton.server.process import Progress, Server, launch, ready_or_stopped, stop
 from qtriton.server.signals import terminated_as_exit
 
@@ -27,7 +27,7 @@ def serve(repository: Path, options: ServerOptions | None = None, progress: Prog
     """A server that is ready; it has ended, with all its processes, when the block is left.
 
     progress gets (models loaded, models in all). Raises ServerError for a taken port, and with Triton's
-    own reason for each model that does not load; EnvironmentProblem where this machine lacks a part.
+    own reason for each model that does not load; SetupError where this machine lacks a part.
     """
     total, options = models_in(repository), options or ServerOptions()
     _require_engines(repository)
@@ -73,7 +73,7 @@ def _start_ready(total: int, repository: Path, options: ServerOptions, progress:
     raise ServerError(log.explain(summary, problem, server.log_text(), options.log_path))
 
 
-def _start(repository: Path, chosen: Ports, options: ServerOptions) -> Server:
+def _start(repository: Path, chosen: ServerPorts, options: ServerOptions) -> Server:
     parts, libpython = wheel.find_wheel(), wheel.find_libpython()
     memory = shm.plan(repository, shm.free_bytes())
     prefix = f"qtriton-{os.getpid()}-{secrets.token_hex(4)}-"

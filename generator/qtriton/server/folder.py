@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from qtriton.backends import triton_backends
-from qtriton.errors import EnvironmentProblem, InputError
+from qtriton.errors import InputError, SetupError
 from qtriton.server.wheel import Wheel, version
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./+-]+")
@@ -56,7 +56,7 @@ def prepare(root: Path, wheel: Wheel, own: Path | None = None) -> Layout:
     """Lay out a server's folder; see ServerOptions.backends for `own`.
 
     Raises:
-        EnvironmentProblem: it cannot be written, as its disk is full.
+        SetupError: it cannot be written, as its disk is full.
     """
     try:
         return _laid_out(root, wheel, own)
@@ -66,8 +66,8 @@ def prepare(root: Path, wheel: Wheel, own: Path | None = None) -> Layout:
         raise _unwritable(root, error.strerror or str(error)) from error
 
 
-def _unwritable(where: Path | str, reason: str) -> EnvironmentProblem:
-    return EnvironmentProblem(
+def _unwritable(where: Path | str, reason: str) -> SetupError:
+    return SetupError(
         f"{where}: the folder that the server works from cannot be written there ({reason}). "
         "Free some space, or set TMPDIR to another folder."
     )

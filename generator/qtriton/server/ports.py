@@ -9,7 +9,7 @@ from qtriton.server.options import ServerOptions
 
 
 @dataclass(frozen=True)
-class Ports:
+class ServerPorts:
     """The numeric address of one host and the ports on it; metrics is None where metrics are off."""
 
     host: str
@@ -18,7 +18,7 @@ class Ports:
     metrics: int | None
 
 
-def choose(options: ServerOptions) -> Ports:
+def choose(options: ServerOptions) -> ServerPorts:
     """Raises ServerError where a fixed port cannot be had, naming it and the option that changes it."""
     held: list[socket.socket] = []
     host = _address(options.host)
@@ -28,7 +28,7 @@ def choose(options: ServerOptions) -> Ports:
         metrics = None
         if options.metrics_port is not None:
             metrics = _hold(host, options.metrics_port, "--metrics-port", held)
-        return Ports(host, grpc, http, metrics)
+        return ServerPorts(host, grpc, http, metrics)
     finally:
         for holder in held:
             holder.close()
@@ -60,7 +60,7 @@ def _address(host: str) -> str:
 
 
 def _hold(host: str, port: int, option: str, held: list[socket.socket]) -> int:
-    """Ports stay bound until all are chosen, so that no two are the same."""
+    """ServerPorts stay bound until all are chosen, so that no two are the same."""
     holder = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     held.append(holder)
     # With it, connections of an earlier server in TIME_WAIT do not count; a listening socket still does.

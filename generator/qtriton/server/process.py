@@ -17,7 +17,7 @@ from typing import IO
 from qtriton.errors import ServerError
 from qtriton.server import log, ports, requirements, supervisor
 from qtriton.server.options import ModelState, ServerOptions
-from qtriton.server.ports import Ports
+from qtriton.server.ports import ServerPorts
 
 Progress = Callable[[int, int], None]
 POLL_S = 0.05
@@ -28,7 +28,7 @@ class Server:
     """A running tritonserver; only `serve` and `serve_in_docker` make one."""
 
     pid: int
-    ports: Ports
+    ports: ServerPorts
     log_path: Path
     _supervisor: "subprocess.Popen[str]"
     _log: IO[bytes]
@@ -87,7 +87,12 @@ class Server:
 
 
 def launch(
-    command: list[str], job: dict[str, object], chosen: Ports, log_path: Path, served: tuple[str, str], folder: Path
+    command: list[str],
+    job: dict[str, object],
+    chosen: ServerPorts,
+    log_path: Path,
+    served: tuple[str, str],
+    folder: Path,
 ) -> Server:
     """Starts a command as a job of supervisor.py tells."""
     try:

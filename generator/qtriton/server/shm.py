@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from qtriton.errors import EnvironmentProblem, RepositoryError
+from qtriton.errors import RepositoryError, SetupError
 from qtriton.repository.render import parse_config
 
 MIB = 2**20
@@ -31,13 +31,13 @@ class ShmPlan:
 
 
 def plan(repository: Path, free: int) -> ShmPlan:
-    """Raises EnvironmentProblem where the stubs of this repository could not even start."""
+    """Raises SetupError where the stubs of this repository could not even start."""
     stubs = sum(stubs_of(path.read_text(errors="replace")) for path in repository.glob("*/config.pbtxt"))
     # Large steps save remapping in the first requests; docker's default of 64 MiB asks for small ones.
     step = 16 * MIB if free >= 1024 * MIB else 1 * MIB
     needed = 2 * step * stubs
     if free < needed:
-        raise EnvironmentProblem(
+        raise SetupError(
             f"/dev/shm has {free / MIB:.0f} MiB free, {stubs} model instances need {needed / MIB:.0f}: "
             "enlarge it (docker run --shm-size=1g; Kubernetes: an emptyDir with medium Memory on /dev/shm) "
             "or remove what fills it"
@@ -49,7 +49,7 @@ def free_bytes(folder: str = "/dev/shm") -> int:
     try:
         found = os.statvfs(folder)
     except OSError as error:
-        raise EnvironmentProblem(f"{folder}: {error.strerror}; Triton's python backend needs it") from error
+        raise SetupError(f"{folder}: {error.strerror}; Triton's python backend needs it") from error
     return found.f_bavail * found.f_frsize
 
 

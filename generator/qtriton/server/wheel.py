@@ -8,7 +8,7 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-from qtriton.errors import EnvironmentProblem
+from qtriton.errors import SetupError
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Wheel:
 
 
 def find_wheel() -> Wheel:
-    """Raises EnvironmentProblem where the wheel is missing or has nothing for this Python."""
+    """Raises SetupError where the wheel is missing or has nothing for this Python."""
     # The top-level package's place only: importing pytriton would start its own machinery.
     found = importlib.util.find_spec("pytriton")
     if found is None or not found.submodule_search_locations:
-        raise EnvironmentProblem(
+        raise SetupError(
             f"there is no tritonserver in {sys.prefix}: pip install nvidia-pytriton==0.7.0 (it has wheels "
             "for Linux on x86-64 with glibc 2.35 or newer)"
         )
@@ -41,21 +41,21 @@ def find_wheel() -> Wheel:
     for path in (wheel.binary, wheel.python_backend, wheel.libraries):
         if not path.exists():
             cure = "pip install --force-reinstall nvidia-pytriton==0.7.0"
-            raise EnvironmentProblem(f"{path} is missing: {cure}")
+            raise SetupError(f"{path} is missing: {cure}")
     if not wheel.stub.exists():
-        raise EnvironmentProblem(
+        raise SetupError(
             f"nvidia-pytriton carries no python backend for Python {version()}: use Python 3.10, 3.11 or 3.12"
         )
     return wheel
 
 
 def find_libpython() -> Path:
-    """The shared libpython of the running Python; EnvironmentProblem with the cure where there is none."""
+    """The shared libpython of the running Python; SetupError with the cure where there is none."""
     for folder in library_folders():
         path = folder / libpython_name()
         if path.exists():
             return path
-    raise EnvironmentProblem(f"{libpython_name()} is missing for {sys.executable}: {libpython_cure()}")
+    raise SetupError(f"{libpython_name()} is missing for {sys.executable}: {libpython_cure()}")
 
 
 def libpython_name() -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from qtriton.target import Precision, Target
 
 if TYPE_CHECKING:
-    from qtriton.backends import Origin, Serving
+    from qtriton.backends import ArtifactSources, Serving
 
 ENGINE: Final = Path(__file__).with_name("engine.py")
 _FILES: Final = ("model.onnx",)
@@ -40,7 +40,7 @@ class OnnxRuntime:
         threads = (("intra_op_thread_count", str(target.threads)), ("inter_op_thread_count", "1"))
         return Serving(platform="onnxruntime_onnx", parameters=threads)
 
-    def emit(self, origin: Origin, target: Target, out: Path) -> Mapping[str, str]:
+    def emit(self, origin: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
         """Write model.onnx."""
         if target.precision is Precision.FP32:
             shutil.copyfile(origin.onnx(), out / _FILES[0])

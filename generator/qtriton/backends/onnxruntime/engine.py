@@ -13,7 +13,7 @@ import numpy.typing as npt
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 Array = npt.NDArray[Any]
-Port = tuple[str, str, list[int]]
+TensorInfo = tuple[str, str, list[int]]
 Layer = tuple[str, str, str, list[int]]
 
 #: What Triton's own backend opens where default_model_filename is not set.
@@ -169,6 +169,6 @@ def integer(config: dict[str, Any], key: str) -> int:
         raise ValueError(f"parameter {key} is {text!r}, not an integer") from None
 
 
-def _port(node: Any) -> Port:
+def _port(node: Any) -> TensorInfo:
     shape = [size if isinstance(size, int) else -1 for size in node.shape]
     return node.name, DATATYPES.get(node.type, node.type), shape

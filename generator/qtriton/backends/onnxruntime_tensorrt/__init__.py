@@ -12,7 +12,7 @@ from qtriton.backends import onnxruntime, tensorrt
 from qtriton.target import Precision, Target
 
 if TYPE_CHECKING:
-    from qtriton.backends import OnGpu, Origin, Serving
+    from qtriton.backends import ArtifactSources, GpuRuntime, Serving
 
 #: Where the server keeps its engines; a container that mounts a volume there builds them once.
 CACHE: Final = "/tmp/qtriton/onnxruntime-tensorrt"
@@ -33,11 +33,11 @@ class OnnxRuntimeTensorRt:
     engine: Path = onnxruntime.ENGINE
 
     @property
-    def gpu(self) -> OnGpu:
+    def gpu(self) -> GpuRuntime:
         """The build of ONNX Runtime that carries the provider."""
-        from qtriton.backends import OnGpu, StandIn
+        from qtriton.backends import CpuFallback, GpuRuntime
 
-        return OnGpu(self.packages, lambda target: StandIn("ONNX Runtime on the CPU", tensorrt.STAND_IN))
+        return GpuRuntime(self.packages, lambda target: CpuFallback("ONNX Runtime on the CPU", tensorrt.CPU_FALLBACK))
 
     def files(self, target: Target) -> tuple[str, ...]:
         """One ONNX file."""
@@ -58,7 +58,7 @@ class OnnxRuntimeTensorRt:
             pinned_memory=target.pinned,
         )
 
-    def emit(self, origin: Origin, target: Target, out: Path) -> Mapping[str, str]:
+    def emit(self, origin: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
         """Write model.onnx."""
         from qtriton.backends.tensorrt.typed import write_flagged, write_typed
 

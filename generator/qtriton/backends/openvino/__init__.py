@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from qtriton.target import Precision, Target
 
 if TYPE_CHECKING:
-    from qtriton.backends import Origin, Serving
+    from qtriton.backends import ArtifactSources, Serving
 
 ENGINE: Final = Path(__file__).with_name("engine.py")
 _FILES: Final = ("model.onnx",)
@@ -52,7 +52,7 @@ class OpenVino:
         }
         return Serving(backend="openvino", file=_FILES[0], parameters=tuple(parameters.items()))
 
-    def emit(self, origin: Origin, target: Target, out: Path) -> Mapping[str, str]:
+    def emit(self, origin: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
         """Write model.onnx with a batch of 1."""
         from qtriton.compress.scales import Scales
         from qtriton.quantize.batch import one_image

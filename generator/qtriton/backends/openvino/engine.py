@@ -6,7 +6,7 @@ from typing import Any
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-Port = tuple[str, str, list[int]]
+TensorInfo = tuple[str, str, list[int]]
 Layer = tuple[str, str, str, list[int]]
 
 #: What Triton's own backend opens where default_model_filename is not set.
@@ -114,7 +114,7 @@ def _datatype(kernel: str) -> str:
     return KERNELS.get(kernel.rpartition("_")[2].lower(), "-")
 
 
-def _port(node: Any) -> Port:
+def _port(node: Any) -> TensorInfo:
     shape = [size.get_length() if size.is_static else -1 for size in node.get_partial_shape()]
     kind = node.get_element_type().get_type_name()
     return node.get_any_name(), DATATYPES.get(kind, kind), shape

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 from qtriton.target import Precision, Target
 
 if TYPE_CHECKING:
-    from qtriton.backends import Origin, Serving
+    from qtriton.backends import ArtifactSources, Serving
 
 ENGINE: Final = Path(__file__).with_name("engine.py")
 #: The names that Triton's own paddle backend had.
 FILES: Final = ("model.pdmodel", "model.pdiparams")
 #: What Paddle imports without declaring it.
-BESIDE: Final = ("scipy", "scikit-learn", "setuptools")
+UNDECLARED_DEPENDENCIES: Final = ("scipy", "scikit-learn", "setuptools")
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Paddle:
     triton: str = "paddle"
     title: str = "Paddle Inference"
     precisions: frozenset[Precision] = frozenset({Precision.FP32, Precision.INT8})
-    packages: tuple[str, ...] = ("paddlepaddle", *BESIDE)
+    packages: tuple[str, ...] = ("paddlepaddle", *UNDECLARED_DEPENDENCIES)
     engine: Path = ENGINE
     gpu: None = None
 
@@ -42,7 +42,7 @@ class Paddle:
 
         return Serving(backend="paddle", parameters=(("cpu_threads", str(target.threads)), *int8_parameters(target)))
 
-    def emit(self, origin: Origin, target: Target, out: Path) -> Mapping[str, str]:
+    def emit(self, origin: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
         """Write model.pdmodel and model.pdiparams."""
         return write_paddle(origin, target, out)
 
@@ -52,7 +52,7 @@ def int8_parameters(target: Target) -> tuple[tuple[str, str], ...]:
     return (("int8", "true"),) if target.precision.quantized else ()
 
 
-def write_paddle(origin: Origin, target: Target, out: Path) -> Mapping[str, str]:
+def write_paddle(origin: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
     """Write the files of a target; which layers of it stay in floating point, and why."""
     folder = origin.quantized_paddle() if target.precision.quantized else origin.paddle()
     for name in FILES:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-Port = tuple[str, str, list[int]]
+TensorInfo = tuple[str, str, list[int]]
 Layer = tuple[str, str, str, list[int]]
 
 #: What Triton's own backend opens where default_model_filename is not set.
@@ -121,7 +121,7 @@ class Engine:
                 os.close(stdout)
         return told(runs, times)
 
-    def _tried(self) -> list[Port]:
+    def _tried(self) -> list[TensorInfo]:
         """Datatypes and ranks of the outputs, which Paddle tells only behind a run; their sizes may vary, so -1.
 
         Free sizes of the inputs are tried as 1, but for height and width, where nets need some room, as 64.

@@ -11,7 +11,7 @@ from qtriton.backends import paddle
 from qtriton.target import Precision, Target
 
 if TYPE_CHECKING:
-    from qtriton.backends import OnGpu, Origin, Serving
+    from qtriton.backends import ArtifactSources, GpuRuntime, Serving
 
 #: Where the server keeps its engines; a container that mounts a volume there builds them once.
 CACHE: Final = "/tmp/qtriton/paddle-tensorrt"
@@ -27,25 +27,25 @@ class PaddleTensorRt:
     triton: str = "paddle"
     title: str = "Paddle-TensorRT"
     precisions: frozenset[Precision] = frozenset({Precision.FP32, Precision.FP16, Precision.INT8_FP16})
-    packages: tuple[str, ...] = ("paddlepaddle-gpu", *paddle.BESIDE)
+    packages: tuple[str, ...] = ("paddlepaddle-gpu", *paddle.UNDECLARED_DEPENDENCIES)
     engine: Path = paddle.ENGINE
 
     @property
-    def gpu(self) -> OnGpu:
+    def gpu(self) -> GpuRuntime:
         """The build of Paddle for GPUs; without it, the same model in oneDNN."""
-        from qtriton.backends import OnGpu, StandIn
+        from qtriton.backends import CpuFallback, GpuRuntime
 
-        def instead(target: Target) -> StandIn:
-            return StandIn("Paddle Inference on the CPU", paddle.ENGINE, paddle.int8_parameters(target))
+        def instead(target: Target) -> CpuFallback:
+            return CpuFallback("Paddle Inference on the CPU", paddle.ENGINE, paddle.int8_parameters(target))
 
-        return OnGpu(self.packages[:1], instead)
+        return GpuRuntime(self.packages[:1], instead)
 
     def files(self, target: Target) -> tuple[str, ...]:
         """A program and its weights."""
         del target
         return paddle.FILES
 
-    def emit(self, origin: Origin, target: Target, out: Path) -> Mapping[str, str]:
+    def emit(self, origin: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
         """Write model.pdmodel and model.pdiparams."""
         return paddle.write_paddle(origin, target, out)
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 from qtriton.target import Precision, Target
 
 if TYPE_CHECKING:
-    from qtriton.backends import OnGpu, Origin, Serving
+    from qtriton.backends import ArtifactSources, GpuRuntime, Serving
 
 ENGINE: Final = Path(__file__).with_name("engine.py")
-STAND_IN: Final = Path(__file__).with_name("stand_in.py")
+CPU_FALLBACK: Final = Path(__file__).with_name("cpu_fallback.py")
 #: The bindings alone bring TensorRT where its libraries came some other way, as in Triton's image.
 PACKAGES: Final = (
     "tensorrt",
@@ -42,11 +42,11 @@ class TensorRt:
     engine: Path = ENGINE
 
     @property
-    def gpu(self) -> OnGpu:
+    def gpu(self) -> GpuRuntime:
         """TensorRT's packages, under all the names that NVIDIA has given them."""
-        from qtriton.backends import OnGpu, StandIn
+        from qtriton.backends import CpuFallback, GpuRuntime
 
-        return OnGpu(PACKAGES, lambda target: StandIn("ONNX Runtime", STAND_IN), PLAN)
+        return GpuRuntime(PACKAGES, lambda target: CpuFallback("ONNX Runtime", CPU_FALLBACK), PLAN)
 
     def files(self, target: Target) -> tuple[str, ...]:
         """The ONNX, the recipe of the engine, and where FP16 takes part the ONNX for TensorRT 8."""
@@ -60,7 +60,7 @@ class TensorRt:
 
         return Serving(platform="tensorrt_plan", gpu=True, pinned_memory=target.pinned)
 
-    def emit(self, origin: Origin, target: Target, out: Path) -> Mapping[str, str]:
+    def emit(self, origin: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
         """Write the typed ONNX and the recipe of its engine."""
         from qtriton.backends.tensorrt.recipe import engine_recipe
         from qtriton.backends.tensorrt.typed import write_flagged, write_typed

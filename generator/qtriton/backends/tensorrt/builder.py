@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from qtriton.backends.tensorrt import FLAGGED, TYPED
 from qtriton.backends.tensorrt.recipe import EngineRecipe
-from qtriton.errors import CompressionError, EnvironmentProblem
+from qtriton.errors import CompressionError, SetupError
 
 #: What to do where TensorRT makes no engine of a model.
 WAYS_OUT: Final = "Try another --precision, or --backend onnxruntime."
@@ -50,7 +50,7 @@ def build_plan(trt: Any, folder: Path, recipe: EngineRecipe, timings: bytes = b"
         timings: what an earlier build returned; kernels that it knows are not timed again.
 
     Raises:
-        EnvironmentProblem: TensorRT does not start, with its own words.
+        SetupError: TensorRT does not start, with its own words.
         CompressionError: TensorRT cannot read the model or build it; the message has its own words.
     """
     started = time.monotonic()
@@ -61,7 +61,7 @@ def build_plan(trt: Any, folder: Path, recipe: EngineRecipe, timings: bytes = b"
         builder = trt.Builder(logger)
     except TypeError as error:  # what its binding makes of the null that it is given
         reason = logger.last or str(error)
-        raise EnvironmentProblem(
+        raise SetupError(
             f"TensorRT {trt.__version__} does not start on this machine ({reason}). Install the TensorRT that fits its "
             "driver and GPU, or run this in Triton's image."
         ) from error

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-Port = tuple[str, str, list[int]]
+TensorInfo = tuple[str, str, list[int]]
 Layer = tuple[str, str, str, list[int]]
 
 DEFAULT_FILE = "model.plan"
@@ -58,8 +58,8 @@ class Engine:
         self._context = self._engine.create_execution_context()
         self._stream = self._call("cudaStreamCreate")
         self._buffers: dict[str, tuple[int, Array]] = {}
-        self.inputs: list[Port] = []
-        self.outputs: list[Port] = []
+        self.inputs: list[TensorInfo] = []
+        self.outputs: list[TensorInfo] = []
         for index in range(self._engine.num_io_tensors):
             name = self._engine.get_tensor_name(index)
             is_input = self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT

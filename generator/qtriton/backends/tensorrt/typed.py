@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from qtriton.target import Precision
 
 if TYPE_CHECKING:
-    from qtriton.backends import Origin
+    from qtriton.backends import ArtifactSources
 
 
-def write_flagged(origin: Origin, precision: Precision, out: Path) -> Mapping[str, str]:
+def write_flagged(origin: ArtifactSources, precision: Precision, out: Path) -> Mapping[str, str]:
     """Write the model in FP32, with symmetric Q/DQ where it is quantized; which layers stay in float, and why."""
     import onnx
 
@@ -30,7 +30,7 @@ def write_flagged(origin: Origin, precision: Precision, out: Path) -> Mapping[st
     return {}
 
 
-def write_typed(origin: Origin, flagged: Path, out: Path) -> Mapping[str, str]:
+def write_typed(origin: ArtifactSources, flagged: Path, out: Path) -> Mapping[str, str]:
     """Write what `write_flagged` wrote with FP16 around its integers; which nodes stay in FP32, and why."""
     import onnx
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-Port = tuple[str, str, list[int]]
+TensorInfo = tuple[str, str, list[int]]
 
 _TYPES = {"tensor(float)": "FP32", "tensor(float16)": "FP16", "tensor(int32)": "INT32", "tensor(int64)": "INT64"}
 
