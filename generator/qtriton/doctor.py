@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from qtriton import cpu
+from qtriton import machine
 from qtriton.backends import BACKENDS
 from qtriton.errors import SetupError
 from qtriton.packages import version_of
@@ -27,7 +27,7 @@ class Finding:
     name: str
     state: State
     found: str
-    cure: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def examine() -> list[Finding]:
         *python(sys.version_info[:2], sys.executable),
         *glibc(platform.libc_ver()),
         *tritonserver(),
-        *processor(_text(Path("/proc/cpuinfo")), os.cpu_count() or 1),
+        *processor(machine.cpu(), os.cpu_count() or 1),
         *shared_memory(shm.f_bavail * shm.f_frsize if shm else None),
         *docker(shutil.which("docker"), _answer("docker", "version", "--format", "{{.Server.Version}}")),
         *gpu(
@@ -89,8 +89,8 @@ def glibc(found: tuple[str, str]) -> list[Finding]:
     numbers = tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
     if name == "glibc" and numbers >= (2, 35):
         return [Finding("glibc", "ok", text)]
-    cure = "tritonserver's wheel needs glibc 2.35: use Debian 12, Ubuntu 22.04 or newer, or docker"
-    return [Finding("glibc", "missing", f"{name or 'no glibc'} {text}".strip(), cure)]
+    fix = "tritonserver's wheel needs glibc 2.35: use Debian 12, Ubuntu 22.04 or newer, or docker"
+    return [Finding("glibc", "missing", f"{name or 'no glibc'} {text}".strip(), fix)]
 
 
 def tritonserver() -> list[Finding]:
@@ -100,21 +100,20 @@ def tritonserver() -> list[Finding]:
         try:
             findings.append(Finding(name, "ok", str(find())))
         except SetupError as problem:
-            # The message is "what: cure".
-            what, _, cure = str(problem).partition(": ")
-            findings.append(Finding(name, "missing", what, cure))
+            # The message is "what: fix".
+            what, _, fix = str(problem).partition(": ")
+            findings.append(Finding(name, "missing", what, fix))
     return findings
 
 
-def processor(cpuinfo: str, cores: int) -> list[Finding]:
-    known = cpu.flags(cpuinfo)
+def processor(cpu: machine.Cpu, cores: int) -> list[Finding]:
     names = {"avx2": "AVX2", "avx512f": "AVX512F", "avx512_vnni": "AVX512-VNNI", "avx_vnni": "AVX-VNNI"}
-    offered = [name for flag, name in names.items() if flag in known] + ["AMX"] * ("amx_int8" in known)
-    where = f"{cpu.model_name(cpuinfo)}, {cores} cores"
+    offered = [name for flag, name in names.items() if flag in cpu.flags] + ["AMX"] * ("amx_int8" in cpu.flags)
+    where = f"{cpu.model}, {cores} cores"
     findings = [Finding("CPU", "ok", f"{where}: {', '.join(offered) or 'none of the features looked for'}")]
-    if not cpu.has_vnni(cpuinfo):
-        cure = "INT8 works but gains much less; for its full speed use a CPU with AVX512-VNNI or AVX-VNNI"
-        findings.append(Finding("INT8 instructions", "warning", "no VNNI", cure))
+    if not cpu.has_vnni:
+        fix = "INT8 works but gains much less; for its full speed use a CPU with AVX512-VNNI or AVX-VNNI"
+        findings.append(Finding("INT8 instructions", "warning", "no VNNI", fix))
     else:
         findings.append(Finding("INT8 instructions", "ok", "VNNI"))
     return findings
@@ -127,18 +126,18 @@ def shared_memory(free: int | None) -> list[Finding]:
     found = f"{free / MIB:.0f} MiB free"
     if free >= 256 * MIB:
         return [Finding("/dev/shm", "ok", found)]
-    cure = "large batches will not fit: docker run --shm-size=1g, or mount -o remount,size=1g /dev/shm"
-    return [Finding("/dev/shm", "warning", found, cure)]
+    fix = "large batches will not fit: docker run --shm-size=1g, or mount -o remount,size=1g /dev/shm"
+    return [Finding("/dev/shm", "warning", found, fix)]
 
 
 def docker(command: str | None, engine: str | None) -> list[Finding]:
     """engine: the version that the engine answered, None where it did not."""
     if command is None:
-        cure = "only for Triton's official image: install docker; the embedded server works without it"
-        return [Finding("docker", "warning", "not installed", cure)]
+        fix = "only for Triton's official image: install docker; the embedded server works without it"
+        return [Finding("docker", "warning", "not installed", fix)]
     if not engine:
-        cure = "start the engine (systemctl start docker), or join the group docker"
-        return [Finding("docker", "warning", f"{command}, but its engine does not answer", cure)]
+        fix = "start the engine (systemctl start docker), or join the group docker"
+        return [Finding("docker", "warning", f"{command}, but its engine does not answer", fix)]
     return [Finding("docker", "ok", f"engine {engine}")]
 
 
@@ -146,15 +145,15 @@ def gpu(listed: str | None, runtimes: dict[str, str | None]) -> list[Finding]:
     """listed: what nvidia-smi answered, None where it is missing or failed; runtimes: versions of what runs on it."""
     if listed:
         return [Finding("NVIDIA GPU", "ok", "; ".join(listed.splitlines())), *_on_gpu(runtimes)]
-    cure = "only for the TensorRT backends: install NVIDIA's driver on a machine with a GPU"
-    return [Finding("NVIDIA GPU", "warning", "none", cure)]
+    fix = "only for the TensorRT backends: install NVIDIA's driver on a machine with a GPU"
+    return [Finding("NVIDIA GPU", "warning", "none", fix)]
 
 
 def _on_gpu(runtimes: dict[str, str | None]) -> list[Finding]:
     """One is enough; without any, a build here measures on the CPU and leaves engines pending."""
     found = [Finding(title, "ok", version) for title, version in runtimes.items() if version]
-    cure = "the GPU backends are measured on the CPU, and their engines stay pending: pip install 'qtriton[tensorrt]'"
-    return found or [Finding("TensorRT", "warning", "not installed", cure)]
+    fix = "the GPU backends are measured on the CPU, and their engines stay pending: pip install 'qtriton[tensorrt]'"
+    return found or [Finding("TensorRT", "warning", "not installed", fix)]
 
 
 def packages(installed: dict[str, str | None]) -> list[Finding]:
@@ -162,11 +161,11 @@ def packages(installed: dict[str, str | None]) -> list[Finding]:
 
 
 def _package(package: Package, found: str | None) -> Finding:
-    cure = f"pip install {package.name}=={package.version}"
+    fix = f"pip install {package.name}=={package.version}"
     if found is None:
-        return Finding(package.name, "missing", "not installed", cure)
+        return Finding(package.name, "missing", "not installed", fix)
     if package.pinned and found != package.version:
-        return Finding(package.name, "warning", found, f"tested with {package.version} only: {cure}")
+        return Finding(package.name, "warning", found, f"tested with {package.version} only: {fix}")
     return Finding(package.name, "ok", found)
 
 
@@ -175,8 +174,8 @@ def opencv_libraries(installed: bool, absent: list[str]) -> list[Finding]:
     name = "libraries of opencv-python"
     if not installed or not absent:
         return [Finding(name, "ok", ", ".join(OPENCV_LIBRARIES) if installed else "not needed")]
-    cure = "apt-get install libgl1 libglib2.0-0"
-    return [Finding(name, "missing", f"{', '.join(absent)} cannot be loaded", cure)]
+    fix = "apt-get install libgl1 libglib2.0-0"
+    return [Finding(name, "missing", f"{', '.join(absent)} cannot be loaded", fix)]
 
 
 def _binary() -> Path:
@@ -189,13 +188,6 @@ def _loads(library: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
 
 
 def _answer(*command: str) -> str | None:

@@ -1,59 +1,92 @@
-"""Every error that is meant for the user, each family with its exit code."""
+"""Every error that is meant for the user, and the exit code of each cause."""
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """What a command ends with; `meaning` is what the documentation prints."""
+
+    meaning: str
+
+    def __new__(cls, value: int, meaning: str) -> "ExitCode":
+        """An integer that knows what it says."""
+        code = int.__new__(cls, value)
+        code._value_ = value
+        code.meaning = meaning
+        return code
+
+    DONE = 0, "done"
+    INPUT = 2, "wrong input: an option, a file or a folder, or a name that does not exist"
+    MODEL = 3, "the model or its spec cannot be used"
+    UNSUPPORTED = 4, "this version cannot do that"
+    SETUP = 5, "something is missing on this machine"
+    COMPRESSION = 6, "compression failed, or INT8 loses more accuracy than the budget allows"
+    REPOSITORY = 7, "the repository is invalid, empty, from another qtriton, or cannot be written"
+    SERVER = 8, "the server failed"
+    MEASUREMENT = 9, "a measurement failed or is impossible"
+    BUG = 70, "a bug of qtriton"
+    INTERRUPTED = 130, "interrupted by Ctrl-C"
+    BROKEN_PIPE = 141, "whatever read the output has closed it"
 
 
 class QtritonError(Exception):
     """What went wrong, where, and what to do about it, in one sentence for the user."""
 
-    exit_code = 1
+    exit_code: ClassVar[ExitCode] = ExitCode.BUG
 
 
 class InputError(QtritonError):
-    """An argument, a file or a folder of the user's is not what it must be (exit code 2, as click's own)."""
+    """An argument, a file or a folder of the user's is not what it must be, or does not exist."""
 
-    exit_code = 2
+    exit_code = ExitCode.INPUT
 
 
 class ModelError(QtritonError):
-    """A model or its spec is broken or does not fit (exit code 3)."""
+    """A model or its spec is broken or does not fit."""
 
-    exit_code = 3
+    exit_code = ExitCode.MODEL
+
+
+class ArtifactLoadError(ModelError):
+    """A runtime cannot load or run an artifact."""
 
 
 class UnsupportedError(QtritonError):
-    """A combination that exists in the plan of the product but not in this version (exit code 4)."""
+    """A combination that this version cannot build or run."""
 
-    exit_code = 4
+    exit_code = ExitCode.UNSUPPORTED
 
 
 class SetupError(QtritonError):
-    """This machine or installation lacks something (exit code 5)."""
+    """This machine or installation lacks something."""
 
-    exit_code = 5
+    exit_code = ExitCode.SETUP
 
 
 class CompressionError(QtritonError):
-    """The compression worker failed (exit code 6)."""
+    """The compression worker failed, or TensorRT built no engine."""
 
-    exit_code = 6
-
-
-class RepositoryError(QtritonError):
-    """The model repository is invalid or cannot be written (exit code 7)."""
-
-    exit_code = 7
-
-
-class ServerError(QtritonError):
-    """Tritonserver did not start, did not load a model, or went away (exit code 8)."""
-
-    exit_code = 8
-
-
-class BenchError(QtritonError):
-    """A measurement failed or is not plausible (exit code 9)."""
-
-    exit_code = 9
+    exit_code = ExitCode.COMPRESSION
 
 
 class AccuracyBudgetError(CompressionError):
-    """INT8 loses more accuracy than was allowed (exit code 6): nothing of it is published."""
+    """The accuracy drop of INT8 is over the budget: nothing of it is published."""
+
+
+class RepositoryError(QtritonError):
+    """What is in the model repository is wrong, or it cannot be written."""
+
+    exit_code = ExitCode.REPOSITORY
+
+
+class ServerError(QtritonError):
+    """Tritonserver did not start, did not load a model, or went away."""
+
+    exit_code = ExitCode.SERVER
+
+
+class BenchError(QtritonError):
+    """A measurement failed or is not plausible."""
+
+    exit_code = ExitCode.MEASUREMENT

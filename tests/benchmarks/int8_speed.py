@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from qtriton import console, cpu
+from qtriton import console, machine
 from qtriton.backends import native, title_of
 from qtriton.backends.runner import Runner, running
 from qtriton.build.timing import interleaved
@@ -56,10 +56,10 @@ def main() -> None:
     if not models:
         parser.error(f"{arguments.repository}: no INT8 model with its FP32 beside it; run qtriton build first")
     rows = [row for model in models for row in measured(model, arguments.threads, arguments.rounds)]
-    cpuinfo = cpu.here()
-    vnni = "with VNNI" if cpu.has_vnni(cpuinfo) else "no VNNI"
+    cpu = machine.cpu()
+    vnni = "with VNNI" if cpu.has_vnni else "no VNNI"
     packages = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "openvino", "paddlepaddle"))
-    title = f"{packages}, threads: {arguments.threads}, {cpu.model_name(cpuinfo)} ({vnni})"
+    title = f"{packages}, threads: {arguments.threads}, {cpu.model} ({vnni})"
     console.text(Table(title, HEADERS, tuple(rows)).markdown())
 
 

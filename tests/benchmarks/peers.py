@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from int8_speed import find
 
-from qtriton import console, cpu
+from qtriton import console, machine
 from qtriton.backends import title_of
 from qtriton.backends.runner import running
 from qtriton.build.choice import fastest
@@ -102,7 +102,7 @@ def main() -> None:
     if given.json:
         console.as_json([dict(zip(HEADERS, row, strict=True)) for row in rows])
     else:
-        title = f"{cpu.model_name(cpu.here())}, threads: {given.threads}"
+        title = f"{machine.cpu().model}, threads: {given.threads}"
         console.text(Table(title, HEADERS, tuple(rows)).markdown())
 
 
@@ -182,7 +182,7 @@ def static(data: Zoo, frames: Path, out: Path, *, method: str, only: list[str] |
         Reader(name, frames),
         per_channel=True,
         # Without VNNI u8 * s8 saturates; seven bits are ONNX Runtime's own cure.
-        reduce_range=not cpu.has_vnni(cpu.here()),
+        reduce_range=not machine.cpu().has_vnni,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         calibrate_method=CalibrationMethod[method],

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from qtriton.backends.runner import running
 from qtriton.build.fp32 import check_conversion
-from qtriton.compress.act import compress, export_fp32, import_onnx, with_floats
+from qtriton.compress.act import compress, export_fp32, import_onnx, restore_float
 from qtriton.compress.importing import random_image
 from qtriton.compress.scales import QUANTIZED, Algorithm, PtqOptions
 from qtriton.errors import CompressionError, InputError, ModelError
@@ -184,7 +184,7 @@ def test_layers_of_a_quantized_paddle_model_go_back_to_float(tmp_path: Path) -> 
     for count in range(len(names) + 1):
         place = tmp_path / str(count)
         place.mkdir()
-        with_floats(tmp_path / "work" / QUANTIZED, tmp_path / "paddle", names[:count], place / "mixed")
+        restore_float(tmp_path / "work" / QUANTIZED, tmp_path / "paddle", names[:count], place / "mixed")
         found = in_paddle(place / "mixed", Precision.INT8, batch)
         apart.append(float(np.abs(found - want).max()))
     # oneDNN would quantize a convolution behind ACT's back: nothing of the sort is left with all in float.
@@ -197,7 +197,7 @@ def test_a_layer_that_the_quantized_model_lacks_is_an_error(tmp_path: Path) -> N
     import_onnx(onnx_net(tmp_path / "fp32.onnx"), (1, 3, 16, 16), tmp_path / "paddle")
     compress(tmp_path / "paddle", calibration=calibration, work=tmp_path / "work")
     with pytest.raises(CompressionError, match="1 layers were to stay in floating point, the model has 0"):
-        with_floats(tmp_path / "work" / QUANTIZED, tmp_path / "paddle", ["nobody"], tmp_path / "mixed")
+        restore_float(tmp_path / "work" / QUANTIZED, tmp_path / "paddle", ["nobody"], tmp_path / "mixed")
     assert not (tmp_path / "mixed").exists()
 
 

@@ -12,8 +12,9 @@ import psutil
 import pytest
 
 from qtriton.backends import BACKENDS
-from qtriton.backends.runner import ArtifactLoadError, running
+from qtriton.backends.runner import running
 from qtriton.backends.tensorrt.recipe import engine_recipe
+from qtriton.errors import ArtifactLoadError
 from qtriton.target import Precision, Target
 
 from .conftest import qtriton

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from qtriton.backends import ArtifactSources, Serving
+    from qtriton.backends.base import ArtifactSources, Serving
     from qtriton.target import Precision, Target
 
 DEFAULT_FILE = "model.json"
@@ -46,7 +46,7 @@ class Toy:
         return frozenset({Precision.FP32})
 
     def serving(self, target: "Target") -> "Serving":
-        from qtriton.backends import Serving
+        from qtriton.backends.base import Serving
 
         return Serving(backend="toy")
 

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from qtriton.backends import Serving
+from qtriton.backends.base import Serving
 from qtriton.errors import InputError
 from qtriton.repository.check import Problem, check
 from qtriton.repository.config import Config, DataType, Ensemble, EnsembleStep, PythonStep, RuntimeStep, Tensor

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qtriton import gpu
+from qtriton import machine
 from qtriton.backends.onnxruntime.engine import traced
 from qtriton.backends.openvino.engine import blocks
 from qtriton.backends.paddle.engine import told
@@ -16,7 +16,7 @@ from qtriton.backends.runner import LayerTiming
 from qtriton.backends.tensorrt.engine import inspected, timed
 from qtriton.backends.tensorrt.recipe import PlanFacts, engine_recipe
 from qtriton.errors import RepositoryError, SetupError, UnsupportedError
-from qtriton.gpu import Gpu
+from qtriton.machine import Gpu
 from qtriton.operate.profile import run_layers
 from qtriton.report.layers import VariantProfile, as_json, sections, shortened
 from qtriton.repository.manifest import File, Manifest
@@ -237,10 +237,10 @@ def test_an_engine_runs_where_it_was_built_and_nowhere_else(folder: Path, monkey
     trt = ModuleType("tensorrt")
     trt.__version__ = "10.16.1.11"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "tensorrt", trt)
-    monkeypatch.setattr(gpu, "here", lambda: None)
+    monkeypatch.setattr(machine, "gpu", lambda: None)
     with pytest.raises(SetupError, match="no NVIDIA GPU here"):
         refused(folder)
-    monkeypatch.setattr(gpu, "here", lambda: Gpu("Tesla T4", "7.5", "550.54.15"))
+    monkeypatch.setattr(machine, "gpu", lambda: Gpu("Tesla T4", "7.5", "550.54.15"))
     with pytest.raises(RepositoryError, match=r"nothing tells where its engine was built.*engines build"):
         refused(folder)
     facts = {"onnx_sha256": "a", "recipe_sha256": "b", "plan_sha256": "c", "seconds": 1.0}

@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
-from qtriton import gpu, packages
-from qtriton.backends import BACKENDS, GpuRuntime, backend_for, cpu_fallback, devices, native, triton_backends
+from qtriton import machine as this_machine
+from qtriton import packages
+from qtriton.backends import BACKENDS, backend_for, cpu_fallback, devices, native, triton_backends
+from qtriton.backends.base import GpuRuntime
 from qtriton.backends.onnxruntime import engine as onnxruntime_engine
 from qtriton.build import pipeline, timing
 from qtriton.build.cache_key import versions
 from qtriton.build.sources import Artifact
 from qtriton.errors import CompressionError, InputError, RepositoryError, UnsupportedError
-from qtriton.gpu import Gpu
+from qtriton.machine import Gpu
 from qtriton.operate import engines
 from qtriton.plan import Request, make_plan
 from qtriton.repository.config import DataType, RuntimeStep, Tensor
@@ -35,7 +37,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[Gpu | None, str | None
     """A machine with some GPU and some version of every runtime; none where it has none."""
 
     def with_(here: Gpu | None, version: str | None) -> None:
-        monkeypatch.setattr(gpu, "here", lambda: here)
+        monkeypatch.setattr(this_machine, "gpu", lambda: here)
         monkeypatch.setattr(GpuRuntime, "version", lambda self: version)
 
     return with_

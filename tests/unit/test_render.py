@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qtriton import resources
-from qtriton.backends import Serving
+from qtriton.backends.base import Serving
 from qtriton.errors import RepositoryError
 from qtriton.repository.config import Config, DataType, Ensemble, EnsembleStep, PythonStep, RuntimeStep, Tensor
 from qtriton.repository.render import parse_config, quoted, render_config

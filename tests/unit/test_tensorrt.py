@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
-from qtriton import gpu
+from qtriton import machine
 from qtriton.backends.tensorrt import engine
 from qtriton.backends.tensorrt.builder import build_plan, source_of
 from qtriton.backends.tensorrt.recipe import EngineRecipe, PlanFacts, engine_recipe
 from qtriton.errors import CompressionError, RepositoryError, SetupError
-from qtriton.gpu import Gpu
+from qtriton.machine import Gpu
 from qtriton.operate import engines
 from qtriton.operate.engines import EngineBuild, build_engines
+from qtriton.repository.check.engines import GpuServer, engine_problems
 from qtriton.repository.check.model import Model
-from qtriton.repository.engines import GpuServer, engine_problems, pending
+from qtriton.repository.engines import pending
 from qtriton.repository.render import parse_config
 from qtriton.server.embedded import serve
 from qtriton.target import Precision
@@ -182,7 +183,7 @@ def on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, repository: Path) -> Any
 
     def build(version: str, here: Gpu | None, calls: Calls | None = None) -> list[EngineBuild]:
         monkeypatch.setitem(sys.modules, "tensorrt", tensorrt(version, [] if calls is None else calls))
-        monkeypatch.setattr(gpu, "here", lambda: here)
+        monkeypatch.setattr(machine, "gpu", lambda: here)
         # Without the process that it runs in; tests/e2e has that.
         monkeypatch.setattr(engines, "apart", lambda *given: build_plan(sys.modules["tensorrt"], *given))
         return list(build_engines(repository, Workspace(tmp_path / "cache")))
@@ -289,4 +290,4 @@ def test_the_typed_onnx_is_for_strong_typing() -> None:
     ],
 )
 def test_the_first_gpu(listed: str, found: Gpu | None) -> None:
-    assert gpu.first(listed) == found
+    assert machine.parse_gpus(listed) == found

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import multiprocessing
-import os
-import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy.typing as npt
 
-from qtriton.errors import ModelError
-
-if TYPE_CHECKING:
-    from qtriton.target import Target
+from qtriton import isolated
+from qtriton.backends import backend_for, cpu_fallback
+from qtriton.backends.base import Serving
+from qtriton.errors import ArtifactLoadError
+from qtriton.isolated import Channel
+from qtriton.target import Target
 
 Array: TypeAlias = npt.NDArray[Any]
 _SIGNATURE = "signature.json"
-_GRACE_S = 5.0
 #: Arrays by the names of the artifact's tensors.
 Feed: TypeAlias = Mapping[str, Array]
 
@@ -62,7 +60,12 @@ class Signature:
     def load(cls, folder: Path) -> Signature:
         """Read what `save` wrote."""
         raw = json.loads((folder / _SIGNATURE).read_text())
-        return cls(*(tuple(_port(each) for each in raw[side]) for side in ("inputs", "outputs")))
+        return cls(
+            *(
+                tuple(TensorInfo(each["name"], each["datatype"], tuple(each["shape"])) for each in raw[side])
+                for side in ("inputs", "outputs")
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -78,21 +81,13 @@ class LayerTiming:
     times_ns: tuple[int, ...]
 
 
-def _port(raw: dict[str, Any]) -> TensorInfo:
-    return TensorInfo(raw["name"], raw["datatype"], tuple(raw["shape"]))
-
-
-class ArtifactLoadError(ModelError):
-    """A runtime cannot load or run an artifact."""
-
-
 @dataclass(frozen=True)
 class Runner:
     """An artifact that is loaded; only `running` makes one."""
 
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
-    _pipe: Connection
+    _channel: Channel
     _what: str
 
     def __call__(self, feed: Feed) -> dict[str, Array]:
@@ -119,19 +114,19 @@ class Runner:
         Raises:
             ArtifactLoadError: the runtime cannot run it or tells nothing of its layers, or has crashed.
         """
-        self._pipe.send(("layers", dict(feed), repeats))
-        found = _answer(self._pipe, f"{self._what}, layer by layer")
+        self._channel.send(("layers", dict(feed), repeats))
+        found = _answer(self._channel, f"{self._what}, layer by layer")
         return tuple(LayerTiming(name, kind, datatype, tuple(times)) for name, kind, datatype, times in found)
 
     def _run(self, feed: Feed, repeats: int) -> tuple[dict[str, Array], tuple[int, ...]]:
-        self._pipe.send(("run", dict(feed), repeats))
-        results: tuple[dict[str, Array], tuple[int, ...]] = _answer(self._pipe, self._what)
+        self._channel.send(("run", dict(feed), repeats))
+        results: tuple[dict[str, Array], tuple[int, ...]] = _answer(self._channel, self._what)
         return results
 
 
 @contextmanager
 def running(target: Target, artifact: Path) -> Iterator[Runner]:
-    """Load an artifact as the server would, or in what stands in for its runtime; the process ends with the block.
+    """Load an artifact as the server would, or in its runtime's CPU fallback; the process ends with the block.
 
     Args:
         target: what it was made for; its `device` says whether the GPU that it needs is here.
@@ -140,35 +135,24 @@ def running(target: Target, artifact: Path) -> Iterator[Runner]:
     Raises:
         ArtifactLoadError: the runtime refuses the artifact; the message has its own words.
     """
-    from qtriton.backends import Serving, backend_for, cpu_fallback
-
-    backend, instead = backend_for(target), cpu_fallback(target)
-    engine = instead.engine if instead else backend.engine
-    config = Serving(parameters=instead.parameters).as_config() if instead else backend.serving(target).as_config()
-    ours, theirs = multiprocessing.get_context("spawn").Pipe()
-    process = multiprocessing.get_context("spawn").Process(
-        target=_serve, args=(theirs, str(engine), str(artifact), config), daemon=True
-    )
-    process.start()
-    theirs.close()
-    title = instead.title if instead else backend.title
+    backend, fallback = backend_for(target), cpu_fallback(target)
+    engine = fallback.engine if fallback else backend.engine
+    serving = Serving(parameters=fallback.parameters) if fallback else backend.serving(target)
+    title = fallback.title if fallback else backend.title
     what = f"{title} cannot run the {target.precision.value} model {artifact}"
-    try:
-        inputs, outputs = _answer(ours, what)
-        yield Runner(
-            tuple(TensorInfo(*port) for port in inputs), tuple(TensorInfo(*port) for port in outputs), ours, what
-        )
-    finally:
-        ours.close()
-        process.join(_GRACE_S)
-        process.kill()
-        process.join()
+    with isolated.process(_serve, str(engine), str(artifact), serving.as_config()) as channel:
+        inputs, outputs = _answer(channel, what)
+        yield Runner(_tensors(inputs), _tensors(outputs), channel, what)
 
 
-def _answer(pipe: Connection, what: str) -> Any:
+def _tensors(rows: list[tuple[str, str, tuple[int, ...]]]) -> tuple[TensorInfo, ...]:
+    return tuple(TensorInfo(*row) for row in rows)
+
+
+def _answer(channel: Channel, what: str) -> Any:
     try:
-        kind, value = pipe.recv()
-    except EOFError:
+        kind, value = channel.receive()
+    except isolated.CrashError:
         raise ArtifactLoadError(f"{what}: it crashed. Choose another --backend, or --precision fp32.") from None
     if kind == "error":
         raise ArtifactLoadError(f"{what}: {value}. Choose another --backend, or --precision fp32.")
@@ -176,32 +160,24 @@ def _answer(pipe: Connection, what: str) -> Any:
 
 
 def _serve(pipe: Connection, engine: str, artifact: str, config: dict[str, Any]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent too, which ends this process
-    if not os.environ.get("QTRITON_DEBUG"):
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        for stream in (1, 2):
-            os.dup2(nothing, stream)  # Paddle tells of each of its passes
     try:
         spec = importlib.util.spec_from_file_location("engine", engine)
         assert spec and spec.loader
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         loaded = module.Engine(artifact, config)
-        ports = [[(name, kind, tuple(shape)) for name, kind, shape in side] for side in (loaded.inputs, loaded.outputs)]
-        pipe.send(("ready", ports))
+        sides = [[(name, kind, tuple(shape)) for name, kind, shape in side] for side in (loaded.inputs, loaded.outputs)]
+        pipe.send(("ready", sides))
     except Exception as error:  # whatever the runtime raises
-        pipe.send(("error", headline(error)))
+        pipe.send(("error", isolated.headline(error)))
         return
     while True:
-        try:
-            request, feed, repeats = pipe.recv()
-        except EOFError:
-            os._exit(0)  # without the runtime's destructors, which have crashed finished runs
+        request, feed, repeats = pipe.recv()
         try:
             answer = loaded.layers(feed, repeats) if request == "layers" else _timed(loaded, feed, repeats)
             pipe.send(("done", answer))
         except Exception as error:
-            pipe.send(("error", headline(error)))
+            pipe.send(("error", isolated.headline(error)))
 
 
 def _timed(engine: Any, feed: Feed, repeats: int) -> tuple[dict[str, Array], tuple[int, ...]]:
@@ -211,11 +187,3 @@ def _timed(engine: Any, feed: Feed, repeats: int) -> tuple[dict[str, Array], tup
         results = engine.run(feed)
         times.append(time.perf_counter_ns() - started)
     return results, tuple(times)
-
-
-def headline(error: Exception) -> str:
-    """One line of what may be pages of C++ traces."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip(" -")]
-    lines = [line for line in lines if not line.startswith("Exception from ")]  # of OpenVINO, and only a place
-    telling = [line for line in lines if "Error:" in line] or lines[:1]
-    return (telling[0] if telling else type(error).__name__).rstrip(".")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qtriton import console
 from qtriton.backends import backend_for, cpu_fallback
-from qtriton.backends.runner import ArtifactLoadError, Signature, running
+from qtriton.backends.runner import Signature, running
 from qtriton.build import cache_key as keys
 from qtriton.build.accuracy import accuracy
 from qtriton.build.fetch import fetch
@@ -19,7 +19,7 @@ from qtriton.build.images import remember_images, resolve_datasets
 from qtriton.build.result import Built
 from qtriton.build.search import SearchResult, search
 from qtriton.build.sources import Artifact, Job
-from qtriton.errors import AccuracyBudgetError, CompressionError
+from qtriton.errors import AccuracyBudgetError, ArtifactLoadError, CompressionError
 from qtriton.plan import Plan
 from qtriton.repository.manifest import File, Layer, Manifest
 from qtriton.repository.record import PublishRecord, is_published

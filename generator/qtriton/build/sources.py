@@ -157,9 +157,9 @@ class Job:
             return self._learnt() / QUANTIZED
 
         def produce(folder: Path) -> None:
-            from qtriton.compress.act import with_floats
+            from qtriton.compress.act import restore_float
 
-            with_floats(self._learnt() / QUANTIZED, self.paddle(), sorted(self.recipe.floats), folder / QUANTIZED)
+            restore_float(self._learnt() / QUANTIZED, self.paddle(), sorted(self.recipe.floats), folder / QUANTIZED)
 
         return self.stage("mixed", [self.learnt_from(), sorted(self.recipe.floats)], produce) / QUANTIZED
 

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from qtriton import console, cpu
+from qtriton import console, machine
 from qtriton.backends.runner import Feed, Runner, running
 from qtriton.build.sources import Artifact, Job
 from qtriton.repository.manifest import Speed
@@ -29,7 +29,7 @@ Key = TypeVar("Key")
 def speed(job: Job, fp32: Artifact, made: Artifact) -> Speed:
     """FP32 and INT8 of one backend on the GPU of the target, or on this CPU with its threads."""
     device = made.target.device
-    processor, threads = (device, 0) if device else (cpu.model_name(cpu.here()), made.target.threads)
+    processor, threads = (device, 0) if device else (machine.cpu().model, made.target.threads)
 
     def produce(folder: Path) -> None:
         with console.progress(f"{job.spec.name}: speed of {made}") as progress, ExitStack() as stack:

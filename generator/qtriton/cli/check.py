@@ -23,7 +23,8 @@ def check(
 
     from qtriton import console
     from qtriton.repository.check import check as run
-    from qtriton.repository.engines import GpuServer, pending
+    from qtriton.repository.check.engines import GpuServer
+    from qtriton.repository.engines import pending
 
     problems = run(repository, GpuServer(tensorrt, gpu))
     waiting = pending(repository)

@@ -6,7 +6,7 @@ from qtriton.cli import options as o
 
 
 def doctor(json: o.Json = False) -> None:
-    """Show what works on this machine and what is missing, with the cure."""
+    """Show what works on this machine and what is missing, with the fix."""
     from dataclasses import asdict
 
     from qtriton import console
@@ -16,7 +16,7 @@ def doctor(json: o.Json = False) -> None:
     if json:
         console.as_json([asdict(finding) for finding in findings])
     else:
-        rows = [(finding.name, finding.state, finding.found, finding.cure) for finding in findings]
-        console.table("This machine", ("What", "State", "Found", "Cure"), rows)
+        rows = [(finding.name, finding.state, finding.found, finding.fix) for finding in findings]
+        console.table("This machine", ("What", "State", "Found", "Fix"), rows)
     if any(finding.state == "missing" for finding in findings):
         raise typer.Exit(5)

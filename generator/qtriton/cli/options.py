@@ -135,9 +135,9 @@ def to_request(
     Raises:
         InputError: a word is none of those that exist, or two options say the same thing.
     """
+    from qtriton import machine
     from qtriton.backends import devices
     from qtriton.compress.scales import Algorithm, QatOptions
-    from qtriton.cpu import has_vnni, here
     from qtriton.errors import InputError
     from qtriton.plan import Request
     from qtriton.target import Method, Precision
@@ -159,7 +159,7 @@ def to_request(
         method=_member(Method, method, "--method"),
         algorithm=None if algorithm == "auto" else _member(Algorithm, algorithm, "--algorithm"),
         training=training,
-        vnni=has_vnni(here()),
+        vnni=machine.cpu().has_vnni,
         devices=devices(backends),
         **rest,
     )

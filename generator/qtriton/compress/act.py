@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+import os
+import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
-from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE, TRIED
-from qtriton.compress.process import run_worker
+import numpy as np
+from numpy.typing import NDArray
+
+from qtriton import isolated
+from qtriton.compress import worker
+from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE
 from qtriton.compress.scales import SCALES_FILE, PtqOptions, QatOptions, Scales
+from qtriton.compress.worker import CalibratedModel
 from qtriton.errors import CompressionError, InputError
-from qtriton.target import Method
+from qtriton.isolated import Progress
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Progress = Callable[[int, int], None]
+LOG_FILE: Final = "worker.log"
 
 
 def _silent(done: int, total: int) -> None:
@@ -49,11 +52,18 @@ def compress(
     chosen = options or PtqOptions()
     result = work / SCALES_FILE
     result.unlink(missing_ok=True)
-    request: dict[str, object] = {"model": model, "calibration": calibration, "extras": list(extras)}
-    request |= {"trained": trained, "algorithm": chosen.algorithm.value, "hist_percent": chosen.hist_percent}
-    _ask(Method.PTQ.value, work, request, threads=chosen.threads, progress=progress)
+    source = CalibratedModel(model.absolute(), calibration.absolute(), work.absolute(), tuple(extras))
+    _ask(
+        worker.learn_ranges,
+        source,
+        chosen,
+        trained and trained.absolute(),
+        work=work,
+        threads=chosen.threads,
+        progress=progress,
+    )
     if not result.is_file():
-        raise CompressionError(f"The compression worker ended without a result. Its log is {work / 'worker.log'}.")
+        raise CompressionError(f"The compression worker ended without a result. Its log is {work / LOG_FILE}.")
     return Scales.load(result)
 
 
@@ -79,9 +89,17 @@ def train(
     """
     _check_model(model)
     _check_calibration(calibration)
-    request: dict[str, object] = {"model": model, "calibration": calibration, "extras": list(extras), "out": out}
-    request |= {"training": asdict(options), "checkpoints": checkpoints}
-    _ask(Method.QAT.value, work, request, threads=options.threads, progress=progress)
+    source = CalibratedModel(model.absolute(), calibration.absolute(), work.absolute(), tuple(extras))
+    _ask(
+        worker.train_student,
+        source,
+        options,
+        checkpoints.absolute(),
+        out.absolute(),
+        work=work,
+        threads=options.threads,
+        progress=progress,
+    )
     _check_model(out)
 
 
@@ -94,9 +112,9 @@ def export_fp32(folder: Path, out: Path, work: Path | None = None) -> None:
     """
     _check_model(folder)
     place = work or out.absolute().parent / f"{out.name}.export"
-    _ask("export", place, {"model": folder, "out": out})
+    _ask(worker.export, folder.absolute(), out.absolute(), work=place)
     if not out.is_file():
-        raise CompressionError(f"paddle2onnx wrote no model. Its log is {place / 'worker.log'}.")
+        raise CompressionError(f"paddle2onnx wrote no model. Its log is {place / LOG_FILE}.")
 
 
 def import_onnx(source: Path, shape: tuple[int, ...], folder: Path) -> list[NDArray[Any]]:
@@ -108,35 +126,67 @@ def import_onnx(source: Path, shape: tuple[int, ...], folder: Path) -> list[NDAr
     Raises:
         CompressionError: x2paddle failed; the message names the log.
     """
-    _ask("import", folder.absolute().parent, {"model": source, "shape": list(shape), "out": folder})
+    work = folder.absolute().parent
+    outputs: list[NDArray[Any]] = _ask(worker.convert, source.absolute(), shape, folder.absolute(), work, work=work)
     _check_model(folder)
-    import numpy as np
-
-    tried = folder.absolute().parent / TRIED
-    with np.load(tried) as arrays:
-        outputs = list(arrays.values())
-    tried.unlink()
     return outputs
 
 
-def with_floats(quantized: Path, fp32: Path, floats: Sequence[str], out: Path) -> None:
-    """Write ACT's INT8 model, with the layers in `floats` (as Scales names them) back in floating point, to `out`.
+def restore_float(quantized: Path, fp32: Path, layers: Sequence[str], out: Path) -> None:
+    """Write ACT's INT8 model, with `layers` (as Scales names them) back in floating point, to `out`.
 
     Raises:
         CompressionError: the worker failed, or there is no such layer; the message names its log.
     """
-    _ask("mixed", out.absolute().parent, {"model": quantized, "fp32": fp32, "floats": list(floats), "out": out})
+    models = quantized.absolute(), fp32.absolute()
+    _ask(worker.restore_float, *models, frozenset(layers), out.absolute(), work=out.absolute().parent)
     _check_model(out)
 
 
 def _ask(
-    task: str, work: Path, request: Mapping[str, object], *, threads: int = 0, progress: Progress | None = None
-) -> None:
-    """Have the worker do a task in the folder `work`, which is made; paths reach it absolute."""
+    task: Callable[..., Any], *arguments: object, work: Path, threads: int = 0, progress: Progress | None = None
+) -> Any:
+    """Have the worker do a task, with its log in the folder `work`, which is made.
+
+    Raises:
+        CompressionError: the worker failed or crashed; the message holds its last words and names its log.
+    """
     work.mkdir(parents=True, exist_ok=True)
-    stated = {"task": task, "work": work, **request}
-    plain = {name: str(value.absolute()) if isinstance(value, Path) else value for name, value in stated.items()}
-    run_worker(plain, work, threads=threads, progress=progress)
+    log = work.absolute() / LOG_FILE
+    try:
+        return isolated.run(task, *arguments, progress=progress, env=_environment(threads), folder=work, log=log)
+    except isolated.RemoteError as error:
+        raise CompressionError(
+            f"The compression worker failed: {_short(str(error))}. The whole log is {log}."
+        ) from error
+    except isolated.CrashError as error:
+        memory = " Less memory is needed with fewer calibration images." if error.status == -signal.SIGKILL else ""
+        words = f"The compression worker {error}: {_last_words(log)}. The whole log is {log}.{memory}"
+        raise CompressionError(words) from error
+
+
+def _environment(threads: int) -> dict[str, str]:
+    count = str(threads or len(os.sched_getaffinity(0)))
+    return {
+        "PYTHONUNBUFFERED": "1",
+        # Paddle walks sets of names, and the same inputs shall give the same bytes.
+        "PYTHONHASHSEED": "0",
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "FLAGS_call_stack_level": "1",
+    }
+
+
+def _last_words(log: Path) -> str:
+    """The line of the log that says most about a crash."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    telling = [line for line in lines if "Error" in line] or lines or ["it wrote nothing"]
+    return _short(telling[-1])
+
+
+def _short(text: str) -> str:
+    return text.rstrip(".")[:300]
 
 
 def _check_model(model: Path) -> None:
@@ -152,8 +202,6 @@ def _check_model(model: Path) -> None:
 
 
 def _check_calibration(calibration: Path) -> None:
-    import numpy as np
-
     try:
         images = np.load(calibration, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 MODEL_FILE: Final = "inference.pdmodel"
 PARAMS_FILE: Final = "inference.pdiparams"
 
-#: What the converted model made of `random_image`, for its caller to compare.
-TRIED: Final = "tried.npz"
-
 
 def random_image(shape: tuple[int, ...]) -> NDArray[np.float32]:
     """A batch of noise in [0, 1), always the same."""

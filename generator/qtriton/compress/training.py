@@ -71,13 +71,13 @@ class TrainingTask:
         return int(np.random.default_rng([self.options.seed, epoch]).permutation(count)[place])
 
 
-def train(folder: Path, out: Path, lesson: TrainingTask, loader: Any, report: Callable[[int, int], None]) -> None:
+def train(folder: Path, out: Path, task: TrainingTask, loader: Any, report: Callable[[int, int], None]) -> None:
     """Train the inference model in `folder` and write it, in floating point, to `out`.
 
     Args:
         folder: inference.pdmodel and inference.pdiparams with a batch of 1.
         out: a folder for the same files.
-        lesson: what is trained, and on what.
+        task: what is trained, and on what.
         loader: a paddle.io.DataLoader of the images, which ACT wants to see.
         report: called with iterations done and all.
     """
@@ -85,11 +85,11 @@ def train(folder: Path, out: Path, lesson: TrainingTask, loader: Any, report: Ca
     from paddleslim.auto_compression import AutoCompression, compressor
     from paddleslim.quant import quanter
 
-    paddle.seed(lesson.options.seed)
-    lesson.checkpoints.mkdir(parents=True, exist_ok=True)
+    paddle.seed(task.options.seed)
+    task.checkpoints.mkdir(parents=True, exist_ok=True)
     # ACT makes everything trainable between loading the student and giving it to the optimizer, and has no other hook.
     recover = compressor.recover_inference_program
-    compressor.recover_inference_program = lambda *given: _freeze(recover(*given), lesson.trainable)
+    compressor.recover_inference_program = lambda *given: _freeze(recover(*given), task.trainable)
 
     # Observers of every output: the ranges are found behind the training, and these take minutes to put in.
     quanter.OutScaleForTrainingPass = _Nothing
@@ -100,26 +100,26 @@ def train(folder: Path, out: Path, lesson: TrainingTask, loader: Any, report: Ca
             return super()._compiled_program(info, strategy)
 
         def _start_train(self, train: Any, test: Any, *_: Any) -> Any:
-            _Loop(self._exe, train, test, lesson, _taught(folder, lesson)).run(report)
+            _Loop(self._exe, train, test, task, _taught(folder, task)).run(report)
             return test
 
         def _save_model(self, *_: Any) -> None:
             # ACT copies the files of this folder to save_dir.
-            _write(folder, Path(self.tmp_dir) / "strategy_1", self._exe, load_arrays(lesson.checkpoints / _BEST))
+            _write(folder, Path(self.tmp_dir) / "strategy_1", self._exe, load_arrays(task.checkpoints / _BEST))
 
     Training(
         model_dir=str(folder),
         model_filename=MODEL_FILE,
         params_filename=PARAMS_FILE,
         save_dir=str(out),
-        config=_config(folder, lesson),
+        config=_config(folder, task),
         train_dataloader=loader,
         eval_dataloader=loader,
     ).compress()
 
 
-def _config(folder: Path, lesson: TrainingTask) -> dict[str, Any]:
-    options = lesson.options
+def _config(folder: Path, task: TrainingTask) -> dict[str, Any]:
+    options = task.options
     return {
         "QuantAware": {
             "use_pact": False,
@@ -128,15 +128,15 @@ def _config(folder: Path, lesson: TrainingTask) -> dict[str, Any]:
             "onnx_format": True,
         },
         "Distillation": {
-            "node": [[name] for name in lesson.nodes],
-            "loss": ["l2"] * len(lesson.nodes),
-            "alpha": list(lesson.nodes.values()),
+            "node": [[name] for name in task.nodes],
+            "loss": ["l2"] * len(task.nodes),
+            "alpha": list(task.nodes.values()),
             "teacher_model_dir": str(folder),
             "teacher_model_filename": MODEL_FILE,
             "teacher_params_filename": PARAMS_FILE,
         },
         "TrainConfig": {
-            "train_iter": lesson.iterations,
+            "train_iter": task.iterations,
             "learning_rate": options.learning_rate,
             "optimizer_builder": {"optimizer": {"type": "Adam"}},
         },
@@ -181,9 +181,9 @@ class _Nothing:
 
 
 class _Loop:
-    def __init__(self, executor: Any, train: Any, test: Any, lesson: TrainingTask, taught: list[Arrays]) -> None:
+    def __init__(self, executor: Any, train: Any, test: Any, task: TrainingTask, taught: list[Arrays]) -> None:
         self._exe, self._train, self._test = executor, train, test
-        self._lesson, self._taught = lesson, taught
+        self._task, self._taught = task, taught
         program = train.program._program
         # The teacher does not change; fetch and feed hold no tensor.
         state = [
@@ -204,11 +204,11 @@ class _Loop:
         self._state = {owners.get(name, name): name for name in state}
 
     def run(self, report: Callable[[int, int], None]) -> None:
-        options, iterations = self._lesson.options, self._lesson.iterations
+        options, iterations = self._task.options, self._task.iterations
         done, best = self._resume()
         while done < iterations:
-            _set({self._rate: np.array([self._lesson.rate(done)], np.float32)})
-            feed = self._lesson.feed(self._lesson.order(done))
+            _set({self._rate: np.array([self._task.rate(done)], np.float32)})
+            feed = self._task.feed(self._task.order(done))
             self._exe.run(self._train.program, feed=feed, fetch_list=self._train.fetch_targets)
             done += 1
             last = done == iterations
@@ -217,15 +217,15 @@ class _Loop:
                 print(f"iteration {done}: {distance:.6g} from the teacher", file=sys.stderr, flush=True)
                 if distance < best:
                     best = distance
-                    best_weights = _arrays({name: name for name in self._lesson.trainable})
-                    save_arrays(self._lesson.checkpoints / _BEST, best_weights)
+                    best_weights = _arrays({name: name for name in self._task.trainable})
+                    save_arrays(self._task.checkpoints / _BEST, best_weights)
             if done % options.checkpoint_every == 0 or last:
                 note = np.array(json.dumps({"done": done, "best": best}))
-                save_arrays(self._lesson.checkpoints / _CHECKPOINT, {**_arrays(self._state), "": note})
+                save_arrays(self._task.checkpoints / _CHECKPOINT, {**_arrays(self._state), "": note})
             report(done, iterations)
 
     def _resume(self) -> tuple[int, float]:
-        path = self._lesson.checkpoints / _CHECKPOINT
+        path = self._task.checkpoints / _CHECKPOINT
         if not path.is_file():
             return 0, float("inf")
         arrays = load_arrays(path)
@@ -235,12 +235,12 @@ class _Loop:
 
     def _distance(self) -> float:
         """How far the student is from the teacher on the images that were held back."""
-        names = list(self._lesson.nodes)
+        names = list(self._task.nodes)
         total = 0.0
-        for index, taught in zip(self._lesson.held_back, self._taught, strict=True):
-            found = self._exe.run(self._test.program, feed=self._lesson.feed(index), fetch_list=names)
+        for index, taught in zip(self._task.held_back, self._taught, strict=True):
+            found = self._exe.run(self._test.program, feed=self._task.feed(index), fetch_list=names)
             for name, array in zip(names, found, strict=True):
-                total += self._lesson.nodes[name] * float(((array - taught[name]) ** 2).mean())
+                total += self._task.nodes[name] * float(((array - taught[name]) ** 2).mean())
         return total / len(self._taught)
 
 
@@ -265,9 +265,9 @@ def _set(arrays: Arrays) -> None:
         scope.var(name).get_tensor().set(array, paddle.CPUPlace())
 
 
-def _taught(folder: Path, lesson: TrainingTask) -> list[Arrays]:
+def _taught(folder: Path, task: TrainingTask) -> list[Arrays]:
     """What the teacher makes of the images that were held back."""
-    return run_nodes(folder, list(lesson.nodes), [lesson.feed(index) for index in lesson.held_back])
+    return run_nodes(folder, list(task.nodes), [task.feed(index) for index in task.held_back])
 
 
 def run_nodes(folder: Path, names: Sequence[str], feeds: Sequence[Arrays]) -> list[Arrays]:

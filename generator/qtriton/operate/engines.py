@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
-from qtriton import console, gpu
+from qtriton import console, machine
 from qtriton.atomic import write_atomically
 from qtriton.backends.tensorrt import PLAN
 from qtriton.backends.tensorrt.builder import WAYS_OUT, Plan, build_plan, source_of
@@ -83,13 +83,13 @@ def tensorrt() -> Any:
     return trt
 
 
-def gpu_here() -> gpu.Gpu:
+def gpu_here() -> machine.Gpu:
     """The GPU of this machine.
 
     Raises:
         SetupError: there is none.
     """
-    found = gpu.here()
+    found = machine.gpu()
     if found is None:
         raise SetupError(
             "There is no NVIDIA GPU here (nvidia-smi tells none), and an engine is built on the GPU that runs it. "
@@ -103,7 +103,7 @@ class _Place:
     """Where an engine is built, and so where it loads."""
 
     trt: Any
-    gpu: gpu.Gpu
+    gpu: machine.Gpu
 
     @classmethod
     def here(cls) -> _Place:

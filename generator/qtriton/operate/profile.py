@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from qtriton import console, cpu
-from qtriton.backends import Backend, backend_for
+from qtriton import console, machine
+from qtriton.backends import backend_for
+from qtriton.backends.base import Backend
 from qtriton.backends.runner import running
 from qtriton.backends.tensorrt.recipe import PlanFacts
 from qtriton.build.timing import random_feed
@@ -66,7 +67,7 @@ def _artifact(backend: Backend, target: Target, folder: Path) -> Path:
 
 
 def _cpu(target: Target) -> str:
-    return f"{cpu.model_name(cpu.here())}, {target.threads} thread{'s' * (target.threads > 1)}"
+    return f"{machine.cpu().model}, {target.threads} thread{'s' * (target.threads > 1)}"
 
 
 def _gpu(repository: Path, folder: Path) -> str:

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from qtriton.backends import Serving
+    from qtriton.backends.base import Serving
 
 
 class DataType(str, Enum):

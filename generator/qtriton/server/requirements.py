@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from qtriton import gpu
+from qtriton import machine
 from qtriton.errors import RepositoryError
 from qtriton.repository.render import parse_config
 
@@ -16,7 +16,7 @@ BUILDING_S: Final = 1800.0
 def require_gpu(repository: Path) -> None:
     """Raises RepositoryError where models need a GPU and this machine has none."""
     names = gpu_models(repository)
-    if names and gpu.here() is None:
+    if names and machine.gpu() is None:
         raise RepositoryError(
             f"{repository}: {', '.join(names)} run on an NVIDIA GPU, and there is none here (nvidia-smi tells none). "
             "Serve it on a machine that has one, or serve a repository without them."

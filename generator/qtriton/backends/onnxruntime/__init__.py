@@ -6,12 +6,13 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from qtriton.backends.base import ArtifactSources, Serving
+from qtriton.compress.scales import Scales
+from qtriton.quantize.placement import Policy
+from qtriton.quantize.qdq import emit
 from qtriton.target import Precision, Target
-
-if TYPE_CHECKING:
-    from qtriton.backends import ArtifactSources, Serving
 
 ENGINE: Final = Path(__file__).with_name("engine.py")
 _FILES: Final = ("model.onnx",)
@@ -35,7 +36,6 @@ class OnnxRuntime:
 
     def serving(self, target: Target) -> Serving:
         """Triton's platform onnxruntime_onnx, with the threads of one instance."""
-        from qtriton.backends import Serving
 
         threads = (("intra_op_thread_count", str(target.threads)), ("inter_op_thread_count", "1"))
         return Serving(platform="onnxruntime_onnx", parameters=threads)
@@ -45,9 +45,6 @@ class OnnxRuntime:
         if target.precision is Precision.FP32:
             shutil.copyfile(origin.onnx(), out / _FILES[0])
             return {}
-        from qtriton.compress.scales import Scales
-        from qtriton.quantize.placement import Policy
-        from qtriton.quantize.qdq import emit
 
         policy = Policy(floats=origin.floats())
         return emit(origin.onnx(), Scales.load(origin.scales()), target, out / _FILES[0], policy).left

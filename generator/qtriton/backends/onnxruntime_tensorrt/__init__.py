@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from qtriton.backends import onnxruntime, tensorrt
+from qtriton.backends.base import ArtifactSources, CpuFallback, GpuRuntime, Serving
+from qtriton.backends.tensorrt.typed import write_flagged, write_typed
 from qtriton.target import Precision, Target
-
-if TYPE_CHECKING:
-    from qtriton.backends import ArtifactSources, GpuRuntime, Serving
 
 #: Where the server keeps its engines; a container that mounts a volume there builds them once.
 CACHE: Final = "/tmp/qtriton/onnxruntime-tensorrt"
@@ -35,7 +34,6 @@ class OnnxRuntimeTensorRt:
     @property
     def gpu(self) -> GpuRuntime:
         """The build of ONNX Runtime that carries the provider."""
-        from qtriton.backends import CpuFallback, GpuRuntime
 
         return GpuRuntime(self.packages, lambda target: CpuFallback("ONNX Runtime on the CPU", tensorrt.CPU_FALLBACK))
 
@@ -46,7 +44,6 @@ class OnnxRuntimeTensorRt:
 
     def serving(self, target: Target) -> Serving:
         """Triton's platform onnxruntime_onnx with the accelerator, whose engines are kept."""
-        from qtriton.backends import Serving
 
         mode = {Precision.FP16: "FP16", Precision.INT8: "INT8"}.get(target.precision, "FP32")
         told = (("precision_mode", mode), ("trt_engine_cache_enable", "true"), ("trt_engine_cache_path", CACHE))
@@ -60,7 +57,6 @@ class OnnxRuntimeTensorRt:
 
     def emit(self, origin: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
         """Write model.onnx."""
-        from qtriton.backends.tensorrt.typed import write_flagged, write_typed
 
         if not target.precision.half:
             return write_flagged(origin, target.precision, out / _FILES[0])

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from qtriton.backends.base import ArtifactSources, Serving
+from qtriton.compress.scales import Scales
+from qtriton.quantize.batch import one_image
+from qtriton.quantize.placement import Policy
+from qtriton.quantize.qdq import emit
 from qtriton.target import Precision, Target
-
-if TYPE_CHECKING:
-    from qtriton.backends import ArtifactSources, Serving
 
 ENGINE: Final = Path(__file__).with_name("engine.py")
 _FILES: Final = ("model.onnx",)
@@ -40,7 +42,6 @@ class OpenVino:
 
     def serving(self, target: Target) -> Serving:
         """Triton's backend openvino, with the threads of one instance and 32-bit floats."""
-        from qtriton.backends import Serving
 
         # By itself OpenVINO computes in bfloat16 where the CPU has it. Triton's own backend does not know the last
         # parameter (docker/README.md).
@@ -54,10 +55,6 @@ class OpenVino:
 
     def emit(self, origin: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
         """Write model.onnx with a batch of 1."""
-        from qtriton.compress.scales import Scales
-        from qtriton.quantize.batch import one_image
-        from qtriton.quantize.placement import Policy
-        from qtriton.quantize.qdq import emit
 
         artifact = out / _FILES[0]
         if target.precision is Precision.FP32:

@@ -6,12 +6,10 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from qtriton.backends.base import ArtifactSources, Serving
 from qtriton.target import Precision, Target
-
-if TYPE_CHECKING:
-    from qtriton.backends import ArtifactSources, Serving
 
 ENGINE: Final = Path(__file__).with_name("engine.py")
 #: The names that Triton's own paddle backend had.
@@ -38,7 +36,6 @@ class Paddle:
 
     def serving(self, target: Target) -> Serving:
         """The backend paddle, with the threads of one instance and oneDNN's integers for INT8."""
-        from qtriton.backends import Serving
 
         return Serving(backend="paddle", parameters=(("cpu_threads", str(target.threads)), *int8_parameters(target)))
 

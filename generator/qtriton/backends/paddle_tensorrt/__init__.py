@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from qtriton.backends import paddle
+from qtriton.backends.base import ArtifactSources, CpuFallback, GpuRuntime, Serving
 from qtriton.target import Precision, Target
-
-if TYPE_CHECKING:
-    from qtriton.backends import ArtifactSources, GpuRuntime, Serving
 
 #: Where the server keeps its engines; a container that mounts a volume there builds them once.
 CACHE: Final = "/tmp/qtriton/paddle-tensorrt"
@@ -33,7 +31,6 @@ class PaddleTensorRt:
     @property
     def gpu(self) -> GpuRuntime:
         """The build of Paddle for GPUs; without it, the same model in oneDNN."""
-        from qtriton.backends import CpuFallback, GpuRuntime
 
         def instead(target: Target) -> CpuFallback:
             return CpuFallback("Paddle Inference on the CPU", paddle.ENGINE, paddle.int8_parameters(target))
@@ -51,7 +48,6 @@ class PaddleTensorRt:
 
     def serving(self, target: Target) -> Serving:
         """The backend paddle, with TensorRT in a precision."""
-        from qtriton.backends import Serving
 
         mode = {Precision.FP16: "FP16", Precision.INT8_FP16: "INT8"}.get(target.precision, "FP32")
         told = (("tensorrt", mode), ("tensorrt_cache", CACHE))

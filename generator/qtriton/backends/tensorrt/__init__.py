@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from qtriton.backends.base import ArtifactSources, CpuFallback, GpuRuntime, Serving
+from qtriton.backends.tensorrt.recipe import FILE, engine_recipe
+from qtriton.backends.tensorrt.typed import write_flagged, write_typed
 from qtriton.target import Precision, Target
-
-if TYPE_CHECKING:
-    from qtriton.backends import ArtifactSources, GpuRuntime, Serving
 
 ENGINE: Final = Path(__file__).with_name("engine.py")
 CPU_FALLBACK: Final = Path(__file__).with_name("cpu_fallback.py")
@@ -44,26 +44,21 @@ class TensorRt:
     @property
     def gpu(self) -> GpuRuntime:
         """TensorRT's packages, under all the names that NVIDIA has given them."""
-        from qtriton.backends import CpuFallback, GpuRuntime
 
         return GpuRuntime(PACKAGES, lambda target: CpuFallback("ONNX Runtime", CPU_FALLBACK), PLAN)
 
     def files(self, target: Target) -> tuple[str, ...]:
         """The ONNX, the recipe of the engine, and where FP16 takes part the ONNX for TensorRT 8."""
-        from qtriton.backends.tensorrt.recipe import FILE
 
         return (TYPED, FILE, *((FLAGGED,) if target.precision.half else ()))
 
     def serving(self, target: Target) -> Serving:
         """Triton's platform tensorrt_plan on a GPU."""
-        from qtriton.backends import Serving
 
         return Serving(platform="tensorrt_plan", gpu=True, pinned_memory=target.pinned)
 
     def emit(self, origin: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
         """Write the typed ONNX and the recipe of its engine."""
-        from qtriton.backends.tensorrt.recipe import engine_recipe
-        from qtriton.backends.tensorrt.typed import write_flagged, write_typed
 
         level = target.optimization_level
         engine_recipe(origin.inputs(), origin.batch(), target.precision, level).save(out)

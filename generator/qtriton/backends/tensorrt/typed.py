@@ -5,21 +5,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from qtriton.backends.base import ArtifactSources
+from qtriton.compress.scales import Scales
+from qtriton.quantize.fp16 import to_half
+from qtriton.quantize.qdq import prepared
+from qtriton.quantize.symmetric import emit_symmetric
 from qtriton.target import Precision
-
-if TYPE_CHECKING:
-    from qtriton.backends import ArtifactSources
 
 
 def write_flagged(origin: ArtifactSources, precision: Precision, out: Path) -> Mapping[str, str]:
     """Write the model in FP32, with symmetric Q/DQ where it is quantized; which layers stay in float, and why."""
     import onnx
-
-    from qtriton.compress.scales import Scales
-    from qtriton.quantize.qdq import prepared
-    from qtriton.quantize.symmetric import emit_symmetric
 
     if precision.quantized:
         return emit_symmetric(origin.onnx(), Scales.load(origin.scales()), out, origin.floats()).left
@@ -33,8 +30,6 @@ def write_flagged(origin: ArtifactSources, precision: Precision, out: Path) -> M
 def write_typed(origin: ArtifactSources, flagged: Path, out: Path) -> Mapping[str, str]:
     """Write what `write_flagged` wrote with FP16 around its integers; which nodes stay in FP32, and why."""
     import onnx
-
-    from qtriton.quantize.fp16 import to_half
 
     large = origin.overflowing()
     made = to_half(onnx.load(str(flagged)), large)

@@ -7,12 +7,12 @@ from typing import Final
 
 from qtriton.errors import InputError, RepositoryError
 from qtriton.repository.check.config import CONFIG_CHECKS
+from qtriton.repository.check.engines import GpuServer, engine_problems
 from qtriton.repository.check.ensemble import ENSEMBLE_CHECKS, circles
 from qtriton.repository.check.files import FILE_CHECKS
 from qtriton.repository.check.model import CONFIG, Finding, Model
 from qtriton.repository.check.onnx import onnx_problems
 from qtriton.repository.check.scheduling import SCHEDULING_CHECKS
-from qtriton.repository.engines import GpuServer, engine_problems
 from qtriton.repository.render import parse_config
 
 

@@ -1,0 +1,157 @@
+"""What a build and a server need to know of a runtime: the protocol of a backend, and the types that it speaks in."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from qtriton import machine
+from qtriton.packages import version_of
+from qtriton.target import Precision, Target
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What config.pbtxt says of an artifact beside its tensors: Triton's platform or backend, and parameters."""
+
+    platform: str = ""
+    backend: str = ""
+    #: default_model_filename, where the artifact is not called what the backend looks for.
+    file: str = ""
+    parameters: tuple[tuple[str, str], ...] = ()
+    #: Triton's execution accelerator on a GPU and its parameters; "" where the backend needs none.
+    accelerator: str = ""
+    accelerator_parameters: tuple[tuple[str, str], ...] = ()
+    #: Whether its instances run on a GPU; there Triton's default is pinned memory, so it is said either way.
+    gpu: bool = False
+    pinned_memory: bool = False
+
+    def as_config(self) -> dict[str, Any]:
+        """What an engine reads of the model configuration that Triton would give it."""
+        accelerators = [{"name": self.accelerator, "parameters": dict(self.accelerator_parameters)}]
+        return {
+            "parameters": {key: {"string_value": text} for key, text in self.parameters},
+            "optimization": {
+                "execution_accelerators": {"gpu_execution_accelerator": accelerators if self.accelerator else []}
+            },
+        }
+
+
+@dataclass(frozen=True)
+class CpuFallback:
+    """What runs an artifact in a build where the GPU or its runtime is missing: the same model, other kernels."""
+
+    title: str
+    #: As Backend.engine.
+    engine: Path
+    parameters: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class GpuRuntime:
+    """What a build needs to know of a runtime that needs an NVIDIA GPU."""
+
+    #: The Python packages that bring it, by the names that pip knows; one is enough.
+    packages: tuple[str, ...]
+    cpu_fallback: Callable[[Target], CpuFallback]
+    #: What `qtriton engines` makes of an artifact on the GPU that runs it; "" where the artifact itself is run.
+    plan: str = ""
+
+    def version(self) -> str | None:
+        """The version that is installed here; none where it is missing."""
+        return version_of(*self.packages)
+
+    def device(self, title: str) -> str:
+        """The GPU of this machine with the runtime on it; "" where one of them is missing."""
+        found = self.version()
+        gpu = machine.gpu() if found else None
+        return f"{gpu.name}, {title} {found}" if gpu else ""
+
+
+class ArtifactSources(Protocol):
+    """What artifacts are made from; each part is made when it is asked for, and kept."""
+
+    def onnx(self) -> Path:
+        """The FP32 model as an ONNX file."""
+        ...
+
+    def paddle(self) -> Path:
+        """The FP32 model as a Paddle inference folder."""
+        ...
+
+    def scales(self) -> Path:
+        """The file of the ranges that ACT learnt."""
+        ...
+
+    def floats(self) -> frozenset[str]:
+        """The layers, as the scales name them, that stay in floating point."""
+        ...
+
+    def overflowing(self) -> frozenset[str]:
+        """The outputs of the nodes of the FP32 ONNX whose values FP16 cannot hold."""
+        ...
+
+    def inputs(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of all that the model takes, without the batch."""
+        ...
+
+    def batch(self) -> int:
+        """The largest batch; 0 where the ONNX has a fixed shape."""
+        ...
+
+    def quantized_paddle(self) -> Path:
+        """The INT8 model that ACT wrote, as a Paddle inference folder, without integers in the layers of `floats`."""
+        ...
+
+
+class Backend(Protocol):
+    """What a build needs to know of a runtime."""
+
+    @property
+    def triton(self) -> str:
+        """Triton's name for the backend that runs it; two runtimes may share one, and then its engine."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """What tables call it."""
+        ...
+
+    @property
+    def precisions(self) -> frozenset[Precision]:
+        """The precisions that this version builds."""
+        ...
+
+    def files(self, target: Target) -> tuple[str, ...]:
+        """The files of an artifact in a version folder; the engine opens the first."""
+        ...
+
+    @property
+    def gpu(self) -> GpuRuntime | None:
+        """What there is to know where it needs a GPU; none where it runs on the CPU."""
+        ...
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """What pip must install beside Triton's Python for the engine, NumPy apart."""
+        ...
+
+    @property
+    def engine(self) -> Path:
+        """The module with the class Engine, which runs an artifact in Triton's python-based backend and in a build.
+
+        It is copied into the backend, so it imports nothing of qtriton. `Engine(path, config)` takes the first file
+        of an artifact and Triton's model configuration as a dict; `inputs` and `outputs` are (name, datatype,
+        shape) with the batch, -1 where a size is free; `run(feed)` takes and returns arrays by name.
+        `layers(feed, repeats)` runs it so often and gives (name, kind, datatype, ns of each run or block of runs) of
+        every layer as the runtime fused it; the datatype is the one that it computes in, "-" where that is none.
+        """
+        ...
+
+    def serving(self, target: Target) -> Serving:
+        """How Triton runs the artifact of a target."""
+        ...
+
+    def emit(self, origin: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
+        """Write the files of a target into the folder `out`; returns which layers stay in floating point, and why."""
+        ...
