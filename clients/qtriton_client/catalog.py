@@ -11,6 +11,8 @@ from qtriton_client.session import Session
 
 #: The key of the ensemble's `parameters` that marks it as one of ours.
 PARAMETER = "qtriton"
+#: The key of its class names, a JSON list in the order of the scores; absent where it has none.
+CLASSES = "classes"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Pipeline:
     #: Its shape for one image.
     image_shape: tuple[int, ...]
     feeds: tuple[Feed, ...]
+    #: The names of its classes; empty where the repository has none.
+    classes: tuple[str, ...] = ()
 
 
 def find(session: Session, wanted: Sequence[str] | None) -> tuple[Pipeline, ...]:
@@ -73,6 +77,7 @@ def pipeline(config: Any, configs: Mapping[str, Any]) -> Pipeline:
             Feed(name, _key_of(before.output_map, tensor, config.name))
             for name, tensor in sorted(runtime.input_map.items())
         ),
+        classes=_classes(config),
     )
 
 
@@ -89,6 +94,18 @@ def _about(config: Any) -> Mapping[str, Any]:
     if not isinstance(about, dict):
         raise ClientError(f"{config.name}: parameter {PARAMETER!r} is not a JSON object. Build it again.")
     return about
+
+
+def _classes(config: Any) -> tuple[str, ...]:
+    if CLASSES not in config.parameters:
+        return ()
+    try:
+        names = json.loads(config.parameters[CLASSES].string_value)
+    except ValueError as error:
+        raise ClientError(f"{config.name}: parameter {CLASSES!r} is not JSON ({error}). Build it again.") from error
+    if not isinstance(names, list):
+        raise ClientError(f"{config.name}: parameter {CLASSES!r} is not a JSON list. Build it again.")
+    return tuple(map(str, names))
 
 
 def _role(ensemble: str, about: Mapping[str, Any], role: str, steps: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ def predict(session: Session, pipeline: Pipeline, image: bytes) -> Results:
     return {name: each.data[0] if batched else each.data for name, each in session.tensors(answer).items()}
 
 
-def told(results: Results, names: Sequence[str] = ()) -> list[dict[str, Any]]:
+def describe(results: Results, names: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Results for programs, best first.
 
     A detection is {class, name, score, box: [x1, y1, x2, y2]}, a class {class, name, score}, and a class of a mask
@@ -50,7 +50,7 @@ def told(results: Results, names: Sequence[str] = ()) -> list[dict[str, Any]]:
     return found
 
 
-def drawn(image: bytes, results: Results, names: Sequence[str] = ()) -> bytes:
+def annotate(image: bytes, results: Results, names: Sequence[str] = ()) -> bytes:
     """The image as PNG with what was found in it: coloured classes, boxes, or the best class as text.
 
     Raises:
@@ -60,7 +60,7 @@ def drawn(image: bytes, results: Results, names: Sequence[str] = ()) -> bytes:
     pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)  # as the preprocess step decodes it
     if pixels is None:
         raise ClientError("the image cannot be decoded, so nothing can be drawn into it.", EXIT_INPUT)
-    found = told(results, names)
+    found = describe(results, names)
     if "mask" in results:
         pixels = draw.overlay(pixels, results["mask"])
     elif "boxes" in results:

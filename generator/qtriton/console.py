@@ -2,19 +2,19 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any
 
 from rich.box import HEAVY_HEAD, Box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-#: Called with how much is done and how much there is.
-Report: TypeAlias = Callable[[int, int], None]
+from qtriton.progress import Progress
 
 _err = Console(stderr=True, highlight=False)
 _out = Console(highlight=False)
@@ -97,14 +97,14 @@ class _Count(MofNCompleteColumn):
 
 
 @contextmanager
-def progress(label: str) -> Iterator[Report]:
+def progress(label: str) -> Iterator[Progress]:
     """A progress bar with the time left while the block runs; in a log, one line when it ends."""
     columns = (TextColumn("{task.description}"), BarColumn(), _Count(), TimeRemainingColumn())
     if not _err.is_terminal:
         yield lambda done, total: None
         say(f"{label}: done")
         return
-    with Progress(*columns, console=_err) as bars:
+    with Bars(*columns, console=_err) as bars:
         task = bars.add_task(label, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
         if bars.tasks[task].total is None:

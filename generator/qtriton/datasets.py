@@ -10,7 +10,7 @@ from qtriton.errors import InputError
 
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png"})
 #: Fewer images than this do not show a model the range of its activations.
-CALIBRATION_LEAST: Final = 32
+MIN_CALIBRATION_IMAGES: Final = 32
 
 
 @dataclass(frozen=True)
@@ -34,21 +34,21 @@ def list_images(folder: Path, option: str) -> tuple[Path, ...]:
 
 
 def calibration_images(folder: Path, few: bool = False) -> tuple[Path, ...]:
-    """The images of a calibration folder, at least CALIBRATION_LEAST unless `few` are allowed."""
+    """The images of a calibration folder, at least MIN_CALIBRATION_IMAGES unless `few` are allowed."""
     images = list_images(folder, "--calibration")
-    enough(folder, len(images), few)
+    check_count(folder, len(images), few)
     return images
 
 
-def enough(folder: Path, count: int, few: bool) -> None:
+def check_count(folder: Path, count: int, few: bool) -> None:
     """Refuse too few calibration images.
 
     Raises:
-        InputError: there are fewer than CALIBRATION_LEAST.
+        InputError: there are fewer than MIN_CALIBRATION_IMAGES.
     """
-    if count < CALIBRATION_LEAST and not few:
+    if count < MIN_CALIBRATION_IMAGES and not few:
         raise InputError(
-            f"--calibration {folder}: {count} images that can be read, INT8 calibration needs {CALIBRATION_LEAST}. "
+            f"--calibration {folder}: {count} images that can be read, INT8 needs {MIN_CALIBRATION_IMAGES}. "
             "Add images, pass --few-images to go on with these, or --precision fp32."
         )
 

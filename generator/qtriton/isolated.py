@@ -19,9 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from qtriton.errors import QtritonError
-
-#: Called with how much is done and how much there is.
-Progress = Callable[[int, int], None]
+from qtriton.progress import Progress
 
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 _GRACE_S: Final = 5.0

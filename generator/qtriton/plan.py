@@ -1,16 +1,20 @@
 """Decide, then act: what a build will do, worked out without doing any of it."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from qtriton.backends import backend_for
-from qtriton.compress.scales import Algorithm, QatOptions
-from qtriton.datasets import CALIBRATION_LEAST, calibration_images, list_images
+from qtriton import machine
+from qtriton.backends import BACKENDS, backend_for, devices
+from qtriton.datasets import MIN_CALIBRATION_IMAGES, calibration_images, list_images
 from qtriton.errors import InputError
+from qtriton.options import BuildOptions
+from qtriton.repository.naming import Names
 from qtriton.spec import METRIC, ModelSpec, Task
-from qtriton.target import OPTIMIZATION_LEVEL, Method, Names, Precision, Target
+from qtriton.target import OPTIMIZATION_LEVEL, Precision, Target
 from qtriton.workspace import sha256_file
 
 #: Points of the model's metric that INT8 may lose where the user says nothing.
@@ -21,33 +25,26 @@ MAX_DISAGREEMENT: Final[dict[Task, float]] = {"detection": 15.0, "classification
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for; folders are none where they named none."""
+    """What the user asked for, and what the machine that is to do it has."""
 
-    precision: Precision
-    backends: tuple[str, ...]
-    method: Method
-    repository: Path
-    weights: Path | None = None
-    calibration: Path | None = None
-    validation: Path | None = None
-    labels: Path | None = None
-    threads: int = 1
-    #: Whether GPU backends copy through pinned memory.
-    pinned: bool = False
-    #: See Target.
-    optimization_level: int = OPTIMIZATION_LEVEL
+    options: BuildOptions = field(default_factory=BuildOptions)
     vnni: bool = False
     #: For each backend the GPU of this machine with its runtime on it; "" where it has none or needs none.
     devices: Mapping[str, str] = field(default_factory=dict)
-    force: bool = False
-    #: Points of the model's metric that INT8 may lose; none is the default of the kind of measurement.
-    max_drop: float | None = None
-    #: Publish INT8 that loses more all the same.
-    accept_drop: bool = False
-    #: The one algorithm of post-training quantization to use; none tries several.
-    algorithm: Algorithm | None = None
-    training: QatOptions = field(default_factory=QatOptions)
-    few_images: bool = False
+
+    @classmethod
+    def here(cls, options: BuildOptions) -> Request:
+        """A request to this machine.
+
+        Raises:
+            InputError: there is no such backend, or one is named twice.
+        """
+        for name in options.backends:
+            if name not in BACKENDS:
+                raise InputError(f"--backend {name}: unknown. Choose from {', '.join(BACKENDS)}.")
+            if options.backends.count(name) > 1:
+                raise InputError(f"--backend {','.join(options.backends)}: {name} is named twice.")
+        return cls(options, machine.cpu().has_vnni, devices(options.backends))
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ class Plan:
     @property
     def target(self) -> Target:
         """The variant that was asked for, on the first backend that was named."""
-        return next(target for target in self.variants if target.precision is self.request.precision)
+        return next(target for target in self.variants if target.precision is self.request.options.precision)
 
     @property
     def names(self) -> Names:
@@ -82,7 +79,7 @@ class Plan:
         """The plan for programs."""
         return {
             "model": self.spec.name,
-            "repository": str(self.request.repository),
+            "repository": str(self.request.options.repository),
             "ensembles": [Names.of(self.spec.name, target).ensemble for target in self.variants],
             "steps": [asdict(step) for step in self.steps],
         }
@@ -100,63 +97,67 @@ def make_plan(spec: ModelSpec, request: Request, at_hand: Path | None) -> Plan:
         UnsupportedError: the combination does not exist in this version.
         InputError: something that the build needs is missing.
     """
-    if repeated := [name for name in request.backends if request.backends.count(name) > 1]:
-        raise InputError(f"--backend {','.join(request.backends)}: {repeated[0]} is named twice.")
-    targets = [_target(name, request) for name in request.backends]
-    if request.threads < 1:
-        raise InputError(f"--threads {request.threads}: at least 1.")
-    compressed = request.precision is not Precision.FP32
-    if request.labels is not None and request.validation is None:
+    options = request.options
+    targets = [_target(name, request) for name in options.backends]
+    _check_ranges(options)
+    compressed = options.precision is not Precision.FP32
+    if options.labels is not None and options.validation is None:
         raise InputError("--labels needs --validation: accuracy is measured on images and their labels.")
-    training = request.training
-    epochs = 1 if training.epochs is None else training.epochs
-    if min(training.iterations, epochs, training.checkpoint_every) < 1 or not 0 < training.learning_rate < 1:
-        raise InputError(
-            "--iterations, --epochs and --checkpoint-every are at least 1, --learning-rate is between 0 and 1."
-        )
-    if request.max_drop is not None and not 0 <= request.max_drop <= 100:
-        raise InputError(f"--max-accuracy-drop {request.max_drop}: points of 100, 0 or more.")
     if compressed:
-        _check_calibration(spec, request)
-    if request.validation is not None:
-        list_images(request.validation, "--validation")
+        _check_calibration(spec, options)
+    if options.validation is not None:
+        list_images(options.validation, "--validation")
     variants = tuple(
         each
         for target in targets
         for each in ((replace(target, precision=Precision.FP32, pinned=False), target)[not compressed :])
     )
-    return Plan(spec, request, variants, tuple(_steps(spec, request, variants, at_hand)))
+    return Plan(spec, request, variants, tuple(_steps(spec, options, variants, at_hand)))
+
+
+def _check_ranges(options: BuildOptions) -> None:
+    if options.threads < 1:
+        raise InputError(f"--threads {options.threads}: at least 1.")
+    if options.iterations is not None and options.epochs is not None:
+        raise InputError("--iterations and --epochs both say how long to train. Pass one of them.")
+    training = options.training
+    epochs = 1 if training.epochs is None else training.epochs
+    if min(training.iterations, epochs, training.checkpoint_every) < 1 or not 0 < training.learning_rate < 1:
+        raise InputError(
+            "--iterations, --epochs and --checkpoint-every are at least 1, --learning-rate is between 0 and 1."
+        )
+    if options.max_accuracy_drop is not None and not 0 <= options.max_accuracy_drop <= 100:
+        raise InputError(f"--max-accuracy-drop {options.max_accuracy_drop}: points of 100, 0 or more.")
 
 
 def _target(name: str, request: Request) -> Target:
-    device = request.devices.get(name, "")
-    level = request.optimization_level
-    target = Target(name, request.precision, request.threads, request.vnni, request.pinned, level, device)
-    on_gpu = backend_for(target).gpu
-    if request.pinned and on_gpu is None:
+    options, device = request.options, request.devices.get(name, "")
+    pinned, level = options.pinned_memory, options.optimization_level
+    target = Target(name, options.precision, options.threads, request.vnni, pinned, level, device)
+    gpu = backend_for(target).gpu
+    if pinned and gpu is None:
         raise InputError(f"--pinned-memory: {backend_for(target).title} runs on the CPU here. Leave the option out.")
-    if level != OPTIMIZATION_LEVEL and (on_gpu is None or not on_gpu.plan):
+    if level != OPTIMIZATION_LEVEL and (gpu is None or not gpu.plan):
         raise InputError(f"--optimization-level is for --backend tensorrt, not for {name}. Leave the option out.")
     if not 0 <= level <= 5:
         raise InputError(f"--optimization-level {level}: 0 builds an engine fastest, 5 makes it fastest.")
     return target
 
 
-def _check_calibration(spec: ModelSpec, request: Request) -> None:
-    if request.calibration is None and spec.data is None:
+def _check_calibration(spec: ModelSpec, options: BuildOptions) -> None:
+    if options.calibration is None and spec.data is None:
         raise InputError(
-            f"{spec.name}: {request.precision.value} needs --calibration DIR with at least {CALIBRATION_LEAST} typical "
-            "images, no labels. "
-            "Or pass --precision fp32."
+            f"{spec.name}: {options.precision.value} needs --calibration DIR with at least {MIN_CALIBRATION_IMAGES} "
+            "typical images, no labels. Or pass --precision fp32."
         )
-    if request.calibration is None:
+    if options.calibration is None:
         return
-    calibration_images(request.calibration, request.few_images)
-    if request.validation is not None:
-        _check_apart(request.calibration, request.validation)
+    calibration_images(options.calibration, options.few_images)
+    if options.validation is not None:
+        _check_disjoint(options.calibration, options.validation)
 
 
-def _check_apart(calibration: Path, validation: Path) -> None:
+def _check_disjoint(calibration: Path, validation: Path) -> None:
     """An image that INT8 has learnt from says nothing about its accuracy."""
     learnt = {sha256_file(path): path for path in list_images(calibration, "--calibration")}
     both = [path for path in list_images(validation, "--validation") if sha256_file(path) in learnt]
@@ -167,49 +168,49 @@ def _check_apart(calibration: Path, validation: Path) -> None:
         )
 
 
-def _gate(spec: ModelSpec, request: Request) -> str:
-    labelled = request.labels is not None or (request.validation is None and spec.data is not None)
-    budget = max_drop(request, spec.task, labelled)
-    if request.accept_drop:
-        return f"look for {budget:g} points of loss at most; publish what loses more too (--accept-drop)"
-    return f"publish nothing that loses more than {budget:g} points{'' if labelled else ' of agreement with FP32'}"
+def _gate(spec: ModelSpec, options: BuildOptions) -> str:
+    labelled = options.labels is not None or (options.validation is None and spec.data is not None)
+    budget = accuracy_budget(options, spec.task, labelled)
+    if options.accept_drop:
+        return f"look for a drop of at most {budget:g} points; publish what drops more too (--accept-drop)"
+    return f"publish nothing that drops more than {budget:g} points{'' if labelled else ' of agreement with FP32'}"
 
 
-def max_drop(request: Request, task: Task, labelled: bool) -> float:
-    """The accuracy budget in points: of the metric with labels, of the agreement with FP32 without."""
-    if request.max_drop is not None:
-        return request.max_drop
+def accuracy_budget(options: BuildOptions, task: Task, labelled: bool) -> float:
+    """How much the accuracy may drop, in points: of the metric with labels, of the agreement with FP32 without."""
+    if options.max_accuracy_drop is not None:
+        return options.max_accuracy_drop
     return MAX_DROP if labelled else MAX_DISAGREEMENT[task]
 
 
 def _loading(target: Target) -> str:
-    on_gpu = backend_for(target).gpu
-    if on_gpu is None:
+    gpu = backend_for(target).gpu
+    if gpu is None:
         return "load it"
     if not target.device:
         title = backend_for(target).title
-        return f"load it in {on_gpu.cpu_fallback(target).title}, as there is no GPU with {title} here"
-    return f"{'build its engine' if on_gpu.plan else 'load it'} on {target.device}"
+        return f"load it in {gpu.cpu_fallback(target).title}, as there is no GPU with {title} here"
+    return f"{'build its engine' if gpu.plan else 'load it'} on {target.device}"
 
 
-def _steps(spec: ModelSpec, request: Request, variants: Sequence[Target], at_hand: Path | None) -> list[Step]:
-    weights = request.weights or at_hand
+def _steps(spec: ModelSpec, options: BuildOptions, variants: Sequence[Target], at_hand: Path | None) -> list[Step]:
+    weights = options.weights or at_hand
     folders = dict.fromkeys(name for target in variants for name in Names.of(spec.name, target).all)
     where = f"from {weights}" if weights else f"by downloading {spec.source.url}"
     steps = [Step("fetch", f"take the FP32 weights {where}"), Step("fp32", "check them as ONNX against the spec")]
-    if request.precision is not Precision.FP32:
-        images = request.calibration or "generated scenes"
+    if options.precision is not Precision.FP32:
+        images = options.calibration or "generated scenes"
         steps.append(Step("calibrate", f"run {images} through the deployed preprocessing"))
-        if request.precision.quantized:
-            steps.append(Step("compress", f"{request.method.label} with PaddleSlim ACT, in a process of its own"))
-        steps.append(Step("gate", _gate(spec, request)))
+        if options.precision.quantized:
+            steps.append(Step("compress", f"{options.method.label} with PaddleSlim ACT, in a process of its own"))
+        steps.append(Step("gate", _gate(spec, options)))
     for target in variants:
         what = f"{', '.join(backend_for(target).files(target))} for {target.backend} {target.precision.value}"
         steps.append(Step("artifact", f"write {what}, and {_loading(target)}"))
-    if request.validation or spec.data:
-        on = request.validation or "generated scenes"
+    if options.validation or spec.data:
+        on = options.validation or "generated scenes"
         steps.append(Step("evaluate", f"measure {METRIC[spec.task]} of each on {on}"))
     steps.append(Step("render", f"write {', '.join(folders)}"))
     steps.append(Step("check", "check every config, tensor and file without a server"))
-    steps.append(Step("publish", f"swap them into {request.repository}, old or new, never half"))
+    steps.append(Step("publish", f"swap them into {options.repository}, old or new, never half"))
     return steps

@@ -68,24 +68,3 @@ class Target:
     optimization_level: int = OPTIMIZATION_LEVEL
     #: The GPU of this machine and the runtime on it; "" on the CPU, and where something stands in for a missing GPU.
     device: str = ""
-
-
-@dataclass(frozen=True)
-class Names:
-    """What a variant is called in the model repository."""
-
-    preprocess: str
-    runtime: str
-    postprocess: str
-    ensemble: str
-
-    @classmethod
-    def of(cls, model: str, target: Target) -> "Names":
-        """Pre- and postprocessing are shared by all variants of a model."""
-        ensemble = f"{model}_{target.backend.replace('-', '_')}_{target.precision.slug}{'_pm' * target.pinned}"
-        return cls(f"{model}_preprocess", f"{ensemble}_runtime", f"{model}_postprocess", ensemble)
-
-    @property
-    def all(self) -> tuple[str, str, str, str]:
-        """Every model folder of the variant."""
-        return self.preprocess, self.runtime, self.postprocess, self.ensemble

@@ -8,10 +8,15 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, Final
 
 from qtriton.errors import SetupError
+
+#: The suffix of a folder that is being filled, or whose filling has failed.
+PARTIAL: Final = ".partial"
+LOCK: Final = ".lock"
 
 
 def sha256_file(path: Path) -> str:
@@ -33,6 +38,8 @@ class Workspace:
     """A folder of our own in the user's cache."""
 
     root: Path
+    #: The locks that say to others that what this workspace has given is in use.
+    _uses: dict[Path, IO[str]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def default(cls) -> "Workspace":
@@ -49,19 +56,55 @@ class Workspace:
         """The folder of a stage's results, made by produce(folder) unless it is there already.
 
         The folder appears whole: it is filled as NAME-KEY.partial, which stays behind with its logs when
-        produce fails. A second process that wants the same stage waits for the first.
+        produce fails. A second process that wants the same stage waits for the first. What was given is in use, and
+        so never pruned, as long as this object exists.
         """
-        final = self.root / "stages" / f"{name}-{key[:24]}"
-        if final.is_dir():
-            return final
-        with self._locked(final):
-            if not final.is_dir():
-                partial = final.with_name(final.name + ".partial")
-                shutil.rmtree(partial, ignore_errors=True)
-                partial.mkdir()
-                _produced(produce, partial)
-                partial.rename(final)
+        final = self.folder("stages") / f"{name}-{key[:24]}"
+        while not self._use_if_there(final):
+            with locked(final, fcntl.LOCK_EX):
+                if not final.is_dir():
+                    partial = final.with_name(final.name + PARTIAL)
+                    shutil.rmtree(partial, ignore_errors=True)
+                    partial.mkdir()
+                    _produced(produce, partial)
+                    partial.rename(final)
         return final
+
+    def use(self, path: Path) -> Path:
+        """Say that something in the cache, which is there, is in use from now on; gives it back.
+
+        Raises:
+            FileNotFoundError: it has just been pruned.
+        """
+        if not self._use_if_there(path):
+            raise FileNotFoundError(path)
+        return path
+
+    def remove(self, path: Path) -> bool:
+        """Remove something from the cache, whether it is there or not; False where another is using it."""
+        self._uses.pop(path, None)
+        if not path.exists() and not lock_of(path).exists():
+            return True
+        try:
+            with locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+                lock_of(path).unlink(missing_ok=True)  # while it is held: see acquire()
+        except BlockingIOError:
+            return False
+        return True
+
+    def _use_if_there(self, path: Path) -> bool:
+        self._uses.pop(path, None)  # two locks of one process would wait for each other
+        lock = acquire(path, fcntl.LOCK_SH)
+        if not path.exists():
+            lock.close()
+            return False
+        self._uses[path] = lock
+        os.utime(path)  # when it was last used
+        return True
 
     def folder(self, name: str) -> Path:
         """A folder below the root, made when it is missing."""
@@ -78,7 +121,7 @@ class Workspace:
     def scratch(self) -> Iterator[Path]:
         """A folder that is gone after the block; what a killed process left of its own goes too."""
         parent = self.folder("scratch")
-        with (parent / ".lock").open("w") as lock:
+        with (parent / LOCK).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             for old in parent.glob("*[0-9]"):
                 if not Path(f"/proc/{old.name}").exists():
@@ -90,12 +133,37 @@ class Workspace:
         finally:
             shutil.rmtree(own, ignore_errors=True)
 
-    @contextmanager
-    def _locked(self, final: Path) -> Iterator[None]:
-        self.folder("stages")
-        with final.with_name(final.name + ".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+
+def lock_of(path: Path) -> Path:
+    """The file whose lock says that something in the cache is being made (exclusive) or in use (shared)."""
+    return path.with_name(path.name + LOCK)
+
+
+def acquire(path: Path, mode: int) -> IO[str]:
+    """The lock of something in the cache, held until it is closed.
+
+    Raises:
+        BlockingIOError: it is held by another, and the mode has LOCK_NB.
+    """
+    while True:
+        lock = lock_of(path).open("a")
+        try:
+            fcntl.flock(lock, mode)
+            if os.path.samestat(os.fstat(lock.fileno()), lock_of(path).stat()):
+                return lock
+        except FileNotFoundError:
+            pass  # it was pruned meanwhile, and its lock with it
+        except BaseException:
+            lock.close()
+            raise
+        lock.close()
+
+
+@contextmanager
+def locked(path: Path, mode: int) -> Iterator[None]:
+    """Hold the lock of something in the cache for a block."""
+    with acquire(path, mode):
+        yield
 
 
 def _produced(produce: Callable[[Path], None], folder: Path) -> None:
@@ -106,6 +174,6 @@ def _produced(produce: Callable[[Path], None], folder: Path) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise SetupError(
-            f"{error.filename or folder}: {error.strerror}. Free some space, or set QTRITON_CACHE to a folder "
-            "with more; what is done is kept."
+            f"{error.filename or folder}: {error.strerror}. Free some space (`qtriton cache prune`), or set "
+            "QTRITON_CACHE to a folder with more; what is done is kept."
         ) from error

@@ -11,9 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
-from qtriton.build.images import remembered_images
+from qtriton.repository.read import Repository
 from qtriton.server import Server, ServerOptions, serve
-from qtriton.workspace import Workspace
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -58,11 +57,9 @@ def demo_repository(demo_build: dict[str, Any]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def demo_images(demo_build: dict[str, Any]) -> list[Path]:
+def demo_images(demo_build: dict[str, Any], demo_repository: Path) -> list[Path]:
     """The generated validation scenes of the demo."""
-    folder = remembered_images(Workspace.default(), "demo_digits")
-    assert folder is not None
-    return sorted(folder.glob("*.jpg"))
+    return sorted(Path(Repository.open(demo_repository).manifest(demo_build["ensemble"]).images).glob("*.jpg"))
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ import numpy as np
 import tritonclient.grpc as grpc
 
 from qtriton.backends.runner import Runner, running
-from qtriton.repository.manifest import read_manifest
+from qtriton.repository.naming import runtime_of
+from qtriton.repository.read import Repository
 from qtriton.runtime.post import Results
 from qtriton.target import Target
 
@@ -26,8 +27,7 @@ def ask(url: str, ensemble: str, images: Sequence[bytes], outputs: Sequence[str]
 
 def in_process(repository: Path, ensemble: str) -> AbstractContextManager[Runner]:
     """The artifact of an ensemble, as the build measures it."""
-    version = repository / f"{ensemble}_runtime" / "1"
-    manifest = read_manifest(version)
-    assert manifest is not None
+    opened = Repository.open(repository)
+    version, manifest = opened.version(runtime_of(ensemble)), opened.manifest(ensemble)
     target = Target(manifest.backend, manifest.precision, manifest.threads)
     return running(target, version / manifest.artifact.name)

@@ -17,12 +17,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from qtriton.backends.runner import running
-from qtriton.build.fp32 import check_conversion
+from qtriton.build.conversion import check_conversion
 from qtriton.compress.act import compress, export_fp32, import_onnx, restore_float
 from qtriton.compress.importing import random_image
-from qtriton.compress.scales import QUANTIZED, Algorithm, PtqOptions
+from qtriton.compress.scales import QUANTIZED
 from qtriton.errors import CompressionError, InputError, ModelError
 from qtriton.quantize.qdq import emit
+from qtriton.recipe import Algorithm, PtqOptions
 from qtriton.spec import parse_spec
 from qtriton.target import Precision, Target
 

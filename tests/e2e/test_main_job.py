@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from qtriton.build.evaluate import predict
-from qtriton.repository.manifest import read_manifest
+from qtriton.repository.manifest import Manifest
 from qtriton.server import Server
 from qtriton.spec import load_spec
 
@@ -21,8 +21,8 @@ def test_build_says_where_everything_is(demo_build: dict[str, Any]) -> None:
     for name in (demo_build["ensemble"], *demo_build["steps"].values()):
         assert (repository / name / "config.pbtxt").is_file()
     assert Path(demo_build["artifact"]).is_file()
-    manifest = read_manifest(Path(demo_build["manifest"]).parent)
-    assert manifest is not None and manifest.metric is not None and manifest.fp32_metric is not None
+    manifest = Manifest.read(Path(demo_build["manifest"]).parent)
+    assert manifest.metric is not None and manifest.fp32_metric is not None
     assert demo_build["metrics"]["int8"]["value"] == manifest.metric.value
 
 

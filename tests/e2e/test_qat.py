@@ -13,9 +13,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from qtriton.compress.act import compress, import_onnx, train
-from qtriton.compress.scales import QUANTIZED, QatOptions
+from qtriton.compress.scales import QUANTIZED
 from qtriton.compress.training import load_arrays
 from qtriton.quantize.qdq import emit
+from qtriton.recipe import QatOptions
 from qtriton.target import Precision
 
 from .test_compress import TARGET, Floats, images, in_paddle, run

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from qtriton.backends import native
-from qtriton.build.evaluate import feed, predict, read_frame, sorted_outputs
+from qtriton.build.evaluate import predict
+from qtriton.build.feeding import feed, ordered_outputs, read_frame
 from qtriton.server import ServerOptions, serve
 from qtriton.spec import load_spec
 
@@ -86,7 +87,7 @@ def test_the_backends_agree_in_fp32(built: tuple[Real, Path], zoo: Path) -> None
     made = {}
     for backend in native():
         with in_process(repository, f"{real.name}_{backend}_fp32") as run:
-            made[backend] = [sorted_outputs(run, feed(run, frame, spec)) for frame in frames]
+            made[backend] = [ordered_outputs(run, feed(run, frame, spec)) for frame in frames]
     for backend, photos in made.items():
         for photo, outputs in enumerate(photos):
             pairs = zip(outputs, made["onnxruntime"][photo], strict=True)

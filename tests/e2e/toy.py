@@ -50,10 +50,10 @@ class Toy:
 
         return Serving(backend="toy")
 
-    def emit(self, origin: "ArtifactSources", target: "Target", out: Path) -> "Mapping[str, str]":
+    def emit(self, sources: "ArtifactSources", target: "Target", out: Path) -> "Mapping[str, str]":
         import onnx
         from onnx import numpy_helper
 
-        (weights,) = onnx.load(str(origin.onnx())).graph.initializer
+        (weights,) = onnx.load(str(sources.export_onnx())).graph.initializer
         (out / DEFAULT_FILE).write_text(json.dumps(numpy_helper.to_array(weights).T.tolist()))
         return {}

@@ -12,8 +12,10 @@ from qtriton.backends import BACKENDS
 from qtriton.backends.runner import Signature, TensorInfo
 from qtriton.backends.tensorrt.recipe import engine_recipe
 from qtriton.build.assemble import publish
-from qtriton.build.pipeline import Variant
+from qtriton.build.variant import Variant
+from qtriton.options import BuildOptions
 from qtriton.plan import Plan, Request
+from qtriton.progress import SILENT
 from qtriton.repository.manifest import File, Manifest, Metric
 from qtriton.repository.record import PublishRecord
 from qtriton.spec import load_spec
@@ -104,9 +106,9 @@ def rendered(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         if precision in backend.precisions
     )
     targets += (Target("tensorrt", Precision.INT8_FP16, pinned=True),)
-    wanted = Request(Precision.INT8, tuple(BACKENDS), Method.PTQ, tmp_path / name)
+    request = Request(BuildOptions(backend=",".join(BACKENDS), repository=tmp_path / name))
     variants = [variant(target, artifact, name) for target in targets]
-    publish(Plan(load_spec(name), wanted, targets, ()), artifact, variants)
+    publish(Plan(load_spec(name), request, targets, ()), artifact, variants, SILENT)
     return tmp_path / name
 
 

@@ -14,7 +14,8 @@ import tritonclient.grpc as grpc
 
 from e2e.remote import in_process
 from qtriton.backends import BACKENDS, native
-from qtriton.build.evaluate import feed, predict, read_frame, sorted_outputs
+from qtriton.build.evaluate import predict
+from qtriton.build.feeding import feed, ordered_outputs, read_frame
 from qtriton.report.tables import HEADERS
 from qtriton.runtime.post import Array, Results
 from qtriton.server import ServerOptions, serve
@@ -112,7 +113,7 @@ def test_the_backends_agree_in_fp32(built: Built, photos: Path) -> None:
     for each in built.said["variants"]:
         if each["precision"] == "fp32":
             with in_process(built.repository, each["ensemble"]) as run:
-                made[each["backend"]] = sorted_outputs(run, feed(run, frame, spec))[0][1]
+                made[each["backend"]] = ordered_outputs(run, feed(run, frame, spec))[0][1]
     expected = made.pop("onnxruntime")
     for backend, found in made.items():
         assert agreement(found, expected, spec.task) >= AGREEING[spec.task], backend

@@ -491,7 +491,7 @@ def test_a_missing_folder_is_an_input_error(tmp_path: Path) -> None:
 def test_a_file_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="a file, not a folder"):
         check(tmp_path / "file")
 
 

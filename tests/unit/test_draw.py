@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from qtriton_client import draw
-from qtriton_client.predict import drawn, told
+from qtriton_client.predict import annotate, describe
 
 GREY = np.full((40, 60, 3), 100, np.uint8)
 PNG = bytes(cv2.imencode(".png", GREY)[1])
@@ -32,28 +32,28 @@ def test_the_palette_is_pascal_vocs() -> None:
 
 
 def test_only_what_was_detected_is_told() -> None:
-    assert told(DETECTIONS, ["a", "b", "dog"]) == [
+    assert describe(DETECTIONS, ["a", "b", "dog"]) == [
         {"class": 2, "name": "dog", "score": pytest.approx(0.9), "box": [10, 5, 50, 35]}
     ]
 
 
 def test_a_class_without_a_name_has_its_number() -> None:
     results = {"classes": np.array([7, 1], np.int32), "scores": np.array([0.75, 0.25], np.float32)}
-    assert told(results, ["a", "b"]) == [
+    assert describe(results, ["a", "b"]) == [
         {"class": 7, "name": "7", "score": 0.75},
         {"class": 1, "name": "b", "score": 0.25},
     ]
 
 
 def test_a_mask_is_told_by_its_classes_largest_first() -> None:
-    assert told({"mask": MASK}, ["road", "sky"]) == [
+    assert describe({"mask": MASK}, ["road", "sky"]) == [
         {"class": 0, "name": "road", "share": 0.75},
         {"class": 1, "name": "sky", "share": 0.25},
     ]
 
 
 def test_an_overlay_mixes_image_and_colours() -> None:
-    found = decoded(drawn(PNG, {"mask": MASK}))
+    found = decoded(annotate(PNG, {"mask": MASK}))
     assert found[20, 20].tolist() == [50, 50, 50]
     assert found[5, 20].tolist() == [50, 50, 114]  # half of the image, half of VOC's second colour, in BGR
 
@@ -64,7 +64,7 @@ def test_an_overlay_of_another_size_is_refused() -> None:
 
 
 def test_a_box_is_drawn_where_it_was_found() -> None:
-    found = decoded(drawn(PNG, DETECTIONS))
+    found = decoded(annotate(PNG, DETECTIONS))
     assert found.shape == GREY.shape
     changed = np.argwhere((found != GREY).any(axis=2))
     assert (found[5, 11:49] != GREY[5, 11:49]).any(axis=1).all()
@@ -74,5 +74,5 @@ def test_a_box_is_drawn_where_it_was_found() -> None:
 
 def test_nothing_found_changes_nothing() -> None:
     nothing = {**DETECTIONS, "num_detections": np.array([0], np.int32)}
-    np.testing.assert_array_equal(decoded(drawn(PNG, nothing)), GREY)
-    assert told(nothing) == []
+    np.testing.assert_array_equal(decoded(annotate(PNG, nothing)), GREY)
+    assert describe(nothing) == []

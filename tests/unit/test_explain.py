@@ -26,7 +26,7 @@ def manifest(backend: str, precision: Precision, **known: Any) -> Manifest:
 
 
 def pair(backend: str, fp32_ms: float, int8_ms: float, **known: Any) -> list[Manifest]:
-    speed = Speed(fp32_ms=fp32_ms, int8_ms=int8_ms, threads=1, processor="CPU")
+    speed = Speed(fp32_ms=fp32_ms, compressed_ms=int8_ms, threads=1, processor="CPU")
     gate = Gate(budget=0.5, drop=0.2, metric="mAP", images=80, labelled=True)
     known = {"gate": gate, "metric": Metric(name="mAP", value=30.0, images=80), **known}
     return [manifest(backend, Precision.FP32), manifest(backend, Precision.INT8, speed=speed, **known)]
@@ -68,9 +68,9 @@ def test_explain_says_why_fp32_stays() -> None:
 def test_explain_shows_layers_in_float_first_with_what_they_would_cost() -> None:
     layers = [Layer(node=f"n{i}", op="Conv", weights=(8, 8, 3, 3), macs=100, divergence=1.0) for i in range(30)]
     layers[29] = layers[29].model_copy(update={"divergence": 71.0, "float_reason": "costs too much"})
-    tried = (Trial(recipe="PTQ avg", drop=3.0), Trial(recipe="PTQ avg, 1 layer in float", drop=0.2))
+    tried = (Trial(recipe="PTQ avg", drop=3.0), Trial(recipe="PTQ avg, 1 layer in floating point", drop=0.2))
     text = told(*pair("a", 20, 10, layers=tuple(layers), tried=tried))
-    assert "serve this" in text and "Layers (1 in float; 15 more with --all)" in text
+    assert "serve this" in text and "Layers (1 kept in floating point; 15 more with --all)" in text
     first = next(line for line in text.splitlines() if "n29" in line)
     assert "71.0 %" in first and "3.3 %" in first and first.index("n29") < first.index("n0 ")
     assert "PTQ avg 3.00" in text

@@ -17,9 +17,11 @@ from qtriton.backends.tensorrt.engine import inspected, timed
 from qtriton.backends.tensorrt.recipe import PlanFacts, engine_recipe
 from qtriton.errors import RepositoryError, SetupError, UnsupportedError
 from qtriton.machine import Gpu
-from qtriton.operate.profile import run_layers
-from qtriton.report.layers import VariantProfile, as_json, sections, shortened
+from qtriton.operate.profile import VariantProfile, profile_layers
+from qtriton.progress import SILENT
+from qtriton.report.layers import as_json, sections, shortened
 from qtriton.repository.manifest import File, Manifest
+from qtriton.repository.read import Repository
 from qtriton.target import Precision
 
 
@@ -221,7 +223,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def refused(folder: Path) -> None:
-    run_layers(folder.parents[1], {"m_tensorrt_int8": manifest("tensorrt")})
+    profile_layers(Repository(folder.parents[1]), {"m_tensorrt_int8": manifest("tensorrt")}, SILENT)
 
 
 def test_a_pending_engine_is_refused_with_the_cure(folder: Path) -> None:
@@ -251,8 +253,8 @@ def test_an_engine_runs_where_it_was_built_and_nowhere_else(folder: Path, monkey
 
 def test_what_is_missing_or_not_known_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RepositoryError, match=r"model.onnx: is missing. Publish the model again"):
-        run_layers(tmp_path, {"m_onnxruntime_int8": manifest("onnxruntime")})
+        profile_layers(Repository(tmp_path), {"m_onnxruntime_int8": manifest("onnxruntime")}, SILENT)
     with pytest.raises(UnsupportedError, match="other: this version has no such backend"):
-        run_layers(tmp_path, {"m_other_int8": manifest("other")})
+        profile_layers(Repository(tmp_path), {"m_other_int8": manifest("other")}, SILENT)
     with pytest.raises(UnsupportedError, match="--backend tensorrt tells of each"):
-        run_layers(tmp_path, {"m_int8": manifest("onnxruntime-tensorrt")})
+        profile_layers(Repository(tmp_path), {"m_int8": manifest("onnxruntime-tensorrt")}, SILENT)

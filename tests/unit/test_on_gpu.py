@@ -12,20 +12,24 @@ from qtriton import packages
 from qtriton.backends import BACKENDS, backend_for, cpu_fallback, devices, native, triton_backends
 from qtriton.backends.base import GpuRuntime
 from qtriton.backends.onnxruntime import engine as onnxruntime_engine
-from qtriton.build import pipeline, timing
-from qtriton.build.cache_key import versions
-from qtriton.build.sources import Artifact
-from qtriton.errors import CompressionError, InputError, RepositoryError, UnsupportedError
+from qtriton.build import artifact as artifacts
+from qtriton.build import timing
+from qtriton.build.artifact import Artifact
+from qtriton.build.cache_key import StageKey
+from qtriton.build.speed import speed
+from qtriton.errors import ArtifactLoadError, CompressionError, InputError, RepositoryError, UnsupportedError
 from qtriton.machine import Gpu
-from qtriton.operate import engines
+from qtriton.options import BuildOptions
 from qtriton.plan import Request, make_plan
+from qtriton.progress import SILENT
 from qtriton.repository.config import DataType, RuntimeStep, Tensor
 from qtriton.repository.manifest import Speed
+from qtriton.repository.naming import Names
 from qtriton.server import requirements
 from qtriton.server.folder import prepare
 from qtriton.server.wheel import Wheel
 from qtriton.spec import load_spec
-from qtriton.target import Method, Names, Precision, Target
+from qtriton.target import Precision, Target
 
 T4 = Gpu("Tesla T4", "7.5", "550.54.15")
 DEVICE = "Tesla T4, TensorRT 10.3.0"
@@ -69,8 +73,8 @@ def test_what_runs_on_a_cpu_has_no_stand_in() -> None:
 
 def test_a_plan_takes_the_device_into_its_targets_and_its_steps(tmp_path: Path) -> None:
     def plan(**known: Any) -> Any:
-        spec = load_spec("demo_digits")
-        return make_plan(spec, Request(Precision.INT8, ("tensorrt",), Method.PTQ, tmp_path, **known), tmp_path)
+        options = BuildOptions(backend="tensorrt", repository=tmp_path)
+        return make_plan(load_spec("demo_digits"), Request(options, **known), tmp_path)
 
     there, without = plan(devices={"tensorrt": DEVICE}), plan()
     assert {target.device for target in there.variants} == {DEVICE}
@@ -81,8 +85,8 @@ def test_a_plan_takes_the_device_into_its_targets_and_its_steps(tmp_path: Path) 
 
 
 def test_fp32_beside_pinned_memory_is_the_plain_one(tmp_path: Path) -> None:
-    request = Request(Precision.INT8_FP16, ("tensorrt",), Method.PTQ, tmp_path, pinned=True)
-    variants = make_plan(load_spec("demo_digits"), request, tmp_path).variants
+    options = BuildOptions(Precision.INT8_FP16, "tensorrt", tmp_path, pinned_memory=True)
+    variants = make_plan(load_spec("demo_digits"), Request(options), tmp_path).variants
     assert [Names.of("m", target).ensemble for target in variants] == ["m_tensorrt_fp32", "m_tensorrt_int8_fp16_pm"]
 
 
@@ -94,49 +98,48 @@ def test_fp32_beside_pinned_memory_is_the_plain_one(tmp_path: Path) -> None:
     ],
 )
 def test_an_optimization_level_is_tensorrts(backend: str, level: int, told: str, tmp_path: Path) -> None:
-    request = Request(Precision.INT8, (backend,), Method.PTQ, tmp_path, optimization_level=level)
+    options = BuildOptions(backend=backend, repository=tmp_path, optimization_level=level)
     with pytest.raises(InputError, match=told):
-        make_plan(load_spec("demo_digits"), request, tmp_path)
+        make_plan(load_spec("demo_digits"), Request(options), tmp_path)
+
+
+SOURCES: Any = SimpleNamespace(context=SimpleNamespace(workspace="cache", reporter="reporter"))
 
 
 def test_an_artifact_on_a_gpu_is_opened_as_its_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(engines, "engine_of", lambda *given: asked.append(given) or tmp_path / "engine")
-    job: Any = SimpleNamespace(spec=SimpleNamespace(name="m"), workspace="cache")
+    monkeypatch.setattr(artifacts, "build_engine", lambda *given: asked.append(given) or tmp_path / "engine")
     there = Target("tensorrt", Precision.INT8, device=DEVICE)
-    made = Artifact(there, tmp_path, None, pipeline._engine(job, there, tmp_path))
-    assert made.opened == tmp_path / "engine" / "model.plan" and asked == [(tmp_path, "m: tensorrt int8", "cache")]
-    assert Artifact(INT8, tmp_path, None, pipeline._engine(job, INT8, tmp_path)).opened == tmp_path / "model.onnx"
+    opened = Artifact(there, tmp_path, None, artifacts._engine(SOURCES, there, tmp_path, "m: int8")).opened
+    assert opened == tmp_path / "engine" / "model.plan" and asked == [(tmp_path, "m: int8", "cache", "reporter")]
+    without = Artifact(INT8, tmp_path, None, artifacts._engine(SOURCES, INT8, tmp_path, "m: int8"))
+    assert without.opened == tmp_path / "model.onnx"
     # ONNX Runtime builds its engine itself.
     other = Target("onnxruntime-tensorrt", Precision.INT8, device=DEVICE)
-    assert pipeline._engine(job, other, tmp_path) is None and len(asked) == 1
+    assert artifacts._engine(SOURCES, other, tmp_path, "m: int8") is None and len(asked) == 1
 
 
 def test_an_engine_that_cannot_be_built_is_a_refusal_of_that_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> Path:
         raise CompressionError("TensorRT built no engine")
 
-    monkeypatch.setattr(engines, "engine_of", fail)
-    job: Any = SimpleNamespace(spec=SimpleNamespace(name="m"), workspace="cache")
-    with pytest.raises(pipeline.ArtifactLoadError, match="built no engine"):
-        pipeline._engine(job, Target("tensorrt", Precision.INT8, device=DEVICE), Path("artifact"))
+    monkeypatch.setattr(artifacts, "build_engine", fail)
+    with pytest.raises(ArtifactLoadError, match="built no engine"):
+        artifacts._engine(SOURCES, Target("tensorrt", Precision.INT8, device=DEVICE), Path("artifact"), "m: int8")
 
 
 def test_the_speed_on_a_gpu_is_that_of_the_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The very stage runs, but for the runs themselves."""
-    monkeypatch.setattr(timing, "_loaded", lambda made, stack: made.target.precision)
-    monkeypatch.setattr(
-        timing, "interleaved", lambda runs, *_: {made: 2.0 if p is Precision.FP32 else 1.0 for made, p in runs.items()}
-    )
+    monkeypatch.setattr(timing, "time_pair", lambda fp32, compressed, progress: (2.0, 1.0))
     monkeypatch.setattr(Artifact, "files", lambda self: ())
 
-    def stage(what: str, made_from: Any, produce: Callable[[Path], None]) -> Path:
+    def stage(key: StageKey, produce: Callable[[Path], None]) -> Path:
         produce(tmp_path)
         return tmp_path
 
-    job: Any = SimpleNamespace(spec=SimpleNamespace(name="m"), stage=stage)
+    context: Any = SimpleNamespace(spec=SimpleNamespace(name="m"), stage=stage, reporter=SILENT)
     pair = [Artifact(Target("tensorrt", each, device=DEVICE), tmp_path) for each in (Precision.FP32, Precision.INT8)]
-    assert timing.speed(job, *pair) == Speed(fp32_ms=2.0, int8_ms=1.0, threads=0, processor=DEVICE)
+    assert speed(context, *pair) == Speed(fp32_ms=2.0, compressed_ms=1.0, threads=0, processor=DEVICE)
 
 
 @pytest.mark.parametrize(
@@ -246,4 +249,3 @@ def test_a_build_for_gpus_takes_the_place_of_a_package(monkeypatch: pytest.Monke
     assert packages.version_of("onnxruntime") == "1.20.1"
     assert packages.version_of("tensorrt", "numpy") == "1.26.4"
     assert packages.version_of("paddlepaddle") is None
-    assert versions() == {"onnxruntime": "1.20.1", "numpy": "1.26.4"}

@@ -9,13 +9,13 @@ import pytest
 
 from qtriton.build import search as module
 from qtriton.build.accuracy import AccuracyDrop
+from qtriton.build.artifact import Artifact
 from qtriton.build.search import SearchResult, search
-from qtriton.build.sources import Artifact
-from qtriton.compress.scales import Algorithm
 from qtriton.errors import AccuracyBudgetError
-from qtriton.plan import Request
+from qtriton.options import AlgorithmChoice, BuildOptions
+from qtriton.progress import SILENT
 from qtriton.quantize.sensitivity import LayerCost
-from qtriton.recipe import Recipe
+from qtriton.recipe import Algorithm, Recipe
 from qtriton.repository.manifest import Metric, Speed
 from qtriton.target import Method, Precision, Target
 
@@ -31,33 +31,36 @@ class World:
         self.points, self.ratio = points, ratio
         self.asked: list[str] = []
 
-    def find(self, monkeypatch: pytest.MonkeyPatch, labelled: bool = True, **request: Any) -> SearchResult:
-        wanted = Request(Precision.INT8, ("onnxruntime",), request.pop("method", Method.AUTO), Path("r"), **request)
+    def find(self, monkeypatch: pytest.MonkeyPatch, labelled: bool = True, **options: Any) -> SearchResult:
+        spec = SimpleNamespace(name="m", task="detection")
+        context = SimpleNamespace(options=BuildOptions(**options), spec=spec, reporter=SILENT)
 
-        def job(recipe: Recipe) -> Any:
-            plan, spec = SimpleNamespace(request=wanted), SimpleNamespace(name="m", task="detection")
-            return SimpleNamespace(plan=plan, spec=spec, recipe=recipe, by=job, sensitivity=lambda target: COSTS)
+        def sources(recipe: Recipe) -> Any:
+            return SimpleNamespace(
+                context=context, recipe=recipe, with_recipe=sources, measure_sensitivity=lambda target: COSTS
+            )
 
-        def make(job: Any, target: Target) -> Artifact:
-            return Artifact(target, Path("int8"), job.recipe)
+        def make_artifact(sources: Any, target: Target) -> Artifact:
+            return Artifact(target, Path("int8"), sources.recipe)
 
-        def accuracy_drop(job: Any, fp32: Artifact, made: Artifact) -> AccuracyDrop:
-            assert made.recipe is not None
-            self.asked.append(str(made.recipe))
-            before, after = (Metric(name="mAP", value=x, images=80) for x in (50.0, 50.0 - self.points(made.recipe)))
+        def accuracy_drop(context: Any, fp32: Artifact, artifact: Artifact) -> AccuracyDrop:
+            assert artifact.recipe is not None
+            self.asked.append(str(artifact.recipe))
+            points = self.points(artifact.recipe)
+            before, after = (Metric(name="mAP", value=value, images=80) for value in (50.0, 50.0 - points))
             return AccuracyDrop(before, after, labelled)
 
-        def speed(job: Any, fp32: Artifact, made: Artifact) -> Speed:
-            assert made.recipe is not None
-            return Speed(fp32_ms=self.ratio(made.recipe), int8_ms=1.0, threads=1, processor="x")
+        def speed(context: Any, fp32: Artifact, artifact: Artifact) -> Speed:
+            assert artifact.recipe is not None
+            return Speed(fp32_ms=self.ratio(artifact.recipe), compressed_ms=1.0, threads=1, processor="x")
 
-        monkeypatch.setattr(module, "accuracy_drop", accuracy_drop)
-        monkeypatch.setattr(module, "speed", speed)
-        return search(job(Recipe()), TARGET, Artifact(TARGET, Path("fp32")), make)
+        for replacement in (make_artifact, accuracy_drop, speed):
+            monkeypatch.setattr(module, replacement.__name__, replacement)
+        return search(sources(Recipe()), TARGET, Artifact(TARGET, Path("fp32")))
 
 
 def fast(recipe: Recipe) -> float:
-    return 2.0 - 0.1 * len(recipe.floats)
+    return 2.0 - 0.1 * len(recipe.float_layers)
 
 
 def test_the_first_algorithm_that_keeps_the_budget_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +70,7 @@ def test_the_first_algorithm_that_keeps_the_budget_is_enough(monkeypatch: pytest
     assert found.gate.drop == pytest.approx(0.4) and not found.gate.accepted
 
 
-def test_ptq_alone_tries_every_algorithm_from_cheap_to_dear(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ptq_alone_tries_every_algorithm_from_fast_to_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(lambda recipe: 0.1 if recipe.algorithm is Algorithm.KL else 3.0, fast)
     found = world.find(monkeypatch, method=Method.PTQ)
     assert [each.recipe for each in found.tried] == world.asked
@@ -77,21 +80,21 @@ def test_ptq_alone_tries_every_algorithm_from_cheap_to_dear(monkeypatch: pytest.
 def test_an_algorithm_that_is_named_is_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(lambda recipe: 3.0, fast)
     with pytest.raises(AccuracyBudgetError):
-        world.find(monkeypatch, method=Method.PTQ, algorithm=Algorithm.MSE)
+        world.find(monkeypatch, method=Method.PTQ, algorithm=AlgorithmChoice.MSE)
     assert world.asked == ["PTQ mse"]
 
 
 @pytest.mark.parametrize("needed", range(1, 9))
 def test_the_fewest_layers_that_keep_the_budget_go_back_to_float(needed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(lambda recipe: 0.3 if len(recipe.floats) >= needed else 3.0, fast)
+    world = World(lambda recipe: 0.3 if len(recipe.float_layers) >= needed else 3.0, fast)
     found = world.find(monkeypatch)
-    assert found.chosen.recipe.floats == {cost.name for cost in COSTS[:needed]}
+    assert found.chosen.recipe.float_layers == {cost.name for cost in COSTS[:needed]}
     assert found.costs == COSTS
 
 
 def test_layers_are_taken_from_the_better_algorithm(monkeypatch: pytest.MonkeyPatch) -> None:
     losses = {Algorithm.AVG: 2.0, Algorithm.ABS_MAX: 1.0}
-    world = World(lambda recipe: losses[recipe.algorithm] - len(recipe.floats), fast)
+    world = World(lambda recipe: losses[recipe.algorithm] - len(recipe.float_layers), fast)
     assert world.find(monkeypatch).chosen.recipe.algorithm is Algorithm.ABS_MAX
 
 
@@ -117,16 +120,16 @@ def test_qat_is_not_tried_where_ptq_leaves_nothing(monkeypatch: pytest.MonkeyPat
 
 def test_qat_is_tried_where_layers_in_float_cost_all_the_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     def points(recipe: Recipe) -> float:
-        return 0.2 if recipe.method is Method.QAT or len(recipe.floats) >= 4 else 5.0
+        return 0.2 if recipe.method is Method.QAT or len(recipe.float_layers) >= 4 else 5.0
 
-    found = World(points, lambda recipe: 2.0 - 0.3 * len(recipe.floats)).find(monkeypatch)
+    found = World(points, lambda recipe: 2.0 - 0.3 * len(recipe.float_layers)).find(monkeypatch)
     assert found.chosen.recipe.method is Method.QAT
 
 
 def test_over_budget_says_by_how_much_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AccuracyBudgetError) as error:
         World(lambda recipe: 3.21, fast).find(monkeypatch, method=Method.PTQ)
-    for part in ("3.21 points of mAP", "budget is 0.5", "--method auto", "--accept-drop", "as it was"):
+    for part in ("3.21 points of mAP", "budget is 0.5", "--method auto", "--accept-drop", "is unchanged"):
         assert part in str(error.value)
 
 
@@ -142,4 +145,4 @@ def test_without_labels_the_budget_is_of_agreement(monkeypatch: pytest.MonkeyPat
     found = world.find(monkeypatch, labelled=False)
     assert not found.gate.labelled and found.gate.budget > 4 and world.asked == ["PTQ avg"]
     with pytest.raises(AccuracyBudgetError):
-        World(lambda recipe: 4.0, fast).find(monkeypatch, labelled=False, max_drop=3.0)
+        World(lambda recipe: 4.0, fast).find(monkeypatch, labelled=False, max_accuracy_drop=3.0)

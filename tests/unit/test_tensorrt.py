@@ -12,10 +12,11 @@ from qtriton import machine
 from qtriton.backends.tensorrt import engine
 from qtriton.backends.tensorrt.builder import build_plan, source_of
 from qtriton.backends.tensorrt.recipe import EngineRecipe, PlanFacts, engine_recipe
+from qtriton.build import engine as engine_module
 from qtriton.errors import CompressionError, RepositoryError, SetupError
 from qtriton.machine import Gpu
-from qtriton.operate import engines
 from qtriton.operate.engines import EngineBuild, build_engines
+from qtriton.progress import SILENT
 from qtriton.repository.check.engines import GpuServer, engine_problems
 from qtriton.repository.check.model import Model
 from qtriton.repository.engines import pending
@@ -185,8 +186,8 @@ def on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, repository: Path) -> Any
         monkeypatch.setitem(sys.modules, "tensorrt", tensorrt(version, [] if calls is None else calls))
         monkeypatch.setattr(machine, "gpu", lambda: here)
         # Without the process that it runs in; tests/e2e has that.
-        monkeypatch.setattr(engines, "apart", lambda *given: build_plan(sys.modules["tensorrt"], *given))
-        return list(build_engines(repository, Workspace(tmp_path / "cache")))
+        monkeypatch.setattr(engine_module, "build_isolated", lambda *given: build_plan(sys.modules["tensorrt"], *given))
+        return list(build_engines(repository, Workspace(tmp_path / "cache"), SILENT))
 
     return build
 
@@ -227,12 +228,12 @@ def test_what_is_missing_is_a_sentence_with_a_cure(
         on("10.16.1.11", None)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(SetupError, match=r"TensorRT is not installed here.*pip install"):
-        list(build_engines(repository, Workspace(tmp_path / "cache")))
+        list(build_engines(repository, Workspace(tmp_path / "cache"), SILENT))
     old = ModuleType("tensorrt")
     old.__version__ = "8.4.3.1"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "tensorrt", old)
     with pytest.raises(SetupError, match=r"8.4.3.1 is too old"):
-        list(build_engines(repository, Workspace(tmp_path / "cache")))
+        list(build_engines(repository, Workspace(tmp_path / "cache"), SILENT))
     (repository / "net_tensorrt_int8_fp16_runtime" / "1" / "engine.json").write_text("{}")
     with pytest.raises(RepositoryError, match="Publish the model again"):
         on("10.16.1.11", T4)

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qtriton.compress.scales import Algorithm, LearntLayer, QatOptions, Scales
+from qtriton.compress.scales import LearntLayer, Scales
 from qtriton.compress.training import TrainingTask, load_arrays, save_arrays
 from qtriton.errors import CompressionError
 from qtriton.quantize.trained import trained_weight
+from qtriton.recipe import Algorithm, QatOptions
 from qtriton.target import Method
 
 

@@ -39,7 +39,7 @@ class Serving:
 
 @dataclass(frozen=True)
 class CpuFallback:
-    """What runs an artifact in a build where the GPU or its runtime is missing: the same model, other kernels."""
+    """What runs an artifact where the GPU or its runtime is missing: the same model on the CPU, other kernels."""
 
     title: str
     #: As Backend.engine.
@@ -69,38 +69,39 @@ class GpuRuntime:
 
 
 class ArtifactSources(Protocol):
-    """What artifacts are made from; each part is made when it is asked for, and kept."""
+    """What artifacts are made from. A call may take minutes the first time; what it gives is kept in the cache."""
 
-    def onnx(self) -> Path:
+    @property
+    def float_layers(self) -> frozenset[str]:
+        """The layers, as the scales name them, that are kept in floating point."""
+        ...
+
+    def export_onnx(self) -> Path:
         """The FP32 model as an ONNX file."""
         ...
 
-    def paddle(self) -> Path:
+    def convert_to_paddle(self) -> Path:
         """The FP32 model as a Paddle inference folder."""
         ...
 
-    def scales(self) -> Path:
-        """The file of the ranges that ACT learnt."""
+    def learn_scales(self) -> Path:
+        """The file of the ranges that ACT learns, after training where the recipe asks for it."""
         ...
 
-    def floats(self) -> frozenset[str]:
-        """The layers, as the scales name them, that stay in floating point."""
+    def find_overflowing(self) -> frozenset[str]:
+        """The outputs of the nodes of the FP32 ONNX whose values FP16 cannot hold on the calibration images."""
         ...
 
-    def overflowing(self) -> frozenset[str]:
-        """The outputs of the nodes of the FP32 ONNX whose values FP16 cannot hold."""
-        ...
-
-    def inputs(self) -> dict[str, tuple[int, ...]]:
+    def input_shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of all that the model takes, without the batch."""
         ...
 
-    def batch(self) -> int:
+    def max_batch(self) -> int:
         """The largest batch; 0 where the ONNX has a fixed shape."""
         ...
 
-    def quantized_paddle(self) -> Path:
-        """The INT8 model that ACT wrote, as a Paddle inference folder, without integers in the layers of `floats`."""
+    def quantize_paddle(self) -> Path:
+        """The INT8 model that ACT writes, as a Paddle inference folder, without integers in `float_layers`."""
         ...
 
 
@@ -152,6 +153,6 @@ class Backend(Protocol):
         """How Triton runs the artifact of a target."""
         ...
 
-    def emit(self, origin: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
-        """Write the files of a target into the folder `out`; returns which layers stay in floating point, and why."""
+    def emit(self, sources: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
+        """Write the files of a target into the folder `out`; returns the layers kept in floating point, and why."""
         ...

@@ -1,19 +1,18 @@
-"""What an artifact loses against FP32 in the runtime that serves both: with labels, or without."""
+"""How much accuracy an artifact drops against FP32 in the runtime that serves both: with labels, or without."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from qtriton import console
-from qtriton.backends.runner import Runner, running
-from qtriton.build import cache_key as keys
-from qtriton.build.sources import Artifact, Job, all_cores
-from qtriton.metrics.agreement import AGREEMENT, agreement
+from qtriton.build.artifact import Artifact, on_all_cores
+from qtriton.build.cache_key import StageKey
+from qtriton.build.context import BuildContext
+from qtriton.build.evaluate import measure_accuracy, measure_agreement, predict_all
+from qtriton.metrics.agreement import AGREEMENT
 from qtriton.repository.manifest import Metric
 from qtriton.runtime.post import Results
 from qtriton.spec import METRIC
@@ -33,69 +32,59 @@ class AccuracyDrop:
 
     @property
     def points(self) -> float:
-        """What is lost, in points; below 0 where it is better."""
+        """The drop in points; below 0 where it is better."""
         return self.before.value - self.after.value
 
 
-def accuracy(job: Job, made: Artifact) -> Metric | None:
+def accuracy(context: BuildContext, artifact: Artifact) -> Metric | None:
     """The model's metric on the labelled images; none without them."""
-    if job.truth is None:
+    if context.ground_truth is None:
         return None
-    data, truth = job.truth
-    name = METRIC[job.spec.task]
+    data, data_sha256 = context.ground_truth
+    name, target = METRIC[context.spec.task], on_all_cores(artifact.target)
 
     def produce(folder: Path) -> None:
-        from qtriton.build.evaluate import evaluate
+        with context.reporter.progress(f"{context.spec.name}: {name} of {artifact}") as progress:
+            _save(folder, measure_accuracy(target, artifact.opened, context.spec, data, progress))
 
-        with _running(made) as run, console.progress(f"{job.spec.name}: {name} of {made}") as progress:
-            _save(folder, evaluate(run, job.spec, data, progress))
-
-    return Metric(name=name, value=_value(job, made, "metric", [truth], produce), images=len(data.images))
+    key = _key(context, artifact, "metric", (data_sha256,), measure_accuracy)
+    return Metric(name=name, value=_load(context.stage(key, produce)), images=len(data.images))
 
 
-def accuracy_drop(job: Job, fp32: Artifact, made: Artifact) -> AccuracyDrop:
-    """What an artifact loses against FP32: of the metric where there are labels, else of the agreement with it."""
-    before, after = accuracy(job, fp32), accuracy(job, made)
+def accuracy_drop(context: BuildContext, fp32: Artifact, artifact: Artifact) -> AccuracyDrop:
+    """The drop against FP32: of the metric where there are labels, else of the agreement with it."""
+    before, after = accuracy(context, fp32), accuracy(context, artifact)
     if before is not None and after is not None:
         return AccuracyDrop(before, after, labelled=True)
-    images = job.unlabelled
+    images = context.unlabelled
 
     def produce(folder: Path) -> None:
-        truth, found = (_results(job, each, images) for each in (fp32, made))
-        _save(folder, agreement(job.spec.task, truth, found))
+        expected, results = (_results(context, each, images) for each in (fp32, artifact))
+        _save(folder, measure_agreement(context.spec.task, expected, results))
 
-    made_from = [fp32.files(), [sha256_file(path) for path in images]]
-    value = _value(job, made, "agreement", made_from, produce)
-    perfect = Metric(name=AGREEMENT[job.spec.task], value=100.0, images=len(images))
+    inputs = (fp32.files(), [sha256_file(path) for path in images])
+    value = _load(context.stage(_key(context, artifact, "agreement", inputs, measure_agreement), produce))
+    perfect = Metric(name=AGREEMENT[context.spec.task], value=100.0, images=len(images))
     return AccuracyDrop(perfect, perfect.model_copy(update={"value": value}), labelled=False)
 
 
-def _results(job: Job, made: Artifact, images: Sequence[Path]) -> list[Results]:
-    from qtriton.build.evaluate import predict
-
-    results = []
-    with _running(made) as run, console.progress(f"{job.spec.name}: results of {made}") as progress:
-        for done, path in enumerate(images, 1):
-            results.append(predict(run, path, job.spec, job.spec.postprocess))
-            progress(done, len(images))
-    return results
+def _results(context: BuildContext, artifact: Artifact, images: Sequence[Path]) -> list[Results]:
+    target = on_all_cores(artifact.target)
+    with context.reporter.progress(f"{context.spec.name}: results of {artifact}") as progress:
+        return predict_all(target, artifact.opened, context.spec, images, progress)
 
 
-def _running(made: Artifact) -> AbstractContextManager[Runner]:
-    return running(all_cores(made.target), made.opened)
-
-
-def _value(job: Job, made: Artifact, what: str, made_from: Sequence[object], produce: Callable[[Path], None]) -> float:
-    how = [
-        job.spec_key,
-        made.target.backend,
-        made.target.device,
-        *(keys.code(name) for name in ("metrics", "backends")),
-    ]
-    name = f"{made.target.backend}-{made.target.precision.value}-{what}"
-    folder = job.stage(name, [made.files(), made_from, how], produce)
-    return float(json.loads((folder / _FILE).read_text())["value"])
+def _key(
+    context: BuildContext, artifact: Artifact, what: str, inputs: tuple[object, ...], producer: Callable[..., Any]
+) -> StageKey:
+    target = artifact.target
+    name = f"{context.spec.name}-{target.backend}-{target.precision.value}-{what}"
+    return StageKey(name, (artifact.files(), target.backend, target.device, context.spec_key, *inputs), producer)
 
 
 def _save(folder: Path, value: float) -> None:
     (folder / _FILE).write_text(json.dumps({"value": value}))
+
+
+def _load(folder: Path) -> float:
+    return float(json.loads((folder / _FILE).read_text())["value"])

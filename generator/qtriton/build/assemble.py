@@ -1,68 +1,86 @@
 """Write the ensembles of a build into the model repository, checked before anything is swapped in."""
 
+from __future__ import annotations
+
 import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from qtriton import console, resources
 from qtriton.backends import backend_for
 from qtriton.backends.runner import TensorInfo
-from qtriton.build.evaluate import own_inputs
-from qtriton.build.fp32 import signature
-from qtriton.build.pipeline import Variant
+from qtriton.build.feeding import match_inputs
+from qtriton.build.fp32 import read_signature
+from qtriton.build.variant import Variant
 from qtriton.errors import RepositoryError
 from qtriton.plan import Plan
+from qtriton.progress import Reporter
+from qtriton.repository.check import check
 from qtriton.repository.config import Config, DataType, Ensemble, EnsembleStep, PythonStep, RuntimeStep, Tensor
-from qtriton.repository.record import stale_variants, write_record
+from qtriton.repository.naming import CONFIG, VERSION, Names, runtime_of
+from qtriton.repository.read import Repository
+from qtriton.repository.record import write_record
 from qtriton.repository.render import render_config
 from qtriton.repository.staging import Staging, staged
-from qtriton.runtime.settings import FILE as SETTINGS
-from qtriton.spec import ModelSpec
-from qtriton.target import Names
+from qtriton.repository.steps import POSTPROCESS, PREPROCESS, write_step
+from qtriton.spec import ModelSpec, classes
 
-#: The modules that every python step is shipped with; model.py comes on top.
-_SHIPPED = ("image.py", "pre.py", "post.py", "settings.py")
-_IMAGE = Tensor("image", DataType.STRING, (1,))
-_GEOMETRY = Tensor("geometry", DataType.FP32, (6,))
+_IMAGE: Final = Tensor("image", DataType.STRING, (1,))
+_GEOMETRY: Final = Tensor("geometry", DataType.FP32, (6,))
 
 
-def publish(plan: Plan, fp32: Path, variants: Sequence[Variant]) -> None:
+def publish(plan: Plan, fp32: Path, variants: Sequence[Variant], reporter: Reporter) -> None:
     """Stage the shared steps and every variant, check the whole repository, and swap it in.
 
     Args:
         plan: what was asked for.
         fp32: the FP32 ONNX file; its outputs are those that the postprocess step takes, in their order.
         variants: what is published.
+        reporter: who is told.
 
     Raises:
         RepositoryError: it cannot be written, or the check found a problem; nothing was changed then.
+        KeyboardInterrupt: with a text that says whether it came too late.
     """
-    from qtriton.repository.check import check
-
-    with console.progress(f"{plan.spec.name}: publish"), staged(plan.request.repository) as staging:
-        for ensemble in stale_variants(staging.folder, variants[0].record):
-            console.warn(f"{ensemble} was built from another spec or other weights and is taken out.")
-            staging.remove(ensemble)
-            staging.remove(f"{ensemble}_runtime")
-        outputs = _tensors(signature(fp32, plan.spec).outputs, plan.spec)
-        _write_shared(staging, plan, outputs)
-        for variant in variants:
-            _write_variant(staging, plan.spec, variant, outputs)
-        for variant in variants:
-            write_record(staging.folder, Names.of(plan.spec.name, variant.target), variant.record)
-        own = {name for variant in variants for name in Names.of(plan.spec.name, variant.target).all}
-        problems = [problem for problem in check(staging.folder) if problem.model in own]
-        if problems:
-            raise RepositoryError("not published: " + "; ".join(map(str, problems)))
-        staging.commit()
+    with reporter.progress(f"{plan.spec.name}: publish"), staged(plan.request.options.repository) as staging:
+        try:
+            _stage(staging, plan, _tensors(read_signature(fp32, plan.spec).outputs, plan.spec), variants, reporter)
+            staging.commit()
+        except KeyboardInterrupt:
+            published = "everything" if staging.committed else "nothing"
+            raise KeyboardInterrupt(f"{published} was published") from None
 
 
-def _tensors(ports: Sequence[TensorInfo], spec: ModelSpec) -> tuple[Tensor, ...]:
+def _stage(
+    staging: Staging, plan: Plan, outputs: Sequence[Tensor], variants: Sequence[Variant], reporter: Reporter
+) -> None:
+    for ensemble in _stale(staging.folder, variants[0]):
+        reporter.warn(f"{ensemble} was built from another spec or other weights and is taken out.")
+        staging.remove(ensemble)
+        staging.remove(runtime_of(ensemble))
+    _write_shared(staging, plan, outputs)
+    for variant in variants:
+        _write_variant(staging, plan.spec, variant, outputs)
+    for variant in variants:
+        write_record(staging.folder, Names.of(plan.spec.name, variant.target), variant.record)
+    own = {name for variant in variants for name in Names.of(plan.spec.name, variant.target).all}
+    problems = [problem for problem in check(staging.folder) if problem.model in own]
+    if problems:
+        raise RepositoryError("not published: " + "; ".join(map(str, problems)))
+
+
+def _stale(folder: Path, variant: Variant) -> tuple[str, ...]:
+    """Ensembles of the same model that were built from another spec, other weights or other shipped code."""
+    new = variant.record
+    old = Repository(folder).records().items()
+    return tuple(name for name, record in old if record.model == new.model and record.spec_key != new.spec_key)
+
+
+def _tensors(infos: Sequence[TensorInfo], spec: ModelSpec) -> tuple[Tensor, ...]:
     """As config.pbtxt states them: without the batch, where there is one."""
     skipped = 1 if spec.max_batch_size else 0
-    return tuple(Tensor(port.name, DataType(port.datatype), port.shape[skipped:]) for port in ports)
+    return tuple(Tensor(info.name, DataType(info.datatype), info.shape[skipped:]) for info in infos)
 
 
 def _single(spec: ModelSpec, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -87,26 +105,20 @@ def _write_shared(staging: Staging, plan: Plan, outputs: Sequence[Tensor]) -> No
     pre = PythonStep(names.preprocess, batch, (_IMAGE,), (*_inputs(spec), geometry))
     post = PythonStep(names.postprocess, batch, (*outputs, geometry), _results(spec))
     dumped = spec.model_dump(mode="json")
-    before = {"ops": dumped["preprocess"], "output": spec.input.name, "max_pixels": spec.max_pixels}
-    behind = {"ops": dumped["postprocess"], "inputs": [t.name for t in outputs], "batched": batch > 0}
-    for step, code, settings in (
-        (pre, "preprocess_model.py", {**before, "extra_inputs": spec.extra_inputs}),
-        (post, "postprocess_model.py", behind),
-    ):
-        version = _write_config(staging, step)
-        shutil.copyfile(resources.runtime() / code, version / "model.py")
-        for name in _SHIPPED:
-            shutil.copyfile(resources.runtime() / name, version / name)
-        (version / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    pre_settings = {"ops": dumped["preprocess"], "output": spec.input.name, "max_pixels": spec.max_pixels}
+    pre_settings |= {"extra_inputs": spec.extra_inputs}
+    post_settings = {"ops": dumped["postprocess"], "inputs": [t.name for t in outputs], "batched": batch > 0}
+    write_step(_write_config(staging, pre), PREPROCESS, pre_settings)
+    write_step(_write_config(staging, post), POSTPROCESS, post_settings)
 
 
 def _write_variant(staging: Staging, spec: ModelSpec, variant: Variant, outputs: Sequence[Tensor]) -> None:
     names, backend = Names.of(spec.name, variant.target), backend_for(variant.target)
-    own = own_inputs(spec, tuple(port.name for port in variant.signature.inputs))
-    inputs = tuple(Tensor(own[tensor.name], tensor.dtype, tensor.dims) for tensor in _inputs(spec))
-    made = _own_outputs(spec, variant, outputs)
+    names_there = match_inputs(spec, tuple(info.name for info in variant.signature.inputs))
+    inputs = tuple(Tensor(names_there[tensor.name], tensor.dtype, tensor.dims) for tensor in _inputs(spec))
+    own_outputs = _own_outputs(spec, variant, outputs)
     batch = min(spec.max_batch_size, 1) if variant.signature.inputs[0].shape[0] == 1 else spec.max_batch_size
-    runtime = RuntimeStep(names.runtime, backend.serving(variant.target), batch, inputs, made)
+    runtime = RuntimeStep(names.runtime, backend.serving(variant.target), batch, inputs, own_outputs)
     version = _write_config(staging, runtime)
     for name in backend.files(variant.target):
         shutil.copyfile(variant.artifact / name, version / name)
@@ -114,9 +126,13 @@ def _write_variant(staging: Staging, spec: ModelSpec, variant: Variant, outputs:
         for path in sorted(variant.engine.iterdir()):
             shutil.copyfile(path, version / path.name)
     variant.manifest.write(version)
-    about = (("qtriton", json.dumps({"task": spec.task, **_about(variant, names)}, sort_keys=True)),)
+    parameters: tuple[tuple[str, str], ...] = (
+        ("qtriton", json.dumps({"task": spec.task, **_about(variant, names)}, sort_keys=True)),
+    )
+    if class_names := classes(spec):
+        parameters += (("classes", json.dumps(class_names, ensure_ascii=False)),)
     steps = _steps(spec, names, runtime, outputs)
-    _write_config(staging, Ensemble(names.ensemble, batch, (_IMAGE,), _results(spec), steps, about))
+    _write_config(staging, Ensemble(names.ensemble, batch, (_IMAGE,), _results(spec), steps, parameters))
 
 
 def _own_outputs(spec: ModelSpec, variant: Variant, outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -124,10 +140,9 @@ def _own_outputs(spec: ModelSpec, variant: Variant, outputs: Sequence[Tensor]) -
 
     A size that the FP32 ONNX leaves free and the artifact fixes is stated as the artifact has it, for Triton compares.
     """
-    found = _tensors(variant.signature.outputs, spec)
     return tuple(
-        Tensor(own.name, own.dtype, tuple(b if a < 0 else a for a, b in zip(meant.dims, own.dims, strict=True)))
-        for own, meant in zip(found, outputs, strict=True)
+        Tensor(own.name, own.dtype, tuple(b if a < 0 else a for a, b in zip(fp32.dims, own.dims, strict=True)))
+        for own, fp32 in zip(_tensors(variant.signature.outputs, spec), outputs, strict=True)
     )
 
 
@@ -169,7 +184,7 @@ def _about(variant: Variant, names: Names) -> dict[str, Any]:
 
 def _write_config(staging: Staging, config: Config) -> Path:
     folder = staging.model(config.name)
-    (folder / "config.pbtxt").write_text(render_config(config), encoding="utf-8")
-    version = folder / "1"
+    (folder / CONFIG).write_text(render_config(config), encoding="utf-8")
+    version = folder / VERSION
     version.mkdir()
     return version

@@ -1,82 +1,205 @@
-"""Hash everything that a build depends on, so that the same build is recognised without running it."""
+"""What makes a stage's result stale: its inputs, the code that produces it, and the packages which that code uses.
 
+The code is found, not listed: it is the producing function's module with every module of ours that it imports, directly
+or not. What is only said to people does not count: docstrings, comments, and the texts of errors, warnings and labels.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from qtriton import resources
-from qtriton.build.images import Datasets
-from qtriton.datasets import list_images
 from qtriton.packages import version_of
-from qtriton.plan import Request
-from qtriton.recipe import Recipe
-from qtriton.spec import ModelSpec
-from qtriton.target import Precision, Target
-from qtriton.workspace import sha256_file, sha256_json
+from qtriton.workspace import sha256_json
 
-#: The packages whose versions change what a build produces.
-PACKAGES: Final = (
-    *("qtriton", "paddlepaddle", "paddleslim", "paddle2onnx", "x2paddle", "onnx", "onnxsim", "onnxruntime"),
-    "openvino",
-    *("numpy", "opencv-python", "pycocotools"),
-)
+#: The packages that are ours, by the name that they are imported with.
+OURS: Final = ("qtriton", "qtriton_client")
+#: Methods whose arguments are only shown: those of progress.Reporter.
+_SHOWN: Final = frozenset({"progress", "warn"})
 
 
-def versions() -> dict[str, str]:
-    """The installed versions of PACKAGES."""
-    found = {name: version_of(name) for name in PACKAGES}
-    return {name: known for name, known in found.items() if known is not None}
+@dataclass(frozen=True)
+class StageKey:
+    """A stage's name, what it works on, and the function whose module does the work."""
+
+    name: str
+    #: Anything that JSON or str() can tell apart: hashes, numbers, names.
+    inputs: tuple[object, ...]
+    producer: Callable[..., Any] = field(repr=False)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of all that the result depends on, in hex."""
+        module = self.producer.__module__
+        return sha256_json([self.name, self.inputs, code_sha256(module), package_versions(module)])
 
 
-def weights_sha256(weights: Path) -> str:
-    """The hash of an ONNX file, or of the two files of a Paddle inference folder together."""
-    if weights.is_file():
-        return sha256_file(weights)
-    return sha256_json([sha256_file(path) for path in sorted(weights.glob("inference.pd*"))])
+@cache
+def code_sha256(module: str) -> str:
+    """The SHA-256 of a module's code and of all code of ours that it imports, in hex."""
+    return sources().code_sha256(module)
 
 
-def spec_key(spec: ModelSpec, weights: Path) -> str:
-    """What all variants of a model share: the spec, the weights, and the code that is shipped with them."""
-    shipped = {path.name: sha256_file(path) for path in sorted(resources.runtime().glob("*.py"))}
-    return sha256_json([spec.model_dump(mode="json"), weights_sha256(weights), shipped])
+@cache
+def package_versions(module: str) -> Mapping[str, str]:
+    """The installed versions of the packages that a module's code imports, directly or not, and ours."""
+    distributions = packages_distributions()
+    imported = {name for name in sources().packages(module) if name in distributions}
+    names = sorted({distribution for name in imported for distribution in distributions[name]} | {"qtriton"})
+    versions = {name: version_of(name) for name in names}
+    return {name: version for name, version in versions.items() if version is not None}
 
 
-def learnt_from(recipe: Recipe, spec: ModelSpec, model: Path, calibration: Path) -> list[object]:
-    """What the learnt scales depend on: the model, how an image becomes its input, and how they are learnt."""
-    before = spec.model_dump(mode="json", include={"input", "preprocess", "max_pixels"})
-    shipped = [sha256_file(resources.runtime() / name) for name in ("image.py", "pre.py")]
-    return [weights_sha256(model), before, shipped, images_sha256(calibration), recipe.learnt_by, code("compress")]
+@cache
+def sources() -> Sources:
+    """The code of this installation."""
+    roots = {}
+    for name in OURS:
+        found = importlib.util.find_spec(name)
+        assert found is not None and found.origin is not None
+        roots[name] = Path(found.origin).parent
+    return Sources(roots)
 
 
-def build_key(target: Target, request: Request, spec_hash: str, folders: Datasets) -> str:
-    """What one published variant depends on; FP32 does not depend on how INT8 is made."""
-    how: list[object] = []
-    if target.precision is not Precision.FP32 and folders.calibration is not None:
-        how = [request.method.value, request.algorithm, repr(request.training), request.max_drop, request.accept_drop]
-        how += [target.vnni, code("compress"), code("quantize")]
-    common = [code(name) for name in ("backends", "metrics", "build", "repository", "operate")]
-    templates = [sha256_file(path) for path in sorted(resources.templates().glob("*.j2"))]
-    what = [target.backend, target.precision, target.threads, target.optimization_level, target.device]
-    return sha256_json([spec_hash, what, how, parents(folders, target), versions(), common, templates])
+class Sources:
+    """The modules of some packages as they lie on disk, and what they import."""
+
+    def __init__(self, roots: Mapping[str, Path]) -> None:
+        self._roots = dict(roots)
+        self._modules: dict[str, _Module] = {}
+
+    def closure(self, module: str) -> frozenset[str]:
+        """The modules of ours that a module imports, directly or not, with itself."""
+        found: set[str] = set()
+        waiting = [module]
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting += self._module(name).ours
+        return frozenset(found)
+
+    def code_sha256(self, module: str) -> str:
+        """The SHA-256 of the code of a module's closure, in hex."""
+        return sha256_json(sorted((name, self._module(name).sha256) for name in self.closure(module)))
+
+    def packages(self, module: str) -> frozenset[str]:
+        """The packages of others that a module's closure imports, by the names that they are imported with."""
+        return frozenset(name for each in self.closure(module) for name in self._module(each).others)
+
+    def _module(self, name: str) -> _Module:
+        if name not in self._modules:
+            path = self._file(name)
+            assert path is not None, name
+            code = _parse(path.read_text(encoding="utf-8"), name, path.name == "__init__.py")
+            ours, others = set(_parents(name)), set()
+            for imported in code.imports:
+                if imported.split(".")[0] in self._roots:
+                    ours |= {each for each in (*_parents(imported), imported) if self._file(each) is not None}
+                else:
+                    others.add(imported.split(".")[0])
+            package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+            # An engine is copied into a server, so nothing imports it; it is named as a file beside its backend.
+            ours |= {f"{package}.{file.removesuffix('.py')}" for file in code.files if path.with_name(file).is_file()}
+            packages = frozenset(others - sys.stdlib_module_names)
+            self._modules[name] = _Module(frozenset(ours - {name}), packages, code.sha256)
+        return self._modules[name]
+
+    def _file(self, name: str) -> Path | None:
+        package, *parts = name.split(".")
+        if package not in self._roots:
+            return None
+        place = self._roots[package].joinpath(*parts)
+        candidates = (place / "__init__.py", place.with_suffix(".py")) if parts else (place / "__init__.py",)
+        return next((path for path in candidates if path.is_file()), None)
 
 
-def parents(folders: Datasets, target: Target) -> dict[str, str]:
-    """The SHA-256 of the folders and files that an artifact was made from and measured on, the weights apart."""
-    found = {"validation": folders.validation, "labels": folders.labels}
-    if target.precision is not Precision.FP32:
-        found["calibration"] = folders.calibration
-    return {
-        name: sha256_file(path) if path.is_file() else images_sha256(path)
-        for name, path in sorted(found.items())
-        if path is not None
-    }
+@dataclass(frozen=True)
+class _Code:
+    """What a module's text says: names that it imports, files of Python that it names, and the hash of its code."""
+
+    imports: frozenset[str]
+    files: frozenset[str]
+    sha256: str
 
 
-def images_sha256(folder: Path) -> str:
-    """The hash of the names and contents of a folder's images."""
-    return sha256_json([(path.name, sha256_file(path)) for path in list_images(folder, "folder")])
+@lru_cache(maxsize=1024)
+def _parse(text: str, name: str, is_package: bool) -> _Code:
+    tree = ast.parse(text)
+    imports = frozenset(_imports(tree, name, is_package))
+    words = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    files = frozenset(word for word in words if isinstance(word, str) and re.fullmatch(r"[a-z]\w*\.py", word))
+    code = ast.dump(_WithoutWords().visit(tree))
+    return _Code(imports, files, hashlib.sha256(code.encode()).hexdigest())
 
 
-def code(package: str) -> list[str]:
-    """The hashes of a sub-package: while qtriton is developed its version stays and its code changes."""
-    folder = Path(__file__).parent.parent / package
-    return [sha256_file(path) for path in sorted(folder.rglob("*.py"))]
+@dataclass(frozen=True)
+class _Module:
+    """What it imports of ours and of others, and its code."""
+
+    ours: frozenset[str]
+    others: frozenset[str]
+    sha256: str
+
+
+def _parents(module: str) -> list[str]:
+    """The packages that are imported with a module."""
+    parts = module.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def _imports(tree: ast.AST, module: str, is_package: bool) -> Iterator[str]:
+    """The names that a module imports when it is loaded or run; those for the type checker alone are left out."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            waiting += node.orelse
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = module.split(".")
+            above = parts[: len(parts) - node.level + is_package] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        else:
+            waiting += ast.iter_child_nodes(node)
+
+
+class _WithoutWords(ast.NodeTransformer):
+    """Takes out what is only said to people."""
+
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        return self._without_docstring(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        return self._without_docstring(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return self._without_docstring(node)
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        """The kind of an error decides who catches it; its text decides nothing."""
+        if isinstance(node.exc, ast.Call):
+            node.exc = node.exc.func
+        return self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if isinstance(node.func, ast.Attribute) and node.func.attr in _SHOWN:
+            node.args, node.keywords = [], []
+        return self.generic_visit(node)
+
+    def _without_docstring(self, node: ast.Module | ast.ClassDef | ast.FunctionDef) -> ast.AST:
+        if ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
+        return self.generic_visit(node)

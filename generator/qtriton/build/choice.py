@@ -1,11 +1,11 @@
-"""Which variant of a model to serve: the fastest, INT8 only where it is worth its loss."""
+"""Which variant of a model to serve: the fastest, INT8 only where it is worth its drop."""
 
 from collections.abc import Sequence
 from typing import Final
 
 from qtriton.repository.manifest import Manifest
 
-#: INT8 that is not at least so many times faster than the fastest FP32 is not worth its loss.
+#: INT8 that is not at least so many times faster than the fastest FP32 is not worth its accuracy drop.
 MIN_SPEEDUP: Final = 1.05
 
 
@@ -19,13 +19,13 @@ def fastest(manifests: Sequence[Manifest]) -> Manifest:
     if not timed:
         # What is not timed here was compressed to be faster elsewhere.
         return next((each for each in manifests if each.gate is not None), manifests[0])
-    int8 = min(timed, key=lambda each: each.speed.int8_ms if each.speed else 0)
+    compressed = min(timed, key=lambda each: each.speed.compressed_ms if each.speed else 0)
     base = min(timed, key=lambda each: each.speed.fp32_ms if each.speed else 0)
-    plain = next((each for each in manifests if each.speed is None and each.backend == base.backend), int8)
-    return int8 if gain(manifests) >= MIN_SPEEDUP else plain
+    plain = next((each for each in manifests if each.speed is None and each.backend == base.backend), compressed)
+    return compressed if gain(manifests) >= MIN_SPEEDUP else plain
 
 
 def gain(manifests: Sequence[Manifest]) -> float:
     """The fastest FP32's time over the fastest INT8's, of those that were timed, at least one."""
     speeds = [each.speed for each in manifests if each.speed is not None]
-    return min(each.fp32_ms for each in speeds) / min(each.int8_ms for each in speeds)
+    return min(each.fp32_ms for each in speeds) / min(each.compressed_ms for each in speeds)

@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 
 from qtriton import resources
 from qtriton.atomic import write_atomically
+from qtriton.build.cache_key import StageKey
 from qtriton.build.unpack import PADDLE_MODEL, PADDLE_WEIGHTS, paddle_pair, unpack
-from qtriton.console import Report
 from qtriton.errors import InputError, ModelError, SetupError
+from qtriton.progress import Progress
 from qtriton.spec import ModelSpec
-from qtriton.workspace import Workspace, sha256_file, sha256_json
+from qtriton.workspace import Workspace, sha256_file
 
 _ARCHIVES: Final = (".tar", ".tar.gz", ".tgz")
 _BLOCK: Final = 1 << 18
@@ -42,8 +43,8 @@ def given_weights(spec: ModelSpec, path: Path, workspace: Workspace) -> Path:
     if path.suffix == ".pdiparams":
         raise InputError(f"{where}: give the folder that holds it and its .pdmodel.")
     if path.name.endswith(_ARCHIVES) and path.is_file():
-        key = sha256_file(path)
-        return workspace.stage(f"{spec.name}-weights", key, lambda folder: unpack(path, folder, where))
+        key = StageKey(f"{spec.name}-weights", (sha256_file(path),), unpack)
+        return workspace.stage(key.name, key.digest, lambda folder: unpack(path, folder, where))
     if path.is_dir():
         return _paddle_folder(spec, path, paddle_pair((file.name for file in path.iterdir()), where), workspace)
     if path.suffix == ".pdmodel":
@@ -52,7 +53,7 @@ def given_weights(spec: ModelSpec, path: Path, workspace: Workspace) -> Path:
     return path
 
 
-def fetch(spec: ModelSpec, weights: Path | None, workspace: Workspace, progress: Report) -> Path:
+def fetch(spec: ModelSpec, weights: Path | None, workspace: Workspace, progress: Progress) -> Path:
     """The weights of a model, on this machine.
 
     Raises:
@@ -66,12 +67,13 @@ def fetch(spec: ModelSpec, weights: Path | None, workspace: Workspace, progress:
     if found is not None:
         if found == cached:
             _check_kept(spec, found)
+            workspace.use(found)
         return found
     if spec.source.url is None or cached is None:
         raise InputError(
             f"{spec.name}: no weights at hand, and its spec names no download. Pass --weights FILE with the FP32 model."
         )
-    return _download(spec, spec.source.url, cached, progress)
+    return workspace.use(_download(spec, spec.source.url, cached, progress))
 
 
 def _paddle_folder(spec: ModelSpec, folder: Path, pair: tuple[str, str], workspace: Workspace) -> Path:
@@ -82,7 +84,8 @@ def _paddle_folder(spec: ModelSpec, folder: Path, pair: tuple[str, str], workspa
         for name, own in zip((PADDLE_MODEL, PADDLE_WEIGHTS), pair, strict=True):
             shutil.copyfile(folder / own, copy / name)
 
-    return workspace.stage(f"{spec.name}-weights", sha256_json([sha256_file(folder / own) for own in pair]), produce)
+    key = StageKey(f"{spec.name}-weights", tuple(sha256_file(folder / own) for own in pair), paddle_pair)
+    return workspace.stage(key.name, key.digest, produce)
 
 
 def _cached(spec: ModelSpec, workspace: Workspace) -> Path | None:
@@ -118,7 +121,7 @@ def _check_kept(spec: ModelSpec, cached: Path) -> None:
             )
 
 
-def _download(spec: ModelSpec, url: str, target: Path, progress: Report) -> Path:
+def _download(spec: ModelSpec, url: str, target: Path, progress: Progress) -> Path:
     """Download with resume: what arrived stays as .part and the next try asks for the rest."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
@@ -166,7 +169,7 @@ def _check_promise(spec: ModelSpec, url: str, found: str, target: Path) -> None:
         )
 
 
-def _receive(url: str, part: Path, progress: Report) -> None:
+def _receive(url: str, part: Path, progress: Progress) -> None:
     have = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:

@@ -1,224 +1,138 @@
-"""Take a plan to a published repository, stage by stage; what was made before from the same inputs is reused."""
+"""Take a plan to a published repository, step by step; what was made before from the same inputs is reused."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 
-from qtriton import console
-from qtriton.backends import backend_for, cpu_fallback
-from qtriton.backends.runner import Signature, running
-from qtriton.build import cache_key as keys
-from qtriton.build.accuracy import accuracy
+from qtriton import resources
+from qtriton.build.artifact import Artifact, make_artifact
+from qtriton.build.assemble import publish
+from qtriton.build.cache_key import StageKey
+from qtriton.build.context import BuildContext
 from qtriton.build.fetch import fetch
-from qtriton.build.fp32 import signature
-from qtriton.build.images import remember_images, resolve_datasets
-from qtriton.build.result import Built
-from qtriton.build.search import SearchResult, search
-from qtriton.build.sources import Artifact, Job
-from qtriton.errors import AccuracyBudgetError, ArtifactLoadError, CompressionError
+from qtriton.build.hashes import parents
+from qtriton.build.inputs import resolve_datasets
+from qtriton.build.result import BuildResult, LeftOut
+from qtriton.build.search import search
+from qtriton.build.sources import Sources
+from qtriton.build.variant import Variant, compressed_variant, fp32_variant
+from qtriton.errors import AccuracyBudgetError, ArtifactLoadError
 from qtriton.plan import Plan
-from qtriton.repository.manifest import File, Layer, Manifest
-from qtriton.repository.record import PublishRecord, is_published
-from qtriton.target import Method, Precision, Target
-from qtriton.workspace import Workspace
-
-if TYPE_CHECKING:
-    from qtriton.quantize.sensitivity import LayerCost
-
-#: Which layers of an artifact stay in floating point and why, beside it.
-FLOAT_LAYERS_FILE: Final = "floats.json"
+from qtriton.progress import SILENT, Reporter
+from qtriton.repository.manifest import Manifest
+from qtriton.repository.naming import Names
+from qtriton.repository.read import Repository
+from qtriton.repository.record import PublishRecord, read_record
+from qtriton.target import Precision, Target
+from qtriton.workspace import Workspace, sha256_file
 
 
-@dataclass(frozen=True)
-class Variant:
-    """One artifact, ready to be published: the folder it lies in, its tensors, and what is known of it."""
-
-    target: Target
-    artifact: Path
-    #: The folder of the plan that this machine built of it.
-    engine: Path | None
-    signature: Signature
-    manifest: Manifest
-    record: PublishRecord
-
-
-def build(plan: Plan, workspace: Workspace) -> Built:
+def build(plan: Plan, workspace: Workspace, reporter: Reporter = SILENT) -> BuildResult:
     """Carry a plan out; nothing in the repository changes before everything is made, measured and checked.
 
-    Of several backends, one whose runtime refuses its artifact, or whose INT8 loses more than the budget, is left out
+    Of several backends, one whose runtime refuses its artifact, or whose INT8 is over the accuracy budget, is left out
     with a warning; a single one is an error.
 
     Raises:
-        AccuracyBudgetError: INT8 loses more accuracy than was allowed on every backend.
+        AccuracyBudgetError: the accuracy drop of INT8 is over the budget on every backend.
+        ArtifactLoadError: every runtime refuses its artifact.
+        KeyboardInterrupt: with a text that says what has become of the repository.
     """
-    spec, request = plan.spec, plan.request
-    with console.progress(f"{spec.name}: weights") as progress:
-        weights = fetch(spec, request.weights, workspace, progress)
-    folders = resolve_datasets(spec, request, workspace)
-    if folders.validation is not None:
-        remember_images(workspace, spec.name, folders.validation)
-    with workspace.scratch() as scratch:
-        return _build(Job(plan, workspace, weights, folders, keys.spec_key(spec, weights), scratch))
+    spec, options = plan.spec, plan.request.options
+    with _says_what_was_published() as published, workspace.scratch() as scratch:
+        with reporter.progress(f"{spec.name}: weights") as progress:
+            weights = fetch(spec, options.weights, workspace, progress)
+        datasets = resolve_datasets(spec, options, workspace)
+        context = BuildContext(plan, workspace, weights, datasets, scratch, reporter)
+        records = {target: _record(context, target) for target in plan.variants}
+        current = None if options.force else _current(plan, records)
+        if current is not None:
+            return BuildResult(plan, False, current)
+        variants, left_out = _variants(context, records)
+        _require(plan, variants, left_out)
+        publish(plan, Sources(context).export_onnx(), variants, reporter)
+        published.done = True
+        return BuildResult(plan, True, tuple((each.target, each.manifest) for each in variants), left_out)
 
 
-def _build(job: Job) -> Built:
-    plan = job.plan
-    records = {target: job.record(target) for target in plan.variants}
-    published = None if plan.request.force else is_published(plan, tuple(records.values()))
-    if published is not None:
-        return Built(plan, False, published)
-    variants, left_out = _variants(job, records)
-    wanted = plan.request.precision
-    if not any(variant.target.precision is wanted for variant in variants):
-        raise AccuracyBudgetError(
-            f"{plan.spec.name}: no backend has an artifact to publish; the warnings say why. What was published "
-            "before is as it was."
+@dataclass
+class _Published:
+    done: bool = False
+
+
+@contextmanager
+def _says_what_was_published() -> Iterator[_Published]:
+    state = _Published()
+    try:
+        yield state
+    except KeyboardInterrupt as interrupt:
+        if interrupt.args:  # publish() knows better
+            raise
+        raise KeyboardInterrupt("everything was published" if state.done else "nothing was published") from None
+
+
+def _record(context: BuildContext, target: Target) -> PublishRecord:
+    """What the variant of a target is built from; FP32 does not depend on how INT8 is made."""
+    options = context.options
+    how: tuple[object, ...] = ()
+    if target.precision is not Precision.FP32 and context.datasets.calibration is not None:
+        how = (
+            *(options.method.value, options.algorithm.value, repr(options.training)),
+            *(options.max_accuracy_drop, options.accept_drop, target.vnni),
         )
-    from qtriton.build.assemble import publish
+    what = target.backend, target.precision.value, target.threads, target.optimization_level, target.device
+    templates = [sha256_file(path) for path in sorted(resources.templates().glob("*.j2"))]
+    inputs = (context.spec_key, what, how, parents(context.datasets, target.precision), templates)
+    return PublishRecord(context.spec.name, context.spec_key, StageKey("published", inputs, build).digest)
 
-    publish(plan, job.onnx(), variants)
-    return Built(plan, True, tuple((each.target, each.manifest) for each in variants), left_out)
+
+def _current(plan: Plan, records: Mapping[Target, PublishRecord]) -> tuple[tuple[Target, Manifest], ...] | None:
+    """The manifests of what stands in the repository, if it is what this build would make and is untouched."""
+    repository, manifests = Repository(plan.request.options.repository), []
+    for target, record in records.items():
+        names = Names.of(plan.spec.name, target)
+        found = read_record(repository.version(names.ensemble))
+        if found is None or found[0] != record or not repository.is_untouched(found[1]):
+            return None
+        try:
+            manifests.append((target, Manifest.read(repository.version(names.runtime))))
+        except (OSError, ValueError):
+            return None
+    return tuple(manifests)
 
 
 def _variants(
-    job: Job, records: Mapping[Target, PublishRecord]
-) -> tuple[tuple[Variant, ...], tuple[tuple[Target, str], ...]]:
+    context: BuildContext, records: Mapping[Target, PublishRecord]
+) -> tuple[tuple[Variant, ...], tuple[LeftOut, ...]]:
     """What can be published, and what cannot, with the reason."""
     variants: list[Variant] = []
-    left_out: list[tuple[Target, str]] = []
+    left_out: list[LeftOut] = []
     fp32: dict[str, Artifact] = {}
+    sources = Sources(context)
     for target, record in records.items():
         try:
             if target.precision is Precision.FP32:
-                fp32[target.backend] = made = make(job, target)
-                variants.append(_fp32_variant(job, made, record))
+                fp32[target.backend] = artifact = make_artifact(sources, target)
+                variants.append(fp32_variant(context, artifact, record))
             elif target.backend in fp32:
-                found = search(job, target, fp32[target.backend], make)
-                variants.append(_compressed_variant(job, found, record))
+                variants.append(compressed_variant(context, search(sources, target, fp32[target.backend]), record))
             else:
-                left_out.append((target, left_out[-1][1]))  # without FP32 there is nothing to compare it with
+                left_out.append(LeftOut(target, left_out[-1].error))  # there is no FP32 to compare it with
         except (ArtifactLoadError, AccuracyBudgetError) as error:
-            if len(job.plan.request.backends) == 1:
+            if len(context.options.backends) == 1:
                 raise
-            console.warn(str(error))
-            left_out.append((target, str(error)))
+            context.reporter.warn(str(error))
+            left_out.append(LeftOut(target, error))
     return tuple(variants), tuple(left_out)
 
 
-def make(job: Job, target: Target) -> Artifact:
-    """The artifact of a target by the job's recipe; its runtime has loaded it once."""
-    backend, compressed = backend_for(target), target.precision is not Precision.FP32
-    how: list[object] = [target.backend, target.precision, keys.code("backends"), keys.code("compress")]
-    if target.precision.quantized:
-        how += [target.vnni, job.learnt_from(), sorted(job.floats()), keys.code("quantize")]
-    if target.precision.half:
-        how += [keys.images_sha256(job.folders.calibration)] if job.folders.calibration else []
-        how += [keys.code("quantize")]
-    if on_gpu := backend.gpu:
-        how += [target.optimization_level] if on_gpu.plan else []
-    made = f"{target.backend} {target.precision.value}"
-
-    def produce(folder: Path) -> None:
-        label = f"{made} ({job.recipe})" if compressed else made
-        with console.progress(f"{job.spec.name}: {label} artifact"):
-            left = backend.emit(job, target, folder)
-            with running(replace(target, device=""), folder / backend.files(target)[0]) as run:
-                own = Signature(run.inputs, run.outputs)
-            if not own.answers_like(meant := signature(job.onnx(), job.spec)):
-                raise ArtifactLoadError(
-                    f"{job.spec.name}: {backend.title} gives {own.listed()}, the FP32 ONNX model {meant.listed()}. "
-                    "Choose another --backend."
-                )
-            own.save(folder)
-            (folder / FLOAT_LAYERS_FILE).write_text(json.dumps(dict(left)))
-
-    folder = job.stage(f"{target.backend}-{target.precision.value}", [job.spec_key, how], produce)
-    return Artifact(target, folder, job.recipe if compressed else None, _engine(job, target, folder))
-
-
-def _engine(job: Job, target: Target, folder: Path) -> Path | None:
-    """The folder of the plan that an artifact becomes on this machine's GPU; none where it is run as it is."""
-    on_gpu = backend_for(target).gpu
-    if not target.device or on_gpu is None or not on_gpu.plan:
-        return None
-    from qtriton.operate.engines import engine_of
-
-    try:
-        return engine_of(folder, f"{job.spec.name}: {target.backend} {target.precision.value}", job.workspace)
-    except CompressionError as error:
-        raise ArtifactLoadError(str(error)) from error
-
-
-def _fp32_variant(job: Job, made: Artifact, record: PublishRecord) -> Variant:
-    metric = accuracy(job, made)
-    return _variant(job, made, record, {"metric": metric, "fp32_metric": metric})
-
-
-def _compressed_variant(job: Job, found: SearchResult, record: PublishRecord) -> Variant:
-    chosen = found.chosen
-    recipe, loss = chosen.recipe, chosen.loss
-    request = job.plan.request
-    accuracy = {"metric": loss.after, "fp32_metric": loss.before} if loss.labelled else {}
-    settings: dict[str, Any] = {"recipe": str(recipe)}
-    if recipe.method is not None:
-        settings |= {"algorithm": recipe.algorithm.value, "vnni": chosen.made.target.vnni}
-    if recipe.method is Method.QAT:
-        settings |= asdict(request.training)
-    return _variant(
-        job,
-        chosen.made,
-        record,
-        {
-            **accuracy,
-            "method": recipe.method,
-            "settings": settings,
-            "gate": found.gate,
-            "speed": found.speed,
-            "tried": found.tried,
-            "layers": _layers(chosen.made, found.costs),
-        },
-    )
-
-
-def _variant(job: Job, made: Artifact, record: PublishRecord, known: dict[str, Any]) -> Variant:
-    target = made.target
-    artifact, *parts = made.files()
-    manifest = Manifest(
-        model=job.spec.name,
-        title=job.spec.title or job.spec.name,
-        backend=target.backend,
-        precision=target.precision,
-        threads=target.threads,
-        key=record.key,
-        artifact=artifact,
-        parts=tuple(parts),
-        source=File(name=job.weights.name, sha256=keys.weights_sha256(job.weights)),
-        licence=job.spec.source.licence,
-        parents=keys.parents(job.folders, target),
-        versions=keys.versions(),
-        measured_in=instead.title if (instead := cpu_fallback(target)) else "",
-        **known,
-    )
-    return Variant(target, made.folder, made.engine, Signature.load(made.folder), manifest, record)
-
-
-def _layers(made: Artifact, costs: Sequence[LayerCost]) -> tuple[Layer, ...]:
-    """Every layer that could be in integers with what it costs, or only those in float where that was not measured."""
-    left: dict[str, str] = json.loads((made.folder / FLOAT_LAYERS_FILE).read_text())
-    rows = [
-        Layer(
-            node=cost.node,
-            op=cost.op,
-            weights=cost.weights,
-            macs=cost.macs,
-            divergence=cost.divergence,
-            # Paddle's emitter knows the layers by ACT's names, the others by ONNX's.
-            float_reason=left.pop(cost.node, "") or left.pop(cost.name, ""),
-        )
-        for cost in costs
-    ]
-    return (*rows, *(Layer(node=node, float_reason=why) for node, why in left.items()))
+def _require(plan: Plan, variants: tuple[Variant, ...], left_out: tuple[LeftOut, ...]) -> None:
+    """Refuse to publish FP32 alone where something else was asked for."""
+    if any(variant.target.precision is plan.request.options.precision for variant in variants):
+        return
+    unchanged = "The warnings say why. What was published before is unchanged."
+    if any(isinstance(each.error, AccuracyBudgetError) for each in left_out):
+        raise AccuracyBudgetError(f"{plan.spec.name}: no backend stays within the accuracy budget. {unchanged}")
+    raise ArtifactLoadError(f"{plan.spec.name}: no backend can load the model. {unchanged}")

@@ -1,34 +1,59 @@
-"""What a build ends with, for people and for programs."""
+"""What a build ends with."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
 from qtriton.backends import backend_for
-from qtriton.backends import cpu_fallback as cpu_fallback_of
-from qtriton.build.choice import MIN_SPEEDUP, fastest
+from qtriton.build.choice import fastest
+from qtriton.errors import QtritonError
 from qtriton.plan import Plan
-from qtriton.report.explain import cpu_fallback
 from qtriton.repository.engines import is_pending
 from qtriton.repository.manifest import FILE as MANIFEST
 from qtriton.repository.manifest import Manifest
-from qtriton.target import Names, Precision, Target
+from qtriton.repository.naming import Names
+from qtriton.repository.read import Repository
+from qtriton.target import Target
 
 
 @dataclass(frozen=True)
-class Built:
-    """What a build ends with."""
+class LeftOut:
+    """What was asked for and cannot be published, with the reason."""
+
+    target: Target
+    error: QtritonError
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What stands in the repository now."""
 
     plan: Plan
+    #: Whether this build published anything; else all of it was up to date.
     changed: bool
     variants: tuple[tuple[Target, Manifest], ...]
-    #: What was asked for and cannot be, with the reason.
-    left_out: tuple[tuple[Target, str], ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def default(self) -> Target:
-        """The fastest that was published; INT8 only where it is worth its loss."""
+        """The variant to serve: the fastest, INT8 only where it is worth its accuracy drop."""
         best = fastest([manifest for _, manifest in self.variants])
         return next(target for target, manifest in self.variants if manifest is best)
+
+    @property
+    def repository(self) -> Repository:
+        """The repository that it was published into."""
+        return Repository(self.plan.request.options.repository)
+
+    def names(self, target: Target) -> Names:
+        """The model folders of a variant."""
+        return Names.of(self.plan.spec.name, target)
+
+    def pending(self) -> tuple[str, ...]:
+        """The ensembles whose engines have still to be built."""
+        names = [self.names(target) for target, _ in self.variants]
+        return tuple(each.ensemble for each in names if is_pending(self.repository.version(each.runtime)))
 
     def as_json(self) -> dict[str, Any]:
         """Repository, every variant, and the one that was asked for on the first backend, for programs."""
@@ -37,62 +62,24 @@ class Built:
         return {
             "model": self.plan.spec.name,
             "changed": self.changed,
-            "repository": str(self.plan.request.repository.resolve()),
-            "default": Names.of(self.plan.spec.name, self.default).ensemble,
+            "repository": str(self.repository.path.resolve()),
+            "default": self.names(self.default).ensemble,
             **{key: asked[key] for key in ("ensemble", "steps", "artifact", "manifest")},
             "metrics": {each["precision"]: each["metric"] for each in variants if each["backend"] == asked["backend"]},
             "variants": variants,
             "left_out": [
-                {"backend": target.backend, "precision": target.precision.value, "reason": reason}
-                for target, reason in self.left_out
+                {
+                    "backend": each.target.backend,
+                    "precision": each.target.precision.value,
+                    "reason": str(each.error),
+                }
+                for each in self.left_out
             ],
         }
 
-    def summary(self) -> str:
-        """What stands in the repository now, and what to do next."""
-        repository, spec = self.plan.request.repository, self.plan.spec
-        first = f"{repository}: {spec.name} is published."
-        if not self.changed:
-            first = f"{repository}: {spec.name} is up to date, nothing was done (--force does it all the same)."
-        lines = [first]
-        lines += [f"  {Names.of(spec.name, target).ensemble}: {told(manifest)}" for target, manifest in self.variants]
-        lines += [f"  {target.backend} {target.precision.value}: -" for target, _ in self.left_out]
-        if all(manifest.metric is None for _, manifest in self.variants):
-            lines.append("Pass --validation and --labels to measure the accuracy.")
-        if self.plan.request.precision is not Precision.FP32:
-            lines.append(self._verdict())
-        if self._pending():
-            lines.append(f"Next: qtriton engines build {repository}, on the GPU that serves it")
-        else:
-            where = ", on a machine with a GPU" * any(
-                cpu_fallback_of(target) is not None for target, _ in self.variants
-            )
-            lines.append(f"Next: qtriton bench {repository} --model {spec.name}, or qtriton serve {repository}{where}")
-        return "\n".join(lines)
-
-    def _verdict(self) -> str:
-        why = f"`qtriton explain {self.plan.spec.name}` says why."
-        name = Names.of(self.plan.spec.name, self.default).ensemble
-        if waiting := self._pending():
-            return f"Engine pending: {', '.join(waiting)}. An engine is built on the GPU that runs it. {why}"
-        if self.default.precision is Precision.FP32:
-            return f"FP32 stays: serve {name}. Nothing compressed is at least {MIN_SPEEDUP} times faster here. {why}"
-        chosen = next(manifest for target, manifest in self.variants if target == self.default)
-        gate = chosen.gate
-        if chosen.speed is None:
-            return f"Nothing was timed, as this runs on a GPU: `qtriton bench` there says what is fastest. {why}"
-        if gate is not None and gate.accepted:
-            return f"Serve {name}, the fastest; it is over the accuracy budget, which was accepted. {why}"
-        return f"Serve {name}, the fastest within the accuracy budget. {why}"
-
-    def _pending(self) -> tuple[str, ...]:
-        """The ensembles whose engines have still to be built."""
-        names = [Names.of(self.plan.spec.name, target) for target, _ in self.variants]
-        return tuple(each.ensemble for each in names if is_pending(self.plan.request.repository / each.runtime / "1"))
-
     def _variant(self, target: Target, manifest: Manifest) -> dict[str, Any]:
-        names = Names.of(self.plan.spec.name, target)
-        version = self.plan.request.repository.resolve() / names.runtime / "1"
+        names = self.names(target)
+        version = Repository(self.repository.path.resolve()).version(names.runtime)
         return {
             "backend": target.backend,
             "precision": target.precision.value,
@@ -105,19 +92,3 @@ class Built:
             "speed": {**manifest.speed.model_dump(), "ratio": manifest.speed.ratio} if manifest.speed else None,
             "recipe": manifest.settings.get("recipe"),
         }
-
-
-def told(manifest: Manifest) -> str:
-    """Accuracy, loss and speed of a variant in a line."""
-    parts = ["accuracy not measured"]
-    if manifest.metric is not None:
-        parts = [f"{manifest.metric.name} {manifest.metric.value:.2f} on {manifest.metric.images} images"]
-    if (gate := manifest.gate) is not None:
-        if not gate.labelled:
-            parts = [f"{100 - gate.drop:.2f} points of {gate.metric} on {gate.images} images without labels"]
-        parts.append(f"loses {gate.drop:.2f} of {gate.budget:g}{', accepted' if gate.accepted else ''}")
-    if manifest.metric or manifest.gate:
-        parts[-1] += cpu_fallback(manifest)
-    if manifest.speed is not None:
-        parts.append(f"{manifest.speed.ratio:.2f} times FP32's speed")
-    return ", ".join([*parts, *filter(None, [manifest.settings.get("recipe")])])

@@ -13,10 +13,10 @@ from typing import Final
 import numpy as np
 
 from qtriton.backends.runner import Array, running
-from qtriton.build.evaluate import own_inputs
+from qtriton.build.feeding import match_inputs
 from qtriton.compress.scales import Scales
-from qtriton.console import Report
 from qtriton.metrics.divergence import divergence
+from qtriton.progress import Progress
 from qtriton.quantize.qdq import Writer
 from qtriton.quantize.sensitivity import LayerCost, SingleLayerQuantizer
 from qtriton.runtime.pre import Geometry
@@ -25,11 +25,12 @@ from qtriton.target import Precision, Target
 
 #: Images that every layer is tried on; the order of the layers hardly changes with more.
 IMAGES: Final = 8
+_FILE: Final = "layers.json"
 _ONE_THREAD: Final = Target("onnxruntime", Precision.FP32, 1)
 
 
-def measure(
-    spec: ModelSpec, fp32: Path, scales: Scales, frames: Path, writer: Callable[..., Writer], progress: Report
+def measure_sensitivity(
+    spec: ModelSpec, fp32: Path, scales: Scales, frames: Path, writer: Callable[..., Writer], progress: Progress
 ) -> tuple[LayerCost, ...]:
     """Every layer that can be quantized, in the order of the graph, with its divergence.
 
@@ -44,25 +45,25 @@ def measure(
         progress: layers done, and how many there are.
     """
     images = np.load(frames, mmap_mode="r")[:IMAGES]
-    alone = SingleLayerQuantizer(fp32, scales, writer)
-    costs = tuple(alone.costs())
+    quantizer = SingleLayerQuantizer(fp32, scales, writer)
+    costs = tuple(quantizer.costs())
     geometry = Geometry(*map(float, spec.input.dims[1:]))
     ops = spec.postprocess
     with TemporaryDirectory(dir=frames.parent) as work, _pool() as pool:
         folder = Path(work)
-        truth = _outputs(spec, fp32, images)
+        expected = _outputs(spec, fp32, images)
 
-        def tried(place: int) -> LayerCost:
+        def measure(place: int) -> LayerCost:
             model = folder / str(place) / "model.onnx"
             model.parent.mkdir()
-            alone.write(costs[place], model)
-            found = _outputs(spec, model, images)
+            quantizer.write(costs[place], model)
+            outputs = _outputs(spec, model, images)
             model.unlink()
-            apart = [divergence(ops, geometry, one, two) for one, two in zip(truth, found, strict=True)]
-            return replace(costs[place], divergence=float(np.mean(apart)))
+            divergences = [divergence(ops, geometry, one, two) for one, two in zip(expected, outputs, strict=True)]
+            return replace(costs[place], divergence=float(np.mean(divergences)))
 
         measured = []
-        for done, cost in enumerate(pool.map(tried, range(len(costs))), 1):
+        for done, cost in enumerate(pool.map(measure, range(len(costs))), 1):
             measured.append(cost)
             progress(done, len(costs))
     return tuple(measured)
@@ -80,21 +81,22 @@ def _pool() -> Iterator[ThreadPoolExecutor]:
 
 def _outputs(spec: ModelSpec, model: Path, images: Array) -> list[list[Array]]:
     with running(_ONE_THREAD, model) as run:
-        name = own_inputs(spec, tuple(port.name for port in run.inputs))[spec.input.name]
+        name = match_inputs(spec, tuple(tensor.name for tensor in run.inputs))[spec.input.name]
         extras = {extra: np.ones((1, 2), np.float32) for extra in spec.extra_inputs}
-        made = [run({name: np.array(image[np.newaxis]), **extras}) for image in images]
-    return [[_single(each[port.name], spec) for port in run.outputs] for each in made]
+        results = [run({name: np.array(image[np.newaxis]), **extras}) for image in images]
+    return [[_single(each[tensor.name], spec) for tensor in run.outputs] for each in results]
 
 
 def _single(array: Array, spec: ModelSpec) -> Array:
     return array[0] if spec.max_batch_size else array
 
 
-def save(costs: tuple[LayerCost, ...], path: Path) -> None:
+def save_costs(costs: tuple[LayerCost, ...], folder: Path) -> None:
     """Write the table as JSON."""
-    path.write_text(json.dumps([asdict(cost) for cost in costs]))
+    (folder / _FILE).write_text(json.dumps([asdict(cost) for cost in costs]))
 
 
-def load(path: Path) -> tuple[LayerCost, ...]:
-    """Read what `save` wrote."""
-    return tuple(LayerCost(**{**row, "weights": tuple(row["weights"])}) for row in json.loads(path.read_text()))
+def load_costs(folder: Path) -> tuple[LayerCost, ...]:
+    """Read what `save_costs` wrote."""
+    rows = json.loads((folder / _FILE).read_text())
+    return tuple(LayerCost(**{**row, "weights": tuple(row["weights"])}) for row in rows)

@@ -11,10 +11,9 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from qtriton import console, machine
 from qtriton.backends.runner import Feed, Runner, running
-from qtriton.build.sources import Artifact, Job
-from qtriton.repository.manifest import Speed
+from qtriton.progress import Progress
+from qtriton.target import Target
 
 #: Runs of one artifact in a row; short enough that the machine is the same for the next artifact. What is over in a
 #: moment runs for so many ms in a row, and at first for longer: an idle GPU takes that to come to its clock.
@@ -26,27 +25,19 @@ ROUNDS: Final = 8
 Key = TypeVar("Key")
 
 
-def speed(job: Job, fp32: Artifact, made: Artifact) -> Speed:
-    """FP32 and INT8 of one backend on the GPU of the target, or on this CPU with its threads."""
-    device = made.target.device
-    processor, threads = (device, 0) if device else (machine.cpu().model, made.target.threads)
+def time_pair(fp32: tuple[Target, Path], compressed: tuple[Target, Path], progress: Progress) -> tuple[float, float]:
+    """The median times in ms of two artifacts' main files, which take turns.
 
-    def produce(folder: Path) -> None:
-        with console.progress(f"{job.spec.name}: speed of {made}") as progress, ExitStack() as stack:
-            runs = {each: _loaded(each, stack) for each in (fp32, made)}
-            times = interleaved(runs, ROUNDS, progress)
-        found = Speed(fp32_ms=times[fp32], int8_ms=times[made], threads=threads, processor=processor)
-        (folder / "speed.json").write_text(found.model_dump_json())
-
-    folder = job.stage(
-        f"{made.target.backend}-speed",
-        [fp32.files(), made.files(), threads, processor, BLOCK, BLOCK_MS, ROUNDS, sorted(Speed.model_fields)],
-        produce,
-    )
-    return Speed.model_validate_json((folder / "speed.json").read_text())
+    Raises:
+        ArtifactLoadError: a runtime cannot load or run one.
+    """
+    with ExitStack() as stack:
+        runs = {place: stack.enter_context(running(*each)) for place, each in enumerate((fp32, compressed))}
+        times = interleaved(runs, ROUNDS, progress)
+    return times[0], times[1]
 
 
-def interleaved(runs: Mapping[Key, Runner], rounds: int, progress: console.Report) -> dict[Key, float]:
+def interleaved(runs: Mapping[Key, Runner], rounds: int, progress: Progress) -> dict[Key, float]:
     """The median time in ms of each of several loaded artifacts on one random image, after they have warmed up."""
     times: dict[Key, list[int]] = {key: [] for key in runs}
     feeds = {key: random_feed(run) for key, run in runs.items()}
@@ -71,8 +62,4 @@ def random_feed(run: Runner) -> Feed:
     """One random image; whatever else the model takes is 1."""
     first, *others = run.inputs
     random = np.random.default_rng(0).random((1, *first.shape[1:]), np.float32)
-    return {first.name: random, **{port.name: np.ones((1, *port.shape[1:]), np.float32) for port in others}}
-
-
-def _loaded(made: Artifact, stack: ExitStack) -> Runner:
-    return stack.enter_context(running(made.target, made.opened))
+    return {first.name: random, **{tensor.name: np.ones((1, *tensor.shape[1:]), np.float32) for tensor in others}}

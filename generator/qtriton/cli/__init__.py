@@ -5,16 +5,32 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Annotated, Final
 
 import typer
 
-from qtriton.cli import backend, bench, build, check, doctor, engines, explain, models, plan, predict, report, serve
+from qtriton import console
+from qtriton.cli import (
+    backend,
+    bench,
+    build,
+    cache,
+    check,
+    doctor,
+    engines,
+    explain,
+    models,
+    plan,
+    predict,
+    report,
+    serve,
+)
+from qtriton.errors import ExitCode, QtritonError
 
 app = typer.Typer(
     name="qtriton",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Take an FP32 vision model to a measured INT8 deployment on Triton Inference Server.",
@@ -36,13 +52,12 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
 }
 for _name, _function in _COMMANDS.items():
     app.command(_name)(_function)
+app.add_typer(cache.app, name="cache")
 app.add_typer(engines.app, name="engines")
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
-
+def _version(asked: bool) -> None:
+    if asked:
         sys.stdout.write(f"qtriton {version('qtriton')}\n")
         raise typer.Exit
 
@@ -58,8 +73,6 @@ def _options(
     if debug:
         os.environ["QTRITON_DEBUG"] = "1"
     if quiet:
-        from qtriton import console
-
         console.quiet()
 
 
@@ -71,21 +84,19 @@ def main() -> None:
             app()
         finally:
             sys.stdout.flush()
-    except KeyboardInterrupt:
-        _end("interrupted; nothing was published.", 130)
+    except KeyboardInterrupt as interrupt:
+        _end(f"interrupted{f'; {interrupt}' if interrupt.args else ''}.", ExitCode.INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        sys.exit(ExitCode.BROKEN_PIPE)
     except Exception as error:  # the error boundary of the program
         if os.environ.get("QTRITON_DEBUG"):
             raise
-        from qtriton.errors import QtritonError
-
-        if isinstance(error, QtritonError) or hasattr(error, "exit_code"):
-            _end(str(error), int(getattr(error, "exit_code", 1)))
+        if isinstance(error, QtritonError) or hasattr(error, "exit_code"):  # the client has an error of its own
+            _end(str(error), int(getattr(error, "exit_code", ExitCode.BUG)))
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            _end(f"{error.filename or 'stdout'}: {error.strerror}. Free some space and run this again.", 5)
-        _end(f"{type(error).__name__}: {error}. This is a bug of qtriton; --debug shows where.", 70)
+            _end(f"{error.filename or 'stdout'}: {error.strerror}. Free some space and run this again.", ExitCode.SETUP)
+        _end(f"{type(error).__name__}: {error}. This is a bug of qtriton; --debug shows where.", ExitCode.BUG)
 
 
 def _ready_streams() -> None:
@@ -97,7 +108,5 @@ def _ready_streams() -> None:
 
 
 def _end(message: str, code: int) -> None:
-    from qtriton import console
-
     console.fail(message)
     sys.exit(code)

@@ -7,15 +7,17 @@ from typing import Annotated
 
 import typer
 
+from qtriton import console
+from qtriton.errors import InputError
+
 
 def backend(
     name: Annotated[str, typer.Argument(metavar="NAME", help="onnxruntime, openvino, paddle or tensorrt.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder NAME is put into this one.")],
 ) -> None:
     """Write a runtime as a python-based backend: one folder that is copied into any current Triton image."""
-    from qtriton import console
+    # Loaded when called: NumPy, pydantic.
     from qtriton.backends import triton_backends
-    from qtriton.errors import InputError
     from qtriton.server.folder import write_backend
 
     if name not in (known := triton_backends()):

@@ -6,7 +6,11 @@ from typing import Annotated, Final
 
 import typer
 
+from qtriton import console
 from qtriton.cli import options as o
+from qtriton.cli.report import show
+from qtriton.errors import InputError
+from qtriton.options import DEFAULT_REPOSITORY
 
 #: Requests before anything is measured; as many as are measured where that is less.
 _WARMUP: Final = 20
@@ -15,7 +19,7 @@ _WARMUP: Final = 20
 def bench(
     repository: Annotated[
         Path, typer.Argument(help="The repository to serve and measure; not read with --url.", metavar="REPOSITORY")
-    ] = o.DEFAULT_REPOSITORY,
+    ] = DEFAULT_REPOSITORY,
     url: Annotated[str | None, typer.Option(help="Measure a server that runs already.", metavar="HOST:PORT")] = None,
     model: Annotated[
         list[str] | None, typer.Option(help="A model or one of its ensembles; may be repeated. Default: all.")
@@ -23,7 +27,7 @@ def bench(
     requests: Annotated[int, typer.Option(help="End-to-end requests of each ensemble.")] = 1000,
     concurrency: Annotated[int, typer.Option(help="Requests in flight at a time.")] = 1,
     images: Annotated[
-        Path | None, typer.Option(help="Folder of JPEG or PNG images. Default: those of the last build.", metavar="DIR")
+        Path | None, typer.Option(help="Folder of JPEG or PNG images. Default: those of the build.", metavar="DIR")
     ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Raw results. Default: results/TIME.json.", metavar="FILE")
@@ -34,9 +38,7 @@ def bench(
 
     Starts the embedded server and ends it, unless --url names one that runs.
     """
-    from qtriton import console
-    from qtriton.cli.report import show
-    from qtriton.errors import InputError
+    # Loaded when called: NumPy, tritonclient.
     from qtriton.operate.bench import bench_repository, bench_server
     from qtriton.workspace import Workspace
     from qtriton_client import LoadOptions
@@ -44,11 +46,11 @@ def bench(
     options = LoadOptions(requests=requests, concurrency=concurrency, warmup=min(_WARMUP, requests))
     models = model or []
     if url is None:
-        results = bench_repository(repository, models, images, options, Workspace.default())
+        results = bench_repository(repository, models, images, options, Workspace.default(), console)
     elif images is None:
         raise InputError(f"--url {url}: pass --images DIR too; what to send to a foreign server is not known.")
     else:
-        results = bench_server(url, models, images, options)
+        results = bench_server(url, models, images, options, console)
     target = output or Path("results") / f"{datetime.now():%Y%m%dT%H%M%S}.json"
     results.save(target)
     console.say(f"Raw results: {target}")

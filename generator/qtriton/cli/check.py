@@ -1,14 +1,18 @@
 """qtriton check: is a repository complete and consistent, without a server."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
+from qtriton import console
 from qtriton.cli import options as o
+from qtriton.errors import ExitCode
+from qtriton.options import DEFAULT_REPOSITORY
 
 
 def check(
-    repository: o.RepositoryArgument = o.DEFAULT_REPOSITORY,
+    repository: o.RepositoryArgument = DEFAULT_REPOSITORY,
     tensorrt: Annotated[
         str, typer.Option(help="The server's TensorRT: plans of another are refused.", metavar="VERSION")
     ] = "",
@@ -19,9 +23,7 @@ def check(
     json: o.Json = False,
 ) -> None:
     """Check every config, tensor and file of a model repository without starting a server."""
-    from dataclasses import asdict
-
-    from qtriton import console
+    # Loaded when called: pydantic, and protobuf with tritonclient.
     from qtriton.repository.check import check as run
     from qtriton.repository.check.engines import GpuServer
     from qtriton.repository.engines import pending
@@ -29,8 +31,8 @@ def check(
     problems = run(repository, GpuServer(tensorrt, gpu))
     waiting = pending(repository)
     if json:
-        told = [asdict(problem) for problem in problems]
-        console.as_json({"repository": str(repository), "problems": told, "engines_pending": waiting})
+        rows = [asdict(problem) for problem in problems]
+        console.as_json({"repository": str(repository), "problems": rows, "engines_pending": waiting})
     else:
         for problem in problems:
             console.text(str(problem))
@@ -39,4 +41,4 @@ def check(
         if not problems:
             console.say(f"{repository}: no problem found.")
     if problems:
-        raise typer.Exit(7)
+        raise typer.Exit(ExitCode.REPOSITORY)

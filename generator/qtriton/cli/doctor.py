@@ -1,15 +1,17 @@
 """qtriton doctor: what works on this machine, and what is missing."""
 
+from dataclasses import asdict
+
 import typer
 
+from qtriton import console
 from qtriton.cli import options as o
+from qtriton.errors import ExitCode
 
 
 def doctor(json: o.Json = False) -> None:
     """Show what works on this machine and what is missing, with the fix."""
-    from dataclasses import asdict
-
-    from qtriton import console
+    # Loaded when called: NumPy, pydantic; not OpenCV, which may be what is missing.
     from qtriton.doctor import examine
 
     findings = examine()
@@ -19,4 +21,4 @@ def doctor(json: o.Json = False) -> None:
         rows = [(finding.name, finding.state, finding.found, finding.fix) for finding in findings]
         console.table("This machine", ("What", "State", "Found", "Fix"), rows)
     if any(finding.state == "missing" for finding in findings):
-        raise typer.Exit(5)
+        raise typer.Exit(ExitCode.SETUP)

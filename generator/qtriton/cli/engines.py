@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 
+from qtriton import console
 from qtriton.cli import options as o
+from qtriton.options import DEFAULT_REPOSITORY
 
 app = typer.Typer(no_args_is_help=True, help="Build the TensorRT engines of a repository on the GPU that serves it.")
 
 
 @app.command("build")
 def build(
-    repository: o.RepositoryArgument = o.DEFAULT_REPOSITORY,
+    repository: o.RepositoryArgument = DEFAULT_REPOSITORY,
     into: Annotated[
         Path | None,
         typer.Option(help="Leave REPOSITORY as it is: make DIR of links to it and the engines.", metavar="DIR"),
@@ -21,30 +23,30 @@ def build(
     json: o.Json = False,
 ) -> None:
     """Build every engine that is pending, or that another TensorRT, another GPU or another model made."""
-    from qtriton import console
+    # Loaded when called: NumPy, pydantic.
     from qtriton.operate.engines import build_engines
     from qtriton.repository.links import link_repository
     from qtriton.workspace import Workspace
 
     if into is not None:
         link_repository(repository, into)
-    built = []
-    for each in build_engines(into or repository, Workspace.default(), force):
-        built.append(each)
+    builds = []
+    for each in build_engines(into or repository, Workspace.default(), console, force):
+        builds.append(each)
         if not json:
             how = f"built in {each.facts.seconds:g} s" if each.changed else "is up to date"
             console.say(f"{each.model}: {how}, TensorRT {each.facts.tensorrt} on {each.facts.gpu}.")
     if json:
-        rows = [{"model": each.model, "changed": each.changed, **each.facts.model_dump()} for each in built]
+        rows = [{"model": each.model, "changed": each.changed, **each.facts.model_dump()} for each in builds]
         console.as_json({"repository": str(into or repository), "engines": rows})
-    elif not built and into is None:
+    elif not builds and into is None:
         console.say(f"{repository}: no model here has a TensorRT engine. `qtriton build --backend tensorrt` makes one.")
 
 
 @app.command("list")
-def list_engines(repository: o.RepositoryArgument = o.DEFAULT_REPOSITORY, json: o.Json = False) -> None:
+def list_engines(repository: o.RepositoryArgument = DEFAULT_REPOSITORY, json: o.Json = False) -> None:
     """Say which engines are built, where, and which are pending."""
-    from qtriton import console
+    # Loaded when called: NumPy, pydantic.
     from qtriton.backends.tensorrt.recipe import PlanFacts
     from qtriton.repository.engines import engine_folders, is_pending
 

@@ -1,10 +1,13 @@
 """qtriton models: the zoo."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
+from qtriton import console
 from qtriton.cli import options as o
+from qtriton.target import Precision
 
 
 def models(
@@ -14,14 +17,11 @@ def models(
     ] = False,
 ) -> None:
     """List the models that need no spec of your own."""
-    from dataclasses import asdict
-
-    from qtriton import console
+    # Loaded when called: NumPy, OpenCV, pydantic.
     from qtriton.backends import BACKENDS
     from qtriton.build.fetch import weights_at_hand
     from qtriton.report.models import dims_text, zoo_page, zoo_rows
     from qtriton.spec import load_spec
-    from qtriton.target import Precision
     from qtriton.workspace import Workspace
 
     if markdown:
@@ -29,15 +29,19 @@ def models(
         return
     workspace, rows, backends = Workspace.default(), zoo_rows(), list(BACKENDS)
     precisions = [p.value for p in Precision if any(p in backend.precisions for backend in BACKENDS.values())]
-    found = {row.name: weights_at_hand(load_spec(row.name), workspace) for row in rows}
+    weights = {row.name: weights_at_hand(load_spec(row.name), workspace) for row in rows}
     if json:
         more = {"backends": backends, "precisions": precisions}
-        console.as_json([{**asdict(row), **more, "weights": found[row.name]} for row in rows])
+        console.as_json([{**asdict(row), **more, "weights": weights[row.name]} for row in rows])
         return
     columns = ("Name", "Task", "Input", "Backends", "Precisions", "Weights")
-    made = (", ".join(backends), ", ".join(precisions))
+    everywhere = (", ".join(backends), ", ".join(precisions))
     cells = [
-        (row.name, row.task, dims_text(row.input), *made, "at hand" if found[row.name] else row.weights) for row in rows
+        (
+            *(row.name, row.task, dims_text(row.input), *everywhere),
+            "at hand" if weights[row.name] else row.weights,
+        )
+        for row in rows
     ]
     console.table("Models", columns, cells)
     console.say("Next: qtriton build NAME --precision int8, or a YAML file of your own instead of NAME.")

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
+from qtriton import console
 from qtriton.cli import options as o
+from qtriton.options import DEFAULT_REPOSITORY
 
 
 def predict(
@@ -13,7 +15,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="JPEG or PNG files.", metavar="IMAGE...")],
     repository: Annotated[
         Path, typer.Option(help="The repository to serve; not read with --url.", metavar="DIR")
-    ] = o.DEFAULT_REPOSITORY,
+    ] = DEFAULT_REPOSITORY,
     url: Annotated[str | None, typer.Option(help="Ask a server that runs already.", metavar="HOST:PORT")] = None,
     output: Annotated[
         Path | None, typer.Option(help="Draw what was found into PNG files there.", metavar="DIR")
@@ -24,17 +26,19 @@ def predict(
 
     Starts the embedded server and ends it, unless --url names one that runs.
     """
-    from qtriton import console
-    from qtriton.errors import InputError
-    from qtriton.operate.predict import predict_images
+    # Loaded when called: NumPy, tritonclient.
+    from qtriton.operate.predict import predict_repository, predict_server
 
-    if missing := [str(path) for path in images if not path.is_file()]:
-        raise InputError(f"{', '.join(missing)}: no such file. Give JPEG or PNG files.")
-    found = predict_images(model, images, repository, url, output)
+    if url is None:
+        predictions = predict_repository(repository, model, images, output, console)
+    else:
+        predictions = predict_server(url, model, images, output, console)
+    if output is not None:
+        console.say(f"Drawn: {len(images)} PNG files in {output}")
     if json:
-        console.as_json(found)
+        console.as_json(predictions)
         return
-    for image, results in found.items():
+    for image, results in predictions.items():
         console.text(image)
         for each in results:
             console.text("  " + ", ".join(_words(key, value) for key, value in each.items() if key != "class"))

@@ -6,7 +6,10 @@ from typing import Annotated
 
 import typer
 
+from qtriton import console
+from qtriton.atomic import write_atomically
 from qtriton.cli import options as o
+from qtriton.errors import InputError
 
 
 def report(
@@ -22,24 +25,21 @@ def report(
     json: o.Json = False,
 ) -> None:
     """Print the tables of FastDeploy's kind as Markdown; for the same variant the latest results count."""
-    from qtriton.errors import InputError
-
     files = results or sorted(Path("results").glob("*.json"))
     if not files:
         raise InputError("results/: no results there. Run qtriton bench first, or name the files it wrote.")
-    from qtriton import console
-    from qtriton.atomic import write_atomically
+    # Loaded when called: NumPy, pydantic.
     from qtriton.report.comparison import compare, published
     from qtriton.report.tables import build_report
     from qtriton_client import BenchResults
 
     tables = published(against) if against else None
-    made = build_report([BenchResults.load(path) for path in files])
-    compared = compare(made.rows, tables) if tables else None
+    report = build_report([BenchResults.load(path) for path in files])
+    comparison = compare(report.rows, tables) if tables else None
     if json:
-        console.as_json({**made.to_json(), **({"against": compared.to_json()} if compared else {})})
+        console.as_json({**report.to_json(), **({"against": comparison.to_json()} if comparison else {})})
         return
-    text = "\n".join([made.markdown(), *([compared.markdown()] if compared else [])])
+    text = "\n".join([report.markdown(), *([comparison.markdown()] if comparison else [])])
     if output is None:
         console.text(text)
     else:
@@ -49,15 +49,15 @@ def report(
 
 def show(files: Sequence[Path], json: bool) -> None:
     """Show results as JSON, or drawn for a person."""
-    from qtriton import console
+    # Loaded when called: NumPy, pydantic.
     from qtriton.report.tables import build_report
     from qtriton_client import BenchResults
 
-    made = build_report([BenchResults.load(path) for path in files])
+    report = build_report([BenchResults.load(path) for path in files])
     if json:
-        console.as_json(made.to_json())
+        console.as_json(report.to_json())
         return
-    for table in (made.runtime, made.end2end, made.details):
+    for table in (report.runtime, report.end2end, report.details):
         console.table(table.title, table.headers, table.rows)
-    for note in made.notes:
+    for note in report.notes:
         console.text(note)

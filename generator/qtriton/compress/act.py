@@ -14,16 +14,13 @@ from numpy.typing import NDArray
 from qtriton import isolated
 from qtriton.compress import worker
 from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE
-from qtriton.compress.scales import SCALES_FILE, PtqOptions, QatOptions, Scales
+from qtriton.compress.scales import SCALES_FILE, Scales
 from qtriton.compress.worker import CalibratedModel
 from qtriton.errors import CompressionError, InputError
-from qtriton.isolated import Progress
+from qtriton.progress import Progress, ignore
+from qtriton.recipe import PtqOptions, QatOptions
 
 LOG_FILE: Final = "worker.log"
-
-
-def _silent(done: int, total: int) -> None:
-    del done, total
 
 
 def compress(
@@ -34,7 +31,7 @@ def compress(
     options: PtqOptions | None = None,
     trained: Path | None = None,
     extras: Sequence[str] = (),
-    progress: Progress = _silent,
+    progress: Progress = ignore,
 ) -> Scales:
     """Run ACT on an FP32 ONNX file, or on a folder with inference.pdmodel and inference.pdiparams.
 
@@ -76,7 +73,7 @@ def train(
     checkpoints: Path,
     out: Path,
     extras: Sequence[str] = (),
-    progress: Progress = _silent,
+    progress: Progress = ignore,
 ) -> None:
     """Quantization-aware training by ACT, the FP32 model as teacher; `out` becomes a Paddle folder in floating point.
 

@@ -6,7 +6,6 @@ import json
 import math
 import os
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Final
 
@@ -18,50 +17,6 @@ from qtriton.target import Method
 SCALES_FILE: Final = "scales.npz"
 #: The folder of the INT8 model that ACT writes, beside it.
 QUANTIZED: Final = "act"
-
-
-class Algorithm(str, Enum):
-    """How ACT's post-training quantization turns observed activations into one threshold."""
-
-    AVG = "avg"
-    HIST = "hist"
-    KL = "KL"
-    MSE = "mse"
-    ABS_MAX = "abs_max"
-    EMD = "emd"
-
-    @property
-    def passes(self) -> int:
-        """How often ACT runs the whole calibration set."""
-        return 2 if self in (Algorithm.HIST, Algorithm.KL) else 1
-
-
-@dataclass(frozen=True)
-class PtqOptions:
-    """Knobs of ACT's post-training quantization."""
-
-    #: Measured over the zoo: avg loses 0.6 points on yolov5n, 0.7 on mobilenet_v1, none on resnet56_cifar10, 4.6 on
-    #: yolov6lite_l0; abs_max is 0.3 to 0.7 better on the first two and loses 24 on yolov6lite_l0, whose rare huge
-    #: activations it keeps; hist is as good as abs_max and takes five times as long.
-    algorithm: Algorithm = Algorithm.AVG
-    hist_percent: float = 0.9999
-    #: CPU threads of the worker; 0 is every core it may use.
-    threads: int = 0
-
-
-@dataclass(frozen=True)
-class QatOptions:
-    """Knobs of the training; an iteration is one image."""
-
-    iterations: int = 800
-    #: How often every image is trained on; in place of `iterations` where it is given.
-    epochs: int | None = None
-    learning_rate: float = 1e-4
-    checkpoint_every: int = 100
-    evaluate_every: int = 100
-    seed: int = 0
-    #: CPU threads of the worker; 0 is every core it may use.
-    threads: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE
 from qtriton.compress.mixed import is_quantizer, origin, quantized_from, save
 from qtriton.compress.programs import load
-from qtriton.compress.scales import QatOptions
+from qtriton.recipe import QatOptions
 
 #: One image of so many is held back to tell which weights are best, but at least HELD_LEAST.
 HELD_BACK: Final = 8

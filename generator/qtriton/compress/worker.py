@@ -18,9 +18,10 @@ from qtriton.compress.exporting import name_squeezed_axes
 from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE, import_onnx, random_image
 from qtriton.compress.mixed import save, without_integers
 from qtriton.compress.programs import LAYERS, Program, image_input, learnt_layers, load, read
-from qtriton.compress.scales import QUANTIZED, SCALES_FILE, PtqOptions, QatOptions, Scales
+from qtriton.compress.scales import QUANTIZED, SCALES_FILE, Scales
 from qtriton.compress.training import TrainingTask, run_nodes, train
-from qtriton.isolated import Progress
+from qtriton.progress import Progress
+from qtriton.recipe import PtqOptions, QatOptions
 from qtriton.target import Method
 
 

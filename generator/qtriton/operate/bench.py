@@ -1,49 +1,72 @@
 """Measure ensembles over gRPC, each model with images of its own kind, on a server of ours or the user's."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Final
 
-from qtriton import console
-from qtriton.build.images import remembered_images
-from qtriton.errors import InputError, RepositoryError, ServerError
-from qtriton.repository.record import published
+from qtriton.build.inputs import generate_scenes
+from qtriton.errors import BenchError, RepositoryError, ServerError
+from qtriton.progress import SILENT, Reporter
+from qtriton.repository.read import Repository
+from qtriton.server import ServerOptions, serve
+from qtriton.spec import GeneratedData
 from qtriton.workspace import Workspace
+from qtriton_client import BenchResults, ClientError, LoadOptions, implausible, read_images
+from qtriton_client import bench as measure
 
-if TYPE_CHECKING:
-    from qtriton_client import BenchResults, LoadOptions
+#: What is sent where no image of a model's own is at hand.
+_SCENES: Final = GeneratedData(scenes="digits", seed=0, calibration=32, validation=32)
 
 
-def bench_server(url: str, models: Sequence[str], images: Path, options: "LoadOptions") -> "BenchResults":
-    """Measure a server that runs already; no models means all of its ensembles that qtriton built."""
-    return _measure(url, url, list(models) or None, images, options)
+def bench_server(
+    url: str, models: Sequence[str], images: Path, options: LoadOptions, reporter: Reporter = SILENT
+) -> BenchResults:
+    """Measure a server that runs already; no models means all of its ensembles that qtriton built.
+
+    Raises:
+        ClientError: the server is away, or has not what was named.
+        BenchError: a Runtime is above its End2End.
+    """
+    return _measure(url, url, list(models) or None, read_images(images), options, reporter)
 
 
 def bench_repository(
-    repository: Path, models: Sequence[str], images: Path | None, options: "LoadOptions", workspace: Workspace
-) -> "BenchResults":
+    repository: Path,
+    models: Sequence[str],
+    images: Path | None,
+    options: LoadOptions,
+    workspace: Workspace,
+    reporter: Reporter = SILENT,
+) -> BenchResults:
     """Serve a repository, measure its models one after the other, and end the server.
 
-    Raises:
-        RepositoryError: there is nothing of qtriton's in it, or not what was asked for.
-        InputError: no images are known for a model.
-    """
-    from qtriton.server import ServerOptions, serve
-    from qtriton_client import ClientError
+    Without `images` each model gets those of its build, and where these are gone, generated ones and a warning.
 
-    work = {
-        model: (ensembles, images or _known_images(model, workspace))
-        for model, ensembles in _wanted(repository, models).items()
+    Raises:
+        InputError: there is no such folder, or it has not what was named.
+        RepositoryError: there is nothing of qtriton's in it.
+        ServerError: the server does not start, or has ended.
+        BenchError: a Runtime is above its End2End.
+    """
+    opened = Repository.open(repository)
+    by_model: dict[str, list[str]] = {}
+    for ensemble, model in opened.ensembles(models).items():
+        by_model.setdefault(model, []).append(ensemble)
+    sent = {
+        model: read_images(images or _images_of(opened, model, ensembles, workspace, reporter))
+        for model, ensembles in by_model.items()
     }
     with ExitStack() as stack:
-        with console.progress(f"{repository}: start tritonserver") as progress:
+        with reporter.progress(f"{repository}: start tritonserver") as progress:
             server = stack.enter_context(serve(repository, ServerOptions(grpc_port=0, http_port=0), progress))
         try:
             runs = [
-                _measure(model, server.grpc_url, ensembles, folder, options)
-                for model, (ensembles, folder) in work.items()
+                _measure(model, server.grpc_url, ensembles, sent[model], options, reporter)
+                for model, ensembles in by_model.items()
             ]
         except ClientError as error:
             if not server.has_ended(within_s=5):
@@ -53,34 +76,45 @@ def bench_repository(
     return replace(runs[0], runs=tuple(run for results in runs for run in results.runs))
 
 
-def _measure(what: str, url: str, models: Sequence[str] | None, images: Path, options: "LoadOptions") -> "BenchResults":
-    from qtriton.report.plausibility import refuse_implausible
-    from qtriton_client import bench, read_images
-
-    with console.progress(f"bench {what}") as progress:
-        results = bench(url, models, read_images(images), options, progress)
+def _measure(
+    what: str,
+    url: str,
+    models: Sequence[str] | None,
+    images: Sequence[bytes],
+    options: LoadOptions,
+    reporter: Reporter,
+) -> BenchResults:
+    with reporter.progress(f"bench {what}") as progress:
+        results = measure(url, models, images, options, progress)
     refuse_implausible(results)
     return results
 
 
-def _wanted(repository: Path, models: Sequence[str]) -> dict[str, list[str]]:
-    """The ensembles to measure, by model."""
-    found = published(repository)
-    if not found:
-        raise RepositoryError(f"{repository}: no ensemble that qtriton built. Run qtriton build first.")
-    wanted: dict[str, list[str]] = {}
-    for ensemble, model in found.items():
-        if not models or model in models or ensemble in models:
-            wanted.setdefault(model, []).append(ensemble)
-    unknown = set(models) - set(found) - set(found.values())
-    if unknown:
-        known = ", ".join(sorted(set(found.values())))
-        raise RepositoryError(f"{repository}: no model {', '.join(sorted(unknown))} in it. It has {known}.")
-    return wanted
+def refuse_implausible(results: BenchResults) -> None:
+    """Let pass only results in which each Runtime lies within its End2End.
+
+    Raises:
+        BenchError: some do not; the message names each row.
+    """
+    if violations := implausible(results):
+        rows = "; ".join(map(str, violations))
+        raise BenchError(f"Not reported, as it cannot be true: {rows}. Measure again on a quiet machine.")
 
 
-def _known_images(model: str, workspace: Workspace) -> Path:
-    folder = remembered_images(workspace, model)
-    if folder is None:
-        raise InputError(f"{model}: which images to send is not known here. Pass --images DIR.")
-    return folder
+def _images_of(
+    repository: Repository, model: str, ensembles: Iterable[str], workspace: Workspace, reporter: Reporter
+) -> Path:
+    """The folder of images that a model was measured on, or with, when it was built; else generated scenes."""
+    places: list[str] = []
+    for ensemble in ensembles:
+        try:
+            places.append(repository.manifest(ensemble).images)
+        except RepositoryError:
+            continue  # of another qtriton, which can be measured all the same
+    folders = [place for place in dict.fromkeys(places) if place]
+    for folder in map(Path, folders):
+        if folder.is_dir():
+            return folder
+    reason = f"the images of its build, {folders[0]}, are gone" if folders else "it was built without images"
+    reporter.warn(f"{model}: {reason}, so generated ones are sent. Pass --images DIR to send your own.")
+    return generate_scenes(_SCENES, workspace) / "validation"

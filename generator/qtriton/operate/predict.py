@@ -1,53 +1,97 @@
 """Ask a served ensemble what it finds in images, on a server of ours or the user's."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from qtriton import console
 from qtriton.atomic import write_atomically
 from qtriton.errors import BenchError, InputError
+from qtriton.progress import SILENT, Reporter
+from qtriton.repository.read import Repository
+from qtriton.server import ServerOptions, serve
 from qtriton.spec import classes, load_spec, zoo_names
+from qtriton_client.catalog import Pipeline, find
+from qtriton_client.errors import RequestRefused
+from qtriton_client.predict import annotate, describe, predict
+from qtriton_client.session import Session
 
-if TYPE_CHECKING:
-    from qtriton_client.catalog import Pipeline
+#: What was found in each image, by the image's path.
+Predictions = dict[str, list[dict[str, Any]]]
 
 
-def predict_images(
-    model: str, images: Sequence[Path], repository: Path, url: str | None, output: Path | None
-) -> dict[str, list[dict[str, Any]]]:
-    """What was found in each image, as qtriton_client.predict.told gives it; drawn into PNG files in `output`.
+def predict_server(
+    url: str, name: str, images: Sequence[Path], output: Path | None = None, reporter: Reporter = SILENT
+) -> Predictions:
+    """What an ensemble of a server that runs already finds in each image; drawn into PNG files in `output`.
 
     Raises:
         InputError: the model has several ensembles, or two images would be drawn into one file.
+        ClientError: the server is away, or has no such model.
         BenchError: the server refused an image; the message names it.
     """
-    from qtriton_client.catalog import find
-    from qtriton_client.errors import RequestRefused
-    from qtriton_client.predict import drawn, predict, told
-    from qtriton_client.session import Session
-
     targets = _targets(images, output)
-    found: dict[str, list[dict[str, Any]]] = {}
+    with Session(url) as session:
+        pipelines = find(session, [name])
+        _require_one(name, [each.variant.ensemble for each in pipelines])
+        return _predict(session, pipelines[0], images, targets, reporter)
+
+
+def predict_repository(
+    repository: Path, name: str, images: Sequence[Path], output: Path | None = None, reporter: Reporter = SILENT
+) -> Predictions:
+    """The same of a repository, which is served meanwhile.
+
+    Raises:
+        InputError: there is no such folder or model, the model has several ensembles, or as above.
+        RepositoryError: there is nothing of qtriton's in it.
+        ServerError: the server does not start.
+        BenchError: the server refused an image; the message names it.
+    """
+    targets = _targets(images, output)
+    ensembles = list(Repository.open(repository).ensembles([name]))
+    _require_one(name, ensembles)
     with ExitStack() as stack:
-        session = stack.enter_context(Session(url or _served(repository, stack)))
-        pipeline = _only(model, find(session, [model]))
-        names = _names(pipeline.variant.model)
-        for path, target in zip(images, targets, strict=True):
+        with reporter.progress(f"{repository}: start tritonserver") as progress:
+            server = stack.enter_context(serve(repository, ServerOptions(grpc_port=0, http_port=0), progress))
+        session = stack.enter_context(Session(server.grpc_url))
+        return _predict(session, find(session, ensembles)[0], images, targets, reporter)
+
+
+def _predict(
+    session: Session,
+    pipeline: Pipeline,
+    images: Sequence[Path],
+    targets: Sequence[Path | None],
+    reporter: Reporter,
+) -> Predictions:
+    names = pipeline.classes or _zoo_classes(pipeline.variant.model)
+    predictions: Predictions = {}
+    with reporter.progress(f"predict {pipeline.variant.ensemble}") as progress:
+        for done, (path, target) in enumerate(zip(images, targets, strict=True), 1):
             image = path.read_bytes()
             try:
                 results = predict(session, pipeline, image)
             except RequestRefused as error:
                 raise BenchError(f"{path}: {error}") from error
-            found[str(path)] = told(results, names)
+            predictions[str(path)] = describe(results, names)
             if target is not None:
-                write_atomically(target, drawn(image, results, names))
-                console.say(f"Written: {target}")
-    return found
+                write_atomically(target, annotate(image, results, names))
+            progress(done, len(images))
+    return predictions
+
+
+def _require_one(name: str, ensembles: Sequence[str]) -> None:
+    if len(ensembles) > 1:
+        raise InputError(f"{name}: has several ensembles. Name one of {', '.join(ensembles)}.")
 
 
 def _targets(images: Sequence[Path], output: Path | None) -> list[Path | None]:
+    """The PNG file of each image; none where nothing is drawn."""
+    if missing := [str(path) for path in images if not path.is_file()]:
+        raise InputError(f"{', '.join(missing)}: no such file. Give JPEG or PNG files.")
     if output is None:
         return [None] * len(images)
     targets = [output / f"{path.stem}.png" for path in images]
@@ -59,20 +103,6 @@ def _targets(images: Sequence[Path], output: Path | None) -> list[Path | None]:
     return [*targets]
 
 
-def _served(repository: Path, stack: ExitStack) -> str:
-    from qtriton.server import ServerOptions, serve
-
-    with console.progress(f"{repository}: start tritonserver") as progress:
-        return stack.enter_context(serve(repository, ServerOptions(grpc_port=0, http_port=0), progress)).grpc_url
-
-
-def _only(model: str, pipelines: "Sequence[Pipeline]") -> "Pipeline":
-    if len(pipelines) > 1:
-        names = ", ".join(each.variant.ensemble for each in pipelines)
-        raise InputError(f"{model}: has several ensembles. Name one of {names}.")
-    return pipelines[0]
-
-
-def _names(model: str) -> tuple[str, ...]:
-    """The class names of a model of the zoo; numbers stand for others."""
+def _zoo_classes(model: str) -> tuple[str, ...]:
+    """The class names of a model of the zoo that qtriton 0.1 published, without names; numbers stand for others."""
     return classes(load_spec(model)) if model in zoo_names() else ()

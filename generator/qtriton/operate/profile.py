@@ -2,60 +2,95 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from qtriton import console, machine
+from qtriton import machine
 from qtriton.backends import backend_for
 from qtriton.backends.base import Backend
-from qtriton.backends.runner import running
+from qtriton.backends.runner import LayerTiming, running
 from qtriton.backends.tensorrt.recipe import PlanFacts
+from qtriton.build.engine import load_tensorrt, require_gpu
 from qtriton.build.timing import random_feed
 from qtriton.errors import QtritonError, RepositoryError, UnsupportedError
-from qtriton.operate.engines import gpu_here, tensorrt
-from qtriton.report.layers import VariantProfile
+from qtriton.progress import Reporter
 from qtriton.repository.engines import is_pending
 from qtriton.repository.manifest import Manifest
+from qtriton.repository.naming import runtime_of
+from qtriton.repository.read import Repository
 from qtriton.target import Target
 
 REPEATS: Final = 50
+_INT8: Final = "INT8"
 
 
-def run_layers(
-    repository: Path, manifests: Mapping[str, Manifest]
+@dataclass(frozen=True)
+class VariantProfile:
+    """A variant that was run layer by layer."""
+
+    ensemble: str
+    #: The processor and what belongs to it, such as threads.
+    where: str
+    #: Runs of each layer.
+    repeats: int
+    layers: tuple[LayerTiming, ...]
+
+    @property
+    def total_ms(self) -> float:
+        """The sum of what the layers took."""
+        return sum(map(milliseconds, self.layers))
+
+    @property
+    def integer_percent(self) -> float:
+        """How much of that was computed in 8-bit integers."""
+        return self.percent(sum(milliseconds(each) for each in self.layers if each.datatype == _INT8))
+
+    def percent(self, part_ms: float) -> float:
+        """A part of the total."""
+        return 100 * part_ms / self.total_ms if self.total_ms else 0.0
+
+
+def milliseconds(layer: LayerTiming) -> float:
+    """The median."""
+    return statistics.median(layer.times_ns) / 1e6
+
+
+def profile_layers(
+    repository: Repository, manifests: Mapping[str, Manifest], reporter: Reporter
 ) -> tuple[tuple[VariantProfile, ...], Mapping[str, QtritonError]]:
     """What the layers of each variant took, and why others cannot be run here.
 
     Raises:
         QtritonError: none of them can; the first reason.
     """
-    ran, refused = [], {}
+    profiles, refused = [], {}
     for ensemble, manifest in manifests.items():
         try:
-            ran.append(_run(repository, ensemble, manifest))
+            profiles.append(_profile(repository, ensemble, manifest, reporter))
         except QtritonError as error:
             refused[ensemble] = error
-    if not ran:
+    if not profiles:
         raise next(iter(refused.values()))
-    return tuple(ran), refused
+    return tuple(profiles), refused
 
 
-def _run(repository: Path, ensemble: str, manifest: Manifest) -> VariantProfile:
+def _profile(repository: Repository, ensemble: str, manifest: Manifest, reporter: Reporter) -> VariantProfile:
     target = Target(manifest.backend, manifest.precision, manifest.threads)
     backend = backend_for(target)
-    folder = repository / f"{ensemble}_runtime" / "1"
+    folder = repository.version(runtime_of(ensemble))
     if backend.gpu is None:
         file, where = _artifact(backend, target, folder), _cpu(target)
     elif backend.gpu.plan:
-        file, where = folder / backend.gpu.plan, _gpu(repository, folder)
+        file, where = folder / backend.gpu.plan, _gpu(repository.path, folder)
     else:
         raise UnsupportedError(
             f"{backend.title} tells of what TensorRT runs as one layer. --backend tensorrt tells of each."
         )
     target = replace(target, device=where if backend.gpu else "")
-    with console.progress(f"{ensemble}: layers"), running(target, file) as run:
+    with reporter.progress(f"{ensemble}: layers"), running(target, file) as run:
         return VariantProfile(ensemble, where, REPEATS, run.layers(random_feed(run), REPEATS))
 
 
@@ -75,7 +110,7 @@ def _gpu(repository: Path, folder: Path) -> str:
     build = f"Run `qtriton engines build {repository}` on the GPU that serves it."
     if is_pending(folder):
         raise RepositoryError(f"{folder}: its engine is pending. {build}")
-    trt, here = tensorrt(), gpu_here()
+    trt, here = load_tensorrt(), require_gpu()
     try:
         facts = PlanFacts.load(folder)
     except (OSError, ValueError) as error:

@@ -38,7 +38,7 @@ class Policy:
     #: Without `between`: what additions and concatenations join is quantized too, where a layer reads the result.
     joins: bool = False
     #: Layers, as ACT's scales name them, that cost more accuracy than the budget has.
-    floats: frozenset[str] = frozenset()
+    float_layers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def result(view: GraphView, node: NodeProto) -> str:
 
 def _why_float(view: GraphView, layer: Layer, ranges: Ranges, policy: Policy) -> str | None:
     node, source = layer.node, layer.node.input[0]
-    if layer.learnt.name in policy.floats:
+    if layer.learnt.name in policy.float_layers:
         return "costs too much accuracy in integers"
     if layer.node.op_type == "Conv" and source in view.inputs and layer.weight.shape[1] <= 4 and not policy.image_layer:
         return "reads the image: float is faster"

@@ -65,7 +65,7 @@ def written(fp32: Path, scales: Scales, out: Path, policy: Policy, writer: Calla
     model = prepared(fp32)
     layers = with_training(model, match_layers(GraphView(model), scales.layers))
     if not policy.image_layer:
-        whole = {name: layer for name, layer in layers.items() if layer.learnt.name not in policy.floats}
+        whole = {name: layer for name, layer in layers.items() if layer.learnt.name not in policy.float_layers}
         layers = {**layers, **rewrite(model, whole)}
     view = GraphView(model)
     ranges = Ranges(view, layers, Range(*scales.image))

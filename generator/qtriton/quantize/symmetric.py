@@ -25,20 +25,20 @@ _LIMIT: Final = 127
 _TINY: Final = 1e-8
 
 
-def emit_symmetric(fp32: Path, scales: Scales, out: Path, floats: frozenset[str] = frozenset()) -> EmitReport:
+def emit_symmetric(fp32: Path, scales: Scales, out: Path, float_layers: frozenset[str] = frozenset()) -> EmitReport:
     """Write the INT8 model of `fp32` to `out` for TensorRT; the same inputs give the same bytes.
 
     Args:
         fp32: an ONNX file.
         scales: what ACT learnt.
         out: the ONNX file to write.
-        floats: layers, as the scales name them, that stay in floating point.
+        float_layers: layers, as the scales name them, that are kept in floating point.
 
     Raises:
         ModelError: the FP32 ONNX cannot be read.
         CompressionError: a layer has no counterpart in `scales`, or nothing can be quantized.
     """
-    policy = Policy(image_layer=True, between=False, joins=True, floats=floats)
+    policy = Policy(image_layer=True, between=False, joins=True, float_layers=float_layers)
     return written(fp32, scales, out, policy, SymmetricWriter)
 
 

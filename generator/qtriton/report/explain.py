@@ -15,10 +15,10 @@ from qtriton.repository.manifest import Layer, Manifest
 _MOST: Final = 15
 
 
-def cpu_fallback(manifest: Manifest) -> str:
+def measured_in(manifest: Manifest) -> str:
     """What the accuracy of an artifact was measured in, where that is not what serves it."""
-    instead = manifest.measured_in
-    return f", measured in {instead} in place of {title_of(manifest.backend)}" if instead else ""
+    fallback = manifest.measured_in
+    return f", measured in {fallback} in place of {title_of(manifest.backend)}" if fallback else ""
 
 
 def compressed(manifest: Manifest) -> str:
@@ -39,7 +39,7 @@ def sections(manifests: Mapping[str, Manifest], all_layers: bool) -> Iterator[Se
     """The variants of one model by ensemble: a table of all, then what there is to say of each INT8."""
     default = fastest(list(manifests.values()))
     recommended = None if _untimed(manifests) else default
-    headers = ("Ensemble", "Recipe", "Accuracy", "Loss", "Budget", "ms", "Over FP32", "")
+    headers = ("Ensemble", "Recipe", "Accuracy", "Drop", "Budget", "ms", "Over FP32", "")
     fp32 = {each.backend: each.speed.fp32_ms for each in manifests.values() if each.speed is not None}
     rows = [_row(name, each, each is recommended, fp32.get(each.backend)) for name, each in manifests.items()]
     first = next(iter(manifests.values()))
@@ -57,10 +57,10 @@ def _untimed(manifests: Mapping[str, Manifest]) -> bool:
 
 def _row(name: str, manifest: Manifest, is_default: bool, fp32_ms: float | None) -> tuple[str, ...]:
     metric, gate, speed = manifest.metric, manifest.gate, manifest.speed
-    milliseconds = speed.int8_ms if speed else fp32_ms
+    milliseconds = speed.compressed_ms if speed else fp32_ms
     return (
         name,
-        str(manifest.settings.get("recipe", "as it came")),
+        str(manifest.settings.get("recipe", "original")),
         f"{metric.name} {metric.value:.2f}" if metric else "-",
         f"{gate.drop:.2f}" if gate else "-",
         f"{gate.budget:g}" + (" (accepted)" if gate.accepted else "") if gate else "-",
@@ -82,7 +82,7 @@ def _why(default: Manifest, manifests: Mapping[str, Manifest]) -> str:
     ratio = gain(list(manifests.values()))
     return (
         f"FP32 stays: the fastest compressed model is {ratio:.2f} times as fast as the fastest FP32, and "
-        f"below {MIN_SPEEDUP} it is not worth its loss."
+        f"below {MIN_SPEEDUP} it is not worth its accuracy drop."
     )
 
 
@@ -90,16 +90,14 @@ def _details(name: str, manifest: Manifest, all_layers: bool) -> Iterator[Sectio
     gate, speed = manifest.gate, manifest.speed
     assert gate is not None
     judge = "labels" if gate.labelled else "FP32's results, as there are no labels"
-    yield Section(
-        f"{name}: measured by {gate.metric} on {gate.images} images, against {judge}{cpu_fallback(manifest)}."
-    )
+    yield Section(f"{name}: measured by {gate.metric} on {gate.images} images, against {judge}{measured_in(manifest)}.")
     if speed is not None:
         threads = f"{speed.threads} thread{'s' * (speed.threads > 1)}, " * bool(speed.threads)
-        times = f"FP32 {speed.fp32_ms:.2f} ms, {compressed(manifest)} {speed.int8_ms:.2f} ms"
+        times = f"FP32 {speed.fp32_ms:.2f} ms, {compressed(manifest)} {speed.compressed_ms:.2f} ms"
         yield Section(f"{times} ({threads}{speed.processor}; without a server).")
     if len(manifest.tried) > 1:
         tried = tuple((each.recipe, f"{each.drop:.2f}") for each in manifest.tried)
-        yield Section("Tried, from cheap to dear", ("Recipe", "Points lost"), tried)
+        yield Section("Tried, from fast to slow", ("Recipe", "Drop (points)"), tried)
     if all(each.divergence is None for each in manifest.layers):
         yield Section("No layer was measured by itself: the budget was kept, or the method does not ask for it.")
     if manifest.layers:
@@ -122,11 +120,11 @@ def _layers(layers: Sequence[Layer], everything: bool) -> Section:
             f"{each.op} {'x'.join(map(str, each.weights))}".strip() or "-",
             f"{100 * each.macs / work:.1f} %" if each.macs and work else "-",
             f"{100 * each.divergence / total:.1f} %" if each.divergence is not None and total else "-",
-            f"float: {each.float_reason}" if each.float_reason else "integers",
+            f"floating point: {each.float_reason}" if each.float_reason else "INT8",
         )
         for each in shown
     )
     hidden = len(layers) - len(shown)
     more = f"; {hidden} more with --all" if hidden else ""
-    title = f"Layers ({in_float} in float{more})"
-    return Section(title, ("Layer", "Weights", "Of the work", "Of the divergence, alone in integers", "Runs in"), rows)
+    title = f"Layers ({in_float} kept in floating point{more})"
+    return Section(title, ("Layer", "Weights", "Of the work", "Of the divergence, alone in INT8", "Runs in"), rows)

@@ -3,52 +3,18 @@
 from __future__ import annotations
 
 import re
-import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
-from qtriton.backends.runner import LayerTiming
+from qtriton.operate.profile import VariantProfile, milliseconds
 from qtriton.report.explain import Section
 
 #: The layers that are shown where not all were asked for.
 _MOST: Final = 15
 #: Of a layer's name; with the other columns that fills a terminal of 100.
 _ROOM: Final = 44
-_INTEGERS: Final = "INT8"
 #: Parts of a fused layer's name that are no layers of the model's.
 _NOT_LAYERS: Final = re.compile(r"QuantizeLinear|weight|bias|^\(Unnamed|^Multiply_\d+$|_q$", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class VariantProfile:
-    """A variant that was run layer by layer."""
-
-    ensemble: str
-    #: The processor and what belongs to it, such as threads.
-    where: str
-    #: Runs of each layer.
-    repeats: int
-    layers: tuple[LayerTiming, ...]
-
-    @property
-    def total_ms(self) -> float:
-        """The sum of what the layers took."""
-        return sum(map(milliseconds, self.layers))
-
-    @property
-    def integer_percent(self) -> float:
-        """How much of that was computed in 8-bit integers."""
-        return self.percent(sum(milliseconds(each) for each in self.layers if each.datatype == _INTEGERS))
-
-    def percent(self, part_ms: float) -> float:
-        """A part of the total."""
-        return 100 * part_ms / self.total_ms if self.total_ms else 0.0
-
-
-def milliseconds(layer: LayerTiming) -> float:
-    """The median."""
-    return statistics.median(layer.times_ns) / 1e6
 
 
 def sections(ran: Sequence[VariantProfile], everything: bool) -> Iterator[Section]:

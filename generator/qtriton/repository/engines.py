@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Final
 
 from qtriton.backends.tensorrt import PLAN, TYPED
-from qtriton.backends.tensorrt.recipe import FACTS, FILE, PlanFacts
-from qtriton.errors import InputError
+from qtriton.backends.tensorrt.recipe import FILE, PlanFacts
+from qtriton.repository.read import Repository
 from qtriton.workspace import sha256_file
-
-#: What is built on the machine that serves it, and may be built again there: no part of what was published.
-ENGINE_FILES: Final = (PLAN, FACTS)
 
 
 def engine_folders(repository: Path) -> tuple[Path, ...]:
@@ -21,11 +16,7 @@ def engine_folders(repository: Path) -> tuple[Path, ...]:
     Raises:
         InputError: there is no such folder, or it cannot be read.
     """
-    if not repository.is_dir():
-        raise InputError(f"{repository}: no such folder. Name the model repository.")
-    if not os.access(repository, os.R_OK | os.X_OK):
-        raise InputError(f"{repository}: Permission denied. User {os.getuid()} needs the right to it.")
-    return tuple(sorted(path.parent for path in repository.glob(f"*/[1-9]*/{FILE}")))
+    return tuple(sorted(path.parent for path in Repository.open(repository).path.glob(f"*/[1-9]*/{FILE}")))
 
 
 def has_recipe(folder: Path) -> bool:

@@ -6,8 +6,9 @@ import secrets
 import shutil
 from pathlib import Path
 
+from qtriton.backends.tensorrt import ENGINE_FILES
 from qtriton.errors import InputError
-from qtriton.repository.engines import ENGINE_FILES, engine_folders
+from qtriton.repository.engines import engine_folders
 
 
 def link_repository(repository: Path, target: Path) -> None:

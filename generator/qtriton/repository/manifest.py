@@ -1,13 +1,17 @@
 """manifest.json: what an artifact was made from, how, and what was measured of it."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from qtriton.target import Method, Precision
 
 FILE: Final = "manifest.json"
+#: Raised whenever a field changes its name or meaning; a manifest without it is from 0.1.
+SCHEMA_VERSION: Final = 2
 
 
 class _Frozen(BaseModel):
@@ -34,13 +38,13 @@ class Gate(_Frozen):
 
     #: Points that were allowed.
     budget: float
-    #: Points that are lost, of `metric`; below 0 where INT8 is better.
+    #: The accuracy drop in points of `metric`; below 0 where INT8 is better.
     drop: float
     metric: str
     images: int
     #: Whether labels told what is right; else FP32's results did.
     labelled: bool
-    #: Published although it loses more than the budget.
+    #: Published although it is over the budget.
     accepted: bool = False
 
 
@@ -48,7 +52,7 @@ class Speed(_Frozen):
     """Medians of interleaved runs of one image, without a server."""
 
     fp32_ms: float
-    int8_ms: float
+    compressed_ms: float
     #: 0 on a GPU.
     threads: int
     #: The CPU, or the GPU with the runtime on it.
@@ -56,12 +60,12 @@ class Speed(_Frozen):
 
     @property
     def ratio(self) -> float:
-        """FP32 over INT8."""
-        return self.fp32_ms / self.int8_ms
+        """FP32 over the compressed artifact."""
+        return self.fp32_ms / self.compressed_ms
 
 
 class Trial(_Frozen):
-    """A recipe that was tried, and the points that it loses."""
+    """A recipe that was tried, and its accuracy drop in points."""
 
     recipe: str
     drop: float
@@ -75,15 +79,16 @@ class Layer(_Frozen):
     op: str = ""
     weights: tuple[int, ...] = ()
     macs: int | None = None
-    #: How far the outputs move when this layer alone is in integers; none where it was not measured.
+    #: How far the outputs move when this layer alone is quantized; none where it was not measured.
     divergence: float | None = None
-    #: Why it runs in floating point; "" where it runs in integers.
+    #: Why it is kept in floating point; "" where it is quantized.
     float_reason: str = ""
 
 
 class Manifest(_Frozen):
     """Provenance of one artifact; lies beside it in the version folder."""
 
+    schema_version: Literal[2] = SCHEMA_VERSION
     model: str
     title: str
     backend: str
@@ -103,8 +108,10 @@ class Manifest(_Frozen):
     settings: dict[str, Any] = {}
     #: What it was made from, by SHA-256: weights, images, labels.
     parents: dict[str, str] = {}
+    #: Where the images lay that it was measured on, or calibrated with; "" where it needed none.
+    images: str = ""
     gate: Gate | None = None
-    #: What stood in for the GPU when the accuracy was measured; "" where the runtime itself ran.
+    #: What ran in place of the GPU's runtime when the accuracy was measured; "" where the runtime itself ran.
     measured_in: str = ""
     speed: Speed | None = None
     tried: tuple[Trial, ...] = ()
@@ -115,10 +122,12 @@ class Manifest(_Frozen):
         """Write manifest.json into a folder that is not published yet."""
         (folder / FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """The manifest in a version folder.
 
-def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest in a version folder; none where it is missing or from another version of qtriton."""
-    try:
-        return Manifest.model_validate_json((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+        Raises:
+            OSError: it is not there.
+            ValueError: another version of qtriton wrote it, or it is broken.
+        """
+        return cls.model_validate_json((folder / FILE).read_text(encoding="utf-8"))

@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from qtriton import console
 from qtriton.errors import InputError, ServerError, SetupError
+from qtriton.progress import SILENT, Reporter
+from qtriton.repository.read import Repository
 from qtriton.server import folder, log, ports, requirements, shm
-from qtriton.server.embedded import ATTEMPTS, models_in, silent
+from qtriton.server.embedded import ATTEMPTS
 from qtriton.server.options import ServerOptions
 from qtriton.server.ports import ServerPorts
-from qtriton.server.process import Progress, Server, launch, ready_or_stopped, stop
+from qtriton.server.process import Server, launch, ready_or_stopped, stop
 from qtriton.server.signals import terminated_as_exit
 
 IMAGE: Final = "qtriton-server"
@@ -37,21 +38,21 @@ _CLI: Final = re.compile(r"^docker: (?:Error response from daemon: )?(?P<reason>
 
 @contextlib.contextmanager
 def serve_in_docker(
-    repository: Path, image: str, options: ServerOptions, progress: Progress = silent
+    repository: Path, image: str, options: ServerOptions, reporter: Reporter = SILENT
 ) -> Iterator[Server]:
     """A ready server in a container.
 
-    progress gets (models loaded, models in all). Raises SetupError without a docker engine or the image,
+    The progress is (models loaded, models in all). Raises SetupError without a docker engine or the image,
     ServerError for a taken port, and with Triton's own reason for each model that does not load.
     """
-    total = models_in(repository)
+    total = len(Repository.open(repository).models())
     requirements.require_gpu(repository)
     _require_image(image)
     # Engines are built at the start, also where others lie there already: those may be another GPU's.
     usual = requirements.BUILDING_S if requirements.gpu_models(repository) else requirements.USUAL_S
     options = replace(options, stop_timeout_s=_STOP_S, startup_timeout_s=options.startup_timeout_s or usual)
     with terminated_as_exit():
-        server = _start_ready(total, repository, image, options, progress)
+        server = _start_ready(total, repository, image, options, reporter)
         try:
             yield server
         finally:
@@ -100,18 +101,19 @@ def _ask(*arguments: str) -> "subprocess.CompletedProcess[str]":
         raise SetupError("the docker engine does not answer within 30 s: restart it") from error
 
 
-def _start_ready(total: int, repository: Path, image: str, options: ServerOptions, progress: Progress) -> Server:
+def _start_ready(total: int, repository: Path, image: str, options: ServerOptions, reporter: Reporter) -> Server:
     hardened = HARDENED
     for _ in range(ATTEMPTS):
         chosen = ports.choose(options)
         server = _start(repository, run_command(repository, image, chosen, hardened), chosen, options)
-        problem = ready_or_stopped(server, total, options, progress)
+        with reporter.progress(f"{repository}: start tritonserver in docker") as progress:
+            problem = ready_or_stopped(server, total, options, progress)
         if problem is None:
             return server
         text = server.log_text()
         refused = _refusal(text)
         if refused and "setting rlimit type 8" in refused and _MEMLOCK in hardened:
-            console.warn(f"this docker engine may not raise the limit of locked memory: runs without {_MEMLOCK}")
+            reporter.warn(f"this docker engine may not raise the limit of locked memory: runs without {_MEMLOCK}")
             hardened = tuple(each for each in hardened if each != _MEMLOCK)
         elif not (refused and _is_port(refused) and ports.any_free(options)):
             break

@@ -9,27 +9,26 @@ from dataclasses import replace
 from pathlib import Path
 
 from qtriton.errors import RepositoryError, ServerError
+from qtriton.progress import Progress, ignore
 from qtriton.repository.engines import pending
+from qtriton.repository.read import Repository
 from qtriton.server import command, folder, log, ports, requirements, shm, wheel
 from qtriton.server.options import ServerOptions
 from qtriton.server.ports import ServerPorts
-from qtriton.server.process import Progress, Server, launch, ready_or_stopped, stop
+from qtriton.server.process import Server, launch, ready_or_stopped, stop
 from qtriton.server.signals import terminated_as_exit
 
 ATTEMPTS = 5
 
 
-def silent(_done: int, _total: int) -> None: ...
-
-
 @contextlib.contextmanager
-def serve(repository: Path, options: ServerOptions | None = None, progress: Progress = silent) -> Iterator[Server]:
+def serve(repository: Path, options: ServerOptions | None = None, progress: Progress = ignore) -> Iterator[Server]:
     """A server that is ready; it has ended, with all its processes, when the block is left.
 
     progress gets (models loaded, models in all). Raises ServerError for a taken port, and with Triton's
     own reason for each model that does not load; SetupError where this machine lacks a part.
     """
-    total, options = models_in(repository), options or ServerOptions()
+    total, options = len(Repository.open(repository).models()), options or ServerOptions()
     _require_engines(repository)
     requirements.require_gpu(repository)
     if options.startup_timeout_s is None:
@@ -40,17 +39,6 @@ def serve(repository: Path, options: ServerOptions | None = None, progress: Prog
             yield server
         finally:
             stop(server, options)
-
-
-def models_in(repository: Path) -> int:
-    """How many models a folder holds; RepositoryError where that is none."""
-    try:
-        count = sum(entry.is_dir() and not entry.name.startswith(".") for entry in repository.iterdir())
-    except OSError as error:
-        raise RepositoryError(f"{repository}: {error.strerror}; name a model repository") from error
-    if not count:
-        raise RepositoryError(f"{repository}: there is no model in it; qtriton build puts one there")
-    return count
 
 
 def _require_engines(repository: Path) -> None:

@@ -9,17 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from qtriton.errors import ServerError
+from qtriton.progress import Progress
 from qtriton.server import log, ports, requirements, supervisor
 from qtriton.server.options import ModelState, ServerOptions
 from qtriton.server.ports import ServerPorts
 
-Progress = Callable[[int, int], None]
 POLL_S = 0.05
 
 

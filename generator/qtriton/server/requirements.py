@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from qtriton import machine
 from qtriton.errors import RepositoryError
-from qtriton.repository.render import parse_config
+from qtriton.repository.read import Repository
 
 #: Until every model is loaded; and where TensorRT first builds the engines of some.
 USUAL_S: Final = 120.0
@@ -18,7 +18,7 @@ def require_gpu(repository: Path) -> None:
     names = gpu_models(repository)
     if names and machine.gpu() is None:
         raise RepositoryError(
-            f"{repository}: {', '.join(names)} run on an NVIDIA GPU, and there is none here (nvidia-smi tells none). "
+            f"{repository}: {', '.join(names)} run on an NVIDIA GPU, and there is none here (nvidia-smi lists none). "
             "Serve it on a machine that has one, or serve a repository without them."
         )
 
@@ -35,10 +35,6 @@ def startup_s(repository: Path) -> float:
 
 def _on_gpu(repository: Path) -> Iterator[tuple[str, str]]:
     """The models with instances on a GPU, and their platform or backend."""
-    for path in sorted(repository.glob("*/config.pbtxt")):
-        try:
-            config: Any = parse_config(path.read_text(errors="replace"), path.parent.name)
-        except RepositoryError:
-            continue  # Triton says why it does not load
-        if any(group.Kind.Name(group.kind) == "KIND_GPU" for group in config.instance_group):
-            yield path.parent.name, config.platform or config.backend
+    for name, config in Repository.open(repository).configs():
+        if config is not None and any(group.Kind.Name(group.kind) == "KIND_GPU" for group in config.instance_group):
+            yield name, config.platform or config.backend

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from qtriton.errors import RepositoryError, SetupError
-from qtriton.repository.render import parse_config
+from qtriton.errors import SetupError
+from qtriton.repository.read import Repository
 
 MIB = 2**20
 #: What a tensor is taken to have whose size only the request tells: a photo of 12 megapixels, as a JPEG and as pixels.
@@ -32,7 +32,7 @@ class ShmPlan:
 
 def plan(repository: Path, free: int) -> ShmPlan:
     """Raises SetupError where the stubs of this repository could not even start."""
-    stubs = sum(stubs_of(path.read_text(errors="replace")) for path in repository.glob("*/config.pbtxt"))
+    stubs = sum(_instances(config) for _, config in Repository.open(repository).configs())
     # Large steps save remapping in the first requests; docker's default of 64 MiB asks for small ones.
     step = 16 * MIB if free >= 1024 * MIB else 1 * MIB
     needed = 2 * step * stubs
@@ -53,12 +53,10 @@ def free_bytes(folder: str = "/dev/shm") -> int:
     return found.f_bavail * found.f_frsize
 
 
-def stubs_of(config: str) -> int:
-    """Instances that a config.pbtxt asks for: two on a CPU where it does not say how many."""
-    try:
-        model = parse_config(config, "")
-    except RepositoryError:
-        return 2  # Triton says why it does not load
+def _instances(model: Any) -> int:
+    """Instances that a config asks for: two on a CPU where it does not say how many, or cannot be read."""
+    if model is None:
+        return 2
     if model.platform == "ensemble" or model.HasField("ensemble_scheduling"):
         return 0
     return sum(group.count or 2 for group in model.instance_group) or 2
@@ -69,16 +67,14 @@ def docker_bytes(repository: Path) -> int:
 
     A limit, not an allocation. Steps that a C++ backend runs count too: in an image that lacks it, ours is a stub.
     """
-    regions = sum(_region_bytes(path.read_text(errors="replace")) for path in repository.glob("*/config.pbtxt"))
+    regions = sum(_region_bytes(config) for _, config in Repository.open(repository).configs())
     return max(_LEAST, math.ceil(regions / MIB) * MIB)
 
 
-def _region_bytes(config: str) -> int:
+def _region_bytes(model: Any) -> int:
     """Of all stubs of a model, with a full batch in each."""
-    stubs = stubs_of(config)
-    try:
-        model: Any = parse_config(config, "")
-    except RepositoryError:
+    stubs = _instances(model)
+    if model is None:
         return stubs * _START
     if not stubs or model.platform == "tensorrt_plan":
         return 0

@@ -40,11 +40,11 @@ class OnnxRuntime:
         threads = (("intra_op_thread_count", str(target.threads)), ("inter_op_thread_count", "1"))
         return Serving(platform="onnxruntime_onnx", parameters=threads)
 
-    def emit(self, origin: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
+    def emit(self, sources: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
         """Write model.onnx."""
         if target.precision is Precision.FP32:
-            shutil.copyfile(origin.onnx(), out / _FILES[0])
+            shutil.copyfile(sources.export_onnx(), out / _FILES[0])
             return {}
 
-        policy = Policy(floats=origin.floats())
-        return emit(origin.onnx(), Scales.load(origin.scales()), target, out / _FILES[0], policy).left
+        policy = Policy(float_layers=sources.float_layers)
+        return emit(sources.export_onnx(), Scales.load(sources.learn_scales()), target, out / _FILES[0], policy).left

@@ -55,12 +55,12 @@ class OnnxRuntimeTensorRt:
             pinned_memory=target.pinned,
         )
 
-    def emit(self, origin: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
+    def emit(self, sources: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
         """Write model.onnx."""
 
         if not target.precision.half:
-            return write_flagged(origin, target.precision, out / _FILES[0])
+            return write_flagged(sources, target.precision, out / _FILES[0])
         with TemporaryDirectory(dir=out) as work:
             flagged = Path(work) / "flagged.onnx"
-            left = write_flagged(origin, target.precision, flagged)
-            return {**left, **write_typed(origin, flagged, out / _FILES[0])}
+            left = write_flagged(sources, target.precision, flagged)
+            return {**left, **write_typed(sources, flagged, out / _FILES[0])}

@@ -53,14 +53,14 @@ class OpenVino:
         }
         return Serving(backend="openvino", file=_FILES[0], parameters=tuple(parameters.items()))
 
-    def emit(self, origin: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
+    def emit(self, sources: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
         """Write model.onnx with a batch of 1."""
 
         artifact = out / _FILES[0]
         if target.precision is Precision.FP32:
-            one_image(origin.onnx(), artifact)
+            one_image(sources.export_onnx(), artifact)
             return {}
-        policy = Policy(image_layer=True, between=False, floats=origin.floats())
-        report = emit(origin.onnx(), Scales.load(origin.scales()), target, artifact, policy)
+        policy = Policy(image_layer=True, between=False, float_layers=sources.float_layers)
+        report = emit(sources.export_onnx(), Scales.load(sources.learn_scales()), target, artifact, policy)
         one_image(artifact, artifact)
         return report.left

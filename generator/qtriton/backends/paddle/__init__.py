@@ -39,9 +39,9 @@ class Paddle:
 
         return Serving(backend="paddle", parameters=(("cpu_threads", str(target.threads)), *int8_parameters(target)))
 
-    def emit(self, origin: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
+    def emit(self, sources: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
         """Write model.pdmodel and model.pdiparams."""
-        return write_paddle(origin, target, out)
+        return write_paddle(sources, target, out)
 
 
 def int8_parameters(target: Target) -> tuple[tuple[str, str], ...]:
@@ -49,11 +49,11 @@ def int8_parameters(target: Target) -> tuple[tuple[str, str], ...]:
     return (("int8", "true"),) if target.precision.quantized else ()
 
 
-def write_paddle(origin: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
+def write_paddle(sources: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
     """Write the files of a target; which layers of it stay in floating point, and why."""
-    folder = origin.quantized_paddle() if target.precision.quantized else origin.paddle()
+    folder = sources.quantize_paddle() if target.precision.quantized else sources.convert_to_paddle()
     for name in FILES:
         shutil.copyfile(folder / f"inference{Path(name).suffix}", out / name)
     if not target.precision.quantized:
         return {}
-    return dict.fromkeys(sorted(origin.floats()), "costs too much accuracy in integers")
+    return dict.fromkeys(sorted(sources.float_layers), "costs too much accuracy in integers")

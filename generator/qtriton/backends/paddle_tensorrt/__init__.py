@@ -42,9 +42,9 @@ class PaddleTensorRt:
         del target
         return paddle.FILES
 
-    def emit(self, origin: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
+    def emit(self, sources: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
         """Write model.pdmodel and model.pdiparams."""
-        return paddle.write_paddle(origin, target, out)
+        return paddle.write_paddle(sources, target, out)
 
     def serving(self, target: Target) -> Serving:
         """The backend paddle, with TensorRT in a precision."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from qtriton.backends.base import ArtifactSources, CpuFallback, GpuRuntime, Serving
-from qtriton.backends.tensorrt.recipe import FILE, engine_recipe
+from qtriton.backends.tensorrt.recipe import FACTS, FILE, engine_recipe
 from qtriton.backends.tensorrt.typed import write_flagged, write_typed
 from qtriton.target import Precision, Target
 
@@ -25,6 +25,8 @@ TYPED: Final = "model.onnx"
 #: The same in FP32, for TensorRT 8, which reads no FP16 Q/DQ and takes FP16 as a flag.
 FLAGGED: Final = "model.fp32.onnx"
 PLAN: Final = "model.plan"
+#: What is built on the machine that serves it, and may be built again there: no part of what was published.
+ENGINE_FILES: Final = (PLAN, FACTS)
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,12 @@ class TensorRt:
 
         return Serving(platform="tensorrt_plan", gpu=True, pinned_memory=target.pinned)
 
-    def emit(self, origin: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
+    def emit(self, sources: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
         """Write the typed ONNX and the recipe of its engine."""
 
         level = target.optimization_level
-        engine_recipe(origin.inputs(), origin.batch(), target.precision, level).save(out)
+        engine_recipe(sources.input_shapes(), sources.max_batch(), target.precision, level).save(out)
         if not target.precision.half:
-            return write_flagged(origin, target.precision, out / TYPED)
-        left = write_flagged(origin, target.precision, out / FLAGGED)
-        return {**left, **write_typed(origin, out / FLAGGED, out / TYPED)}
+            return write_flagged(sources, target.precision, out / TYPED)
+        left = write_flagged(sources, target.precision, out / FLAGGED)
+        return {**left, **write_typed(sources, out / FLAGGED, out / TYPED)}

@@ -14,24 +14,26 @@ from qtriton.quantize.symmetric import emit_symmetric
 from qtriton.target import Precision
 
 
-def write_flagged(origin: ArtifactSources, precision: Precision, out: Path) -> Mapping[str, str]:
+def write_flagged(sources: ArtifactSources, precision: Precision, out: Path) -> Mapping[str, str]:
     """Write the model in FP32, with symmetric Q/DQ where it is quantized; which layers stay in float, and why."""
     import onnx
 
     if precision.quantized:
-        return emit_symmetric(origin.onnx(), Scales.load(origin.scales()), out, origin.floats()).left
+        return emit_symmetric(
+            sources.export_onnx(), Scales.load(sources.learn_scales()), out, sources.float_layers
+        ).left
     if precision.half:
-        onnx.save(prepared(origin.onnx()), str(out))
+        onnx.save(prepared(sources.export_onnx()), str(out))
     else:
-        shutil.copyfile(origin.onnx(), out)
+        shutil.copyfile(sources.export_onnx(), out)
     return {}
 
 
-def write_typed(origin: ArtifactSources, flagged: Path, out: Path) -> Mapping[str, str]:
+def write_typed(sources: ArtifactSources, flagged: Path, out: Path) -> Mapping[str, str]:
     """Write what `write_flagged` wrote with FP16 around its integers; which nodes stay in FP32, and why."""
     import onnx
 
-    large = origin.overflowing()
+    large = sources.find_overflowing()
     made = to_half(onnx.load(str(flagged)), large)
     out.write_bytes(made.SerializeToString(deterministic=True))
     return dict.fromkeys(sorted(large), "leaves the range of FP16, so it stays in FP32")

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from qtriton.errors import InputError, RepositoryError
+from qtriton.errors import RepositoryError
 from qtriton.repository.check.config import CONFIG_CHECKS
 from qtriton.repository.check.engines import GpuServer, engine_problems
 from qtriton.repository.check.ensemble import ENSEMBLE_CHECKS, circles
 from qtriton.repository.check.files import FILE_CHECKS
-from qtriton.repository.check.model import CONFIG, Finding, Model
+from qtriton.repository.check.model import Finding, Model
 from qtriton.repository.check.onnx import onnx_problems
 from qtriton.repository.check.scheduling import SCHEDULING_CHECKS
+from qtriton.repository.naming import CONFIG
+from qtriton.repository.read import Repository
 from qtriton.repository.render import parse_config
 
 
@@ -49,11 +51,11 @@ def check(repository: Path, server: GpuServer | None = None) -> list[Problem]:
     """
     hidden, folders = _folders(repository)
     if not folders:
-        cure = "Publish one with `qtriton build`, or name another folder."
-        return [Problem("", str(repository), f"holds no model. {cure}")]
+        fix = "Publish one with `qtriton build`, or name another folder."
+        return [Problem("", str(repository), f"holds no model. {fix}")]
     problems, models = _load(folders)
-    cure = "Triton takes a hidden folder for a model too, and does not start. Move it out of the repository."
-    problems += [Problem(folder.name, "", f"has no place here. {cure}") for folder in hidden]
+    fix = "Triton takes a hidden folder for a model too, and does not start. Move it out of the repository."
+    problems += [Problem(folder.name, "", f"has no place here. {fix}") for folder in hidden]
     for model in models.values():
         findings = [finding for run in _CHECKS for finding in run(model, models)]
         findings += engine_problems(model, server or GpuServer())
@@ -64,13 +66,7 @@ def check(repository: Path, server: GpuServer | None = None) -> list[Problem]:
 
 def _folders(repository: Path) -> tuple[list[Path], list[Path]]:
     """The hidden folders and the others."""
-    try:
-        entries = sorted(repository.iterdir())
-    except FileNotFoundError:
-        raise InputError(f"{repository}: no such folder. Name the model repository.") from None
-    except OSError as error:
-        raise InputError(f"{repository}: cannot be read ({error.strerror}). Name the model repository.") from error
-    folders = [path for path in entries if path.is_dir()]
+    folders = [path for path in sorted(Repository.open(repository).path.iterdir()) if path.is_dir()]
     return [path for path in folders if path.name[0] == "."], [path for path in folders if path.name[0] != "."]
 
 
@@ -81,13 +77,13 @@ def _load(folders: Iterable[Path]) -> tuple[list[Problem], dict[str, Model]]:
             text = (folder / CONFIG).read_text(encoding="utf-8")
             models[folder.name] = Model(folder.name, folder, parse_config(text, folder.name))
         except FileNotFoundError:
-            cure = "Publish the model again, or take the folder out."
-            problems.append(Problem(folder.name, CONFIG, f"is missing. {cure}"))
+            fix = "Publish the model again, or take the folder out."
+            problems.append(Problem(folder.name, CONFIG, f"is missing. {fix}"))
         except UnicodeDecodeError:
             problems.append(Problem(folder.name, CONFIG, "is not UTF-8 text. Publish the model again."))
         except OSError as error:
-            cure = "Give yourself the right to read it."
-            problems.append(Problem(folder.name, CONFIG, f"cannot be read ({error.strerror}). {cure}"))
+            fix = "Give yourself the right to read it."
+            problems.append(Problem(folder.name, CONFIG, f"cannot be read ({error.strerror}). {fix}"))
         except RepositoryError as error:
             reason = str(error).removeprefix(f"{folder.name}: {CONFIG} ")
             problems.append(Problem(folder.name, CONFIG, f"{' '.join(reason.split()).rstrip('.')}. Correct it."))

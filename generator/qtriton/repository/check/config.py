@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from qtriton.repository.check.model import CONFIG, PLATFORMS, Finding, Model, dims_text, dtype_name
+from qtriton.repository.check.model import PLATFORMS, Finding, Model, dims_text, dtype_name
+from qtriton.repository.naming import CONFIG
 
 
 def _name(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:

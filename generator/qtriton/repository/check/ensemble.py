@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from qtriton.repository.check.model import CONFIG, Finding, Model, dims_text, dtype_name
+from qtriton.repository.check.model import Finding, Model, dims_text, dtype_name
+from qtriton.repository.naming import CONFIG
 
 #: Parts of a config that say how a model is run, which an ensemble is not.
 _NOT_FOR_ENSEMBLES: Final = ("optimization", "instance_group", "dynamic_batching", "sequence_batching", "model_warmup")

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-CONFIG: Final = "config.pbtxt"
-
 #: Where in the model's folder, and the sentence.
 Finding: TypeAlias = tuple[str, str]
 

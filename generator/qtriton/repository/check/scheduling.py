@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from qtriton.repository.check.model import CONFIG, Finding, Model
+from qtriton.repository.check.model import Finding, Model
+from qtriton.repository.naming import CONFIG
 
 _TRUTH: Final = ("int32_false_true", "fp32_false_true", "bool_false_true")
 

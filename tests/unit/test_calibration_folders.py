@@ -1,17 +1,18 @@
 """Calibration folders that cannot teach INT8 anything, or teach it the answers."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from qtriton.build.images import write_calibration
-from qtriton.compress.scales import Algorithm
+from qtriton import console
+from qtriton.build.images import write_frames
 from qtriton.errors import InputError
+from qtriton.options import AlgorithmChoice, BuildOptions
 from qtriton.plan import Request, make_plan
 from qtriton.spec import ModelSpec, parse_spec
-from qtriton.target import Method, Precision
 
 SPEC = """
 name: mine
@@ -37,21 +38,12 @@ def images(folder: Path, count: int, seed: int = 0) -> Path:
 
 def calibrate(folder: Path, spec: ModelSpec, few: bool = False) -> np.ndarray:
     out = folder.parent / "frames.npy"
-    write_calibration(folder, spec, out, few, lambda done, total: None)
+    write_frames(folder, spec, out, few, console)
     return np.load(out)
 
 
-def request(calibration: Path, validation: Path | None = None, **more: object) -> Request:
-    return Request(
-        Precision.INT8,
-        ("onnxruntime",),
-        Method.AUTO,
-        Path("r"),
-        weights=Path("w.onnx"),
-        calibration=calibration,
-        validation=validation,
-        **more,  # type: ignore[arg-type]
-    )
+def request(calibration: Path, validation: Path | None = None, **more: Any) -> Request:
+    return Request(BuildOptions(weights=Path("w.onnx"), calibration=calibration, validation=validation, **more))
 
 
 def test_32_images_are_enough_and_31_are_not(tmp_path: Path, spec: ModelSpec) -> None:
@@ -103,7 +95,7 @@ def test_the_plan_names_the_gate(tmp_path: Path, spec: ModelSpec) -> None:
     calibration = images(tmp_path / "c", 32)
     steps = {step.name: step.what for step in make_plan(spec, request(calibration), None).steps}
     assert "agreement with FP32" in steps["gate"]
-    accepted = request(calibration, accept_drop=True, max_drop=1.5, algorithm=Algorithm.AVG)
+    accepted = request(calibration, accept_drop=True, max_accuracy_drop=1.5, algorithm=AlgorithmChoice.AVG)
     steps = {step.name: step.what for step in make_plan(spec, accepted, None).steps}
     assert "1.5 points" in steps["gate"] and "--accept-drop" in steps["gate"]
 
@@ -111,4 +103,4 @@ def test_the_plan_names_the_gate(tmp_path: Path, spec: ModelSpec) -> None:
 @pytest.mark.parametrize("budget", [-0.1, 101.0, float("nan")])
 def test_a_budget_is_in_points_of_100(budget: float, tmp_path: Path, spec: ModelSpec) -> None:
     with pytest.raises(InputError, match="--max-accuracy-drop"):
-        make_plan(spec, request(images(tmp_path / "c", 32), max_drop=budget), None)
+        make_plan(spec, request(images(tmp_path / "c", 32), max_accuracy_drop=budget), None)

@@ -1,0 +1,92 @@
+"""What every step of one build shares: the plan, where its inputs lie, and the cache. Nothing here works by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from qtriton.build.cache_key import StageKey
+from qtriton.build.hashes import images_sha256, weights_sha256
+from qtriton.build.images import is_readable, labelled_images, write_frames
+from qtriton.build.inputs import Datasets
+from qtriton.datasets import LabelledImages, list_images
+from qtriton.options import BuildOptions
+from qtriton.plan import Plan
+from qtriton.progress import Reporter
+from qtriton.repository.steps import shipped_sha256
+from qtriton.spec import ModelSpec
+from qtriton.workspace import Workspace, sha256_file, sha256_json
+
+
+@dataclass(frozen=True)
+class BuildContext:
+    """A plan with its inputs found."""
+
+    plan: Plan
+    workspace: Workspace
+    #: An ONNX file, or a Paddle inference folder.
+    weights: Path
+    datasets: Datasets
+    #: A folder that goes away with the build, for what is too large to keep.
+    scratch: Path
+    reporter: Reporter
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model."""
+        return self.plan.spec
+
+    @property
+    def options(self) -> BuildOptions:
+        """What was asked for."""
+        return self.plan.request.options
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """The SHA-256 of the weights, in hex."""
+        return weights_sha256(self.weights)
+
+    @cached_property
+    def spec_key(self) -> str:
+        """What all variants of a model share: the spec, the weights, and the code that is shipped with them."""
+        return sha256_json([self.spec.model_dump(mode="json"), self.weights_sha256, shipped_sha256()])
+
+    @cached_property
+    def ground_truth(self) -> tuple[LabelledImages, str] | None:
+        """The labelled validation images with the hash of all of it, read once for all that is measured; if any."""
+        data = labelled_images(self.spec, self.datasets.validation, self.datasets.labels)
+        if data is None:
+            return None
+        return data, sha256_json([data.coco, data.classes, [*map(sha256_file, (*data.images, *data.masks))]])
+
+    @cached_property
+    def unlabelled(self) -> tuple[Path, ...]:
+        """The validation images, or the calibration images where there are none, without those that cannot be read."""
+        folder = self.datasets.validation or self.datasets.calibration
+        assert folder is not None
+        otherwise = "It is left out of the comparison."
+        images = list_images(folder, "--validation")
+        return tuple(path for path in images if is_readable(path, self.spec, otherwise, self.reporter))
+
+    @cached_property
+    def frames_key(self) -> StageKey:
+        """What the calibration frames depend on: the images, and how one becomes the model's input."""
+        assert self.datasets.calibration is not None  # the plan saw to it
+        before = self.spec.model_dump(mode="json", include={"input", "preprocess", "max_pixels"})
+        return StageKey(f"{self.spec.name}-frames", (before, images_sha256(self.datasets.calibration)), write_frames)
+
+    def stage(self, key: StageKey, produce: Callable[[Path], None]) -> Path:
+        """The folder of a stage's results, from the cache where its key is the same."""
+        return self.workspace.stage(key.name, key.digest, produce)
+
+    def frames(self) -> Path:
+        """The calibration images as the model takes them: an .npy file, float32 [images, *input.dims]."""
+        frames = self.scratch / "calibration.npy"
+        if not frames.exists():
+            assert self.datasets.calibration is not None
+            staged, few = frames.with_name(".calibration.npy"), self.options.few_images
+            write_frames(self.datasets.calibration, self.spec, staged, few, self.reporter)
+            staged.rename(frames)
+        return frames

@@ -1,0 +1,32 @@
+"""The hashes of what a build is made from: weights, folders of images, labels."""
+
+from pathlib import Path
+
+from qtriton.build.inputs import Datasets
+from qtriton.datasets import list_images
+from qtriton.target import Precision
+from qtriton.workspace import sha256_file, sha256_json
+
+
+def weights_sha256(weights: Path) -> str:
+    """The hash of an ONNX file, or of the two files of a Paddle inference folder together."""
+    if weights.is_file():
+        return sha256_file(weights)
+    return sha256_json([sha256_file(path) for path in sorted(weights.glob("inference.pd*"))])
+
+
+def images_sha256(folder: Path) -> str:
+    """The hash of the names and contents of a folder's images."""
+    return sha256_json([(path.name, sha256_file(path)) for path in list_images(folder, "folder")])
+
+
+def parents(datasets: Datasets, precision: Precision) -> dict[str, str]:
+    """The SHA-256 of the folders and files that an artifact was made from and measured on, the weights apart."""
+    paths = {"validation": datasets.validation, "labels": datasets.labels}
+    if precision is not Precision.FP32:
+        paths["calibration"] = datasets.calibration
+    return {
+        name: sha256_file(path) if path.is_file() else images_sha256(path)
+        for name, path in sorted(paths.items())
+        if path is not None
+    }

@@ -1,0 +1,30 @@
+"""How much faster an artifact is than FP32 on the same backend, without a server."""
+
+from pathlib import Path
+from typing import Final
+
+from qtriton import machine
+from qtriton.build import timing
+from qtriton.build.artifact import Artifact
+from qtriton.build.cache_key import StageKey
+from qtriton.build.context import BuildContext
+from qtriton.repository.manifest import Speed
+
+_FILE: Final = "speed.json"
+
+
+def speed(context: BuildContext, fp32: Artifact, artifact: Artifact) -> Speed:
+    """FP32 and the artifact in turns, on the GPU of the target, or on this CPU with its threads."""
+    target = artifact.target
+    processor, threads = (target.device, 0) if target.device else (machine.cpu().model, target.threads)
+
+    def produce(folder: Path) -> None:
+        with context.reporter.progress(f"{context.spec.name}: speed of {artifact}") as progress:
+            first, second = ((each.target, each.opened) for each in (fp32, artifact))
+            fp32_ms, compressed_ms = timing.time_pair(first, second, progress)
+        found = Speed(fp32_ms=fp32_ms, compressed_ms=compressed_ms, threads=threads, processor=processor)
+        (folder / _FILE).write_text(found.model_dump_json())
+
+    inputs = (fp32.files(), artifact.files(), threads, processor, sorted(Speed.model_fields))
+    key = StageKey(f"{context.spec.name}-{target.backend}-speed", inputs, timing.time_pair)
+    return Speed.model_validate_json((context.stage(key, produce) / _FILE).read_text())

@@ -1,0 +1,109 @@
+"""One variant of a model, ready to be published: its artifact, its tensors, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from qtriton.backends import cpu_fallback
+from qtriton.backends.runner import Signature
+from qtriton.build.accuracy import accuracy
+from qtriton.build.artifact import Artifact
+from qtriton.build.cache_key import package_versions
+from qtriton.build.context import BuildContext
+from qtriton.build.hashes import parents
+from qtriton.build.search import SearchResult
+from qtriton.quantize.sensitivity import LayerCost
+from qtriton.repository.manifest import File, Layer, Manifest
+from qtriton.repository.record import PublishRecord
+from qtriton.target import Method, Target
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is published of one target."""
+
+    target: Target
+    #: The folder of the artifact.
+    artifact: Path
+    #: The folder of the plan that this machine built of it.
+    engine: Path | None
+    signature: Signature
+    manifest: Manifest
+    record: PublishRecord
+
+
+def fp32_variant(context: BuildContext, artifact: Artifact, record: PublishRecord) -> Variant:
+    """FP32 with its accuracy, where that can be measured."""
+    metric = accuracy(context, artifact)
+    return _variant(context, artifact, record, {"metric": metric, "fp32_metric": metric})
+
+
+def compressed_variant(context: BuildContext, result: SearchResult, record: PublishRecord) -> Variant:
+    """What the gate let pass, with all that the search found out."""
+    chosen = result.chosen
+    recipe, drop = chosen.recipe, chosen.drop
+    measured = {"metric": drop.after, "fp32_metric": drop.before} if drop.labelled else {}
+    settings: dict[str, Any] = {"recipe": str(recipe)}
+    if recipe.method is not None:
+        settings |= {"algorithm": recipe.algorithm.value, "vnni": chosen.artifact.target.vnni}
+    if recipe.method is Method.QAT:
+        settings |= asdict(context.options.training)
+    return _variant(
+        context,
+        chosen.artifact,
+        record,
+        {
+            **measured,
+            "method": recipe.method,
+            "settings": settings,
+            "gate": result.gate,
+            "speed": result.speed,
+            "tried": result.tried,
+            "layers": _layers(chosen.artifact, result.costs),
+        },
+    )
+
+
+def _variant(context: BuildContext, artifact: Artifact, record: PublishRecord, details: dict[str, Any]) -> Variant:
+    target, spec = artifact.target, context.spec
+    main, *parts = artifact.files()
+    images = context.datasets.validation or context.datasets.calibration
+    manifest = Manifest(
+        model=spec.name,
+        title=spec.title or spec.name,
+        backend=target.backend,
+        precision=target.precision,
+        threads=target.threads,
+        key=record.key,
+        artifact=main,
+        parts=tuple(parts),
+        source=File(name=context.weights.name, sha256=context.weights_sha256),
+        licence=spec.source.licence,
+        parents=parents(context.datasets, target.precision),
+        images=str(images.resolve()) if images is not None else "",
+        versions=dict(package_versions(__name__)),
+        measured_in=fallback.title if (fallback := cpu_fallback(target)) else "",
+        **details,
+    )
+    return Variant(target, artifact.folder, artifact.engine, artifact.signature(), manifest, record)
+
+
+def _layers(artifact: Artifact, costs: Sequence[LayerCost]) -> tuple[Layer, ...]:
+    """Every layer that could be quantized with what it costs, or only those in floating point."""
+    reasons = artifact.float_layers()
+    rows = [
+        Layer(
+            node=cost.node,
+            op=cost.op,
+            weights=cost.weights,
+            macs=cost.macs,
+            divergence=cost.divergence,
+            # Paddle's emitter knows the layers by ACT's names, the others by ONNX's.
+            float_reason=reasons.pop(cost.node, "") or reasons.pop(cost.name, ""),
+        )
+        for cost in costs
+    ]
+    return (*rows, *(Layer(node=node, float_reason=why) for node, why in reasons.items()))

@@ -1,0 +1,178 @@
+"""What a build can be asked for: each option once, with its type, its default and its help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from qtriton.recipe import Algorithm, QatOptions
+from qtriton.target import OPTIMIZATION_LEVEL, Method, Precision
+
+DEFAULT_REPOSITORY: Final = Path("model_repository")
+
+
+class AlgorithmChoice(str, Enum):
+    """`auto` tries several; each other member is one of Algorithm's."""
+
+    AUTO = "auto"
+    AVG = "avg"
+    ABS_MAX = "abs_max"
+    HIST = "hist"
+    KL = "KL"
+    MSE = "mse"
+    EMD = "emd"
+
+
+_DATA: Final = "Data"
+_ACCURACY: Final = "Accuracy"
+_TRAINING: Final = "Training (--method qat)"
+_GPU: Final = "On a GPU"
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """The options of `qtriton build` and `qtriton plan`, and of `qtriton.build`."""
+
+    precision: Annotated[Precision, typer.Option(help="What to build; fp32 is published beside it.")] = Precision.INT8
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help="The runtimes that serve the model: onnxruntime, openvino, paddle, tensorrt, onnxruntime-tensorrt, "
+            "paddle-tensorrt; several with commas. Default: onnxruntime, and tensorrt for fp16 and int8-fp16.",
+            metavar="NAMES",
+        ),
+    ] = None
+    repository: Annotated[
+        Path, typer.Option("--repository", help="The Triton model repository to publish into.", metavar="DIR")
+    ] = DEFAULT_REPOSITORY
+    threads: Annotated[int, typer.Option(help="CPU threads of each instance of the runtime step.")] = 1
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="FP32 weights: an ONNX file or a Paddle inference folder. Default: the zoo's.",
+            metavar="FILE",
+            rich_help_panel=_DATA,
+        ),
+    ] = None
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="Typical images without labels, at least 32; INT8 learns its ranges from them.",
+            metavar="DIR",
+            rich_help_panel=_DATA,
+        ),
+    ] = None
+    validation: Annotated[
+        Path | None,
+        typer.Option(
+            help="Images to measure the accuracy on; without --labels, the agreement with FP32.",
+            metavar="DIR",
+            rich_help_panel=_DATA,
+        ),
+    ] = None
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="COCO JSON (detection), lines of `file class-index` (classification), a folder of masks "
+            "(segmentation).",
+            metavar="FILE|DIR",
+            rich_help_panel=_DATA,
+        ),
+    ] = None
+    few_images: Annotated[
+        bool, typer.Option("--few-images", help="Calibrate with fewer than 32 images.", rich_help_panel=_DATA)
+    ] = False
+    method: Annotated[
+        Method,
+        typer.Option(
+            help="How INT8 is reached: ptq; qat (training with FP32 as teacher); or auto, which tries ptq, then keeps "
+            "the costliest layers in floating point, then qat, until the accuracy holds.",
+            rich_help_panel=_ACCURACY,
+        ),
+    ] = Method.AUTO
+    algorithm: Annotated[
+        AlgorithmChoice,
+        typer.Option(help="What turns activations into ranges.", rich_help_panel=_ACCURACY),
+    ] = AlgorithmChoice.AUTO
+    max_accuracy_drop: Annotated[
+        float | None,
+        typer.Option(
+            help="The budget: points of the model's metric that INT8 may drop, 0.5 by default; without labels, of its "
+            "agreement with FP32. INT8 that drops more is not published.",
+            metavar="POINTS",
+            rich_help_panel=_ACCURACY,
+        ),
+    ] = None
+    accept_drop: Annotated[
+        bool,
+        typer.Option(
+            "--accept-drop", help="Publish the best INT8 even if it is over the budget.", rich_help_panel=_ACCURACY
+        ),
+    ] = False
+    iterations: Annotated[
+        int | None,
+        typer.Option(
+            help=f"Images to train on, one an iteration ({QatOptions.iterations}).",
+            metavar="N",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="How often to train on each image, in place of --iterations.", metavar="N", rich_help_panel=_TRAINING
+        ),
+    ] = None
+    learning_rate: Annotated[
+        float,
+        typer.Option(
+            help="The first learning rate of Adam, which falls as a cosine.", metavar="RATE", rich_help_panel=_TRAINING
+        ),
+    ] = QatOptions.learning_rate
+    checkpoint_every: Annotated[
+        int,
+        typer.Option(
+            help="Iterations between checkpoints; a build that is killed goes on from there.",
+            metavar="N",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = QatOptions.checkpoint_every
+    pinned_memory: Annotated[
+        bool,
+        typer.Option(
+            "--pinned-memory",
+            help="Copy through pinned memory, as a variant of its own (PM).",
+            rich_help_panel=_GPU,
+        ),
+    ] = False
+    optimization_level: Annotated[
+        int,
+        typer.Option(
+            help="TensorRT: 0 builds an engine fastest, 5 makes it fastest.", metavar="0-5", rich_help_panel=_GPU
+        ),
+    ] = OPTIMIZATION_LEVEL
+    force: Annotated[bool, typer.Option("--force", help="Publish again even if nothing has changed.")] = False
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """The names of --backend, or the one that the precision usually runs on."""
+        return tuple(word.strip() for word in (self.backend or self.precision.usual_backend).split(","))
+
+    @property
+    def only_algorithm(self) -> Algorithm | None:
+        """The one algorithm to use; none tries several."""
+        return None if self.algorithm is AlgorithmChoice.AUTO else Algorithm(self.algorithm.value)
+
+    @property
+    def training(self) -> QatOptions:
+        """How QAT trains."""
+        return QatOptions(
+            iterations=QatOptions.iterations if self.iterations is None else self.iterations,
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            checkpoint_every=self.checkpoint_every,
+        )

@@ -1,0 +1,60 @@
+"""What a build ended with, in a few lines for a person."""
+
+from qtriton.backends import cpu_fallback
+from qtriton.build.choice import MIN_SPEEDUP
+from qtriton.build.result import BuildResult
+from qtriton.report.explain import measured_in
+from qtriton.repository.manifest import Manifest
+from qtriton.target import Precision
+
+
+def summarize_build(result: BuildResult) -> str:
+    """What stands in the repository now, and what to do next."""
+    repository, spec = result.repository.path, result.plan.spec
+    first = f"{repository}: {spec.name} is published."
+    if not result.changed:
+        first = f"{repository}: {spec.name} is up to date, nothing was done. --force publishes it again."
+    lines = [first]
+    lines += [f"  {result.names(target).ensemble}: {describe(manifest)}" for target, manifest in result.variants]
+    lines += [f"  {each.target.backend} {each.target.precision.value}: -" for each in result.left_out]
+    if all(manifest.metric is None for _, manifest in result.variants):
+        lines.append("Pass --validation and --labels to measure the accuracy.")
+    if result.plan.request.options.precision is not Precision.FP32:
+        lines.append(_verdict(result))
+    if result.pending():
+        lines.append(f"Next: qtriton engines build {repository}, on the GPU that serves it")
+    else:
+        where = ", on a machine with a GPU" * any(cpu_fallback(target) is not None for target, _ in result.variants)
+        lines.append(f"Next: qtriton bench {repository} --model {spec.name}, or qtriton serve {repository}{where}")
+    return "\n".join(lines)
+
+
+def _verdict(result: BuildResult) -> str:
+    why = f"`qtriton explain {result.plan.spec.name}` says why."
+    name = result.names(result.default).ensemble
+    if waiting := result.pending():
+        return f"Engine pending: {', '.join(waiting)}. An engine is built on the GPU that runs it. {why}"
+    if result.default.precision is Precision.FP32:
+        return f"FP32 stays: serve {name}. Nothing compressed is at least {MIN_SPEEDUP} times faster here. {why}"
+    chosen = next(manifest for target, manifest in result.variants if target == result.default)
+    if chosen.speed is None:
+        return f"Nothing was timed, as this runs on a GPU: `qtriton bench` there says what is fastest. {why}"
+    if chosen.gate is not None and chosen.gate.accepted:
+        return f"Serve {name}, the fastest; it is over the accuracy budget, which you accepted. {why}"
+    return f"Serve {name}, the fastest within the accuracy budget. {why}"
+
+
+def describe(manifest: Manifest) -> str:
+    """Accuracy, drop and speed of a variant in a line."""
+    parts = ["accuracy not measured"]
+    if manifest.metric is not None:
+        parts = [f"{manifest.metric.name} {manifest.metric.value:.2f} on {manifest.metric.images} images"]
+    if (gate := manifest.gate) is not None:
+        if not gate.labelled:
+            parts = [f"{100 - gate.drop:.2f} points of {gate.metric} on {gate.images} images without labels"]
+        parts.append(f"drops {gate.drop:.2f} of {gate.budget:g}{', accepted' if gate.accepted else ''}")
+    if manifest.metric or manifest.gate:
+        parts[-1] += measured_in(manifest)
+    if manifest.speed is not None:
+        parts.append(f"{manifest.speed.ratio:.2f} times FP32's speed")
+    return ", ".join([*parts, *filter(None, [manifest.settings.get("recipe")])])
