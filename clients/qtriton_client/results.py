@@ -207,8 +207,8 @@ def _write_whole(target: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # mkstemp's 0600 would keep a report that another user makes from reading it
-        os.replace(name, target)
+        Path(name).chmod(0o644)  # mkstemp's 0600 would keep a report that another user makes from reading it
+        Path(name).replace(target)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

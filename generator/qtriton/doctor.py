@@ -193,7 +193,7 @@ def _loads(library: str) -> bool:
 def _answer(*command: str) -> str | None:
     """Its first words, None where it is not installed, fails, or does not answer in time."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None if done.returncode == 0 else None

@@ -49,7 +49,7 @@ def parse_cpuinfo(text: str) -> Cpu:
 def gpu() -> Gpu | None:
     """The first GPU of this machine, as its driver lists it; none where there is none, or no driver."""
     try:
-        done = subprocess.run(GPU_QUERY, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(GPU_QUERY, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return parse_gpus(done.stdout) if done.returncode == 0 else None

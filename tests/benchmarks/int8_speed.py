@@ -18,7 +18,7 @@ from qtriton.backends import native, title_of
 from qtriton.backends.runner import Runner, running
 from qtriton.build.timing import interleaved
 from qtriton.report.tables import Table, speedup_cell
-from qtriton.repository.manifest import FILE, Manifest, read_manifest
+from qtriton.repository.manifest import FILE, Manifest
 from qtriton.target import Precision, Target
 
 HEADERS = (
@@ -67,8 +67,8 @@ def find(repository: Path, wanted: list[str] | None) -> list[list[Artifact]]:
     """The artifacts of each model that has INT8 beside FP32."""
     models: dict[str, list[Artifact]] = {}
     for path in sorted(repository.glob(f"*_runtime/1/{FILE}")):
-        manifest = read_manifest(path.parent)
-        if manifest is not None and (not wanted or manifest.model in wanted):
+        manifest = Manifest.read(path.parent)
+        if not wanted or manifest.model in wanted:
             models.setdefault(manifest.model, []).append(Artifact(path.parent, manifest))
     return [model for model in models.values() if any(each.key[1] is Precision.INT8 for each in model)]
 

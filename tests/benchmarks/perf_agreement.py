@@ -27,14 +27,14 @@ from typing import Any, Final
 
 import numpy as np
 import perf_analyzer
-import tritonclient.grpc as grpc
 from perf_analyzer import Load
+from tritonclient import grpc
 from tritonclient.grpc import service_pb2
 
 from qtriton import console
-from qtriton.build.images import remembered_images
 from qtriton.errors import InputError, QtritonError
 from qtriton.report.tables import Table
+from qtriton.repository.read import Repository
 from qtriton.server import ServerOptions, serve
 from qtriton.workspace import Workspace
 from qtriton_client import ClientError, LoadOptions, bench, read_images, summarize
@@ -102,9 +102,7 @@ def measured(given: argparse.Namespace) -> tuple[list[Compared], str]:
     ):
         found = find(session, [given.model] if given.model else None)
         pipeline = next((each for each in found if each.variant.precision == "int8"), found[0])
-        images = given.images or remembered_images(Workspace.default(), pipeline.variant.model)
-        if images is None:
-            raise InputError("which image to send is not known here: name a folder with --images.")
+        images = given.images or Repository.open(given.repository).manifest(pipeline.variant.ensemble).images
         image = read_images(images, 1)[0]
         tensors = fed(session, pipeline, image)
         with tempfile.TemporaryDirectory() as scratch:

@@ -1,6 +1,5 @@
 """qtriton serve --docker: what it says, what it refuses, and that nothing of it is left behind."""
 
-import os
 import shutil
 import signal
 import socket
@@ -82,7 +81,7 @@ def test_refusals_have_a_cure(triton: str, demo_repository: Path, tmp_path: Path
     assert missing.returncode == 5 and "docker build -t qtriton-test-nosuch -f docker/Dockerfile ." in missing.stderr
     silent = qtriton("serve", demo_repository, "--docker", DOCKER_HOST=f"unix://{tmp_path}/none")
     assert silent.returncode == 5 and "engine does not answer" in silent.stderr
-    without = qtriton("serve", demo_repository, "--docker", PATH=os.path.dirname(sys.executable))
+    without = qtriton("serve", demo_repository, "--docker", PATH=str(Path(sys.executable).parent))
     assert without.returncode == 5 and "install docker" in without.stderr
     folder = qtriton("serve", tmp_path / "none", "--docker")
     assert folder.returncode == 7 and "No such file" in folder.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tritonclient.grpc as grpc
+from tritonclient import grpc
 
 from qtriton.backends.runner import Runner, running
 from qtriton.repository.naming import runtime_of

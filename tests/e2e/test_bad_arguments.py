@@ -83,7 +83,7 @@ def test_one_sentence_and_nothing_written(words: str, code: int, part: str, fold
     assert done.returncode == code, done.stderr
     assert part in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
-    locks = {path for path in folder.rglob(".*.lock")}
+    locks = set(folder.rglob(".*.lock"))
     assert sorted(set(folder.rglob("*")) - locks) == before
 
 

@@ -21,10 +21,10 @@ import numpy as np
 from qtriton.backends.tensorrt import PLAN
 from qtriton.backends.tensorrt.engine import Engine
 from qtriton.backends.tensorrt.recipe import PlanFacts
-from qtriton.report.explain import cpu_fallback
+from qtriton.report.explain import measured_in
 from qtriton.report.tables import Table
 from qtriton.repository.manifest import Manifest
-from qtriton.repository.record import manifests_of, published
+from qtriton.repository.read import Repository
 
 COLUMNS = ("Model", "Precision", "GPU ms", "engine ms", "served ms", "over FP32", "Metric", "Points")
 BLOCK = 20
@@ -36,12 +36,12 @@ def main() -> None:
     parser.add_argument("--model", help="one model; all by default")
     parser.add_argument("--requests", type=int, default=400)
     given = parser.parse_args()
-    models = [given.model] if given.model else sorted(set(published(given.repository).values()))
+    models = [given.model] if given.model else sorted(set(Repository.open(given.repository).ensembles().values()))
     rows, where = [], set()
     for model in models:
         found = {
             manifest.precision.value + " PM" * name.endswith("_pm"): (given.repository / f"{name}_runtime/1", manifest)
-            for name, manifest in manifests_of(given.repository, model).items()
+            for name, manifest in Repository.open(given.repository).manifests(model).items()
         }
         found = {name: (folder, each) for name, (folder, each) in found.items() if (folder / PLAN).is_file()}
         engines = {name: Engine(str(folder / PLAN), {}) for name, (folder, _) in found.items()}
@@ -60,7 +60,7 @@ def points(manifest: Manifest) -> tuple[str, str]:
     """The metric of an engine, and what it was measured in where that was not the engine."""
     if manifest.metric is None:
         return "-", "-"
-    return manifest.metric.name, f"{manifest.metric.value:.2f}{cpu_fallback(manifest)}"
+    return manifest.metric.name, f"{manifest.metric.value:.2f}{measured_in(manifest)}"
 
 
 def timed(engines: dict[str, Engine], requests: int) -> dict[str, tuple[float, float, float]]:

@@ -9,11 +9,11 @@ until grep -q ^Ready: "$log"; do
     kill -0 $server || { cat "$log"; exit 1; }
     sleep 0.5
 done
-images=$(python - "$2" <<'PY'
+images=$(python - "$1" "$2" <<'PY'
 import sys
-from qtriton.build.images import remembered_images
-from qtriton.workspace import Workspace
-print(remembered_images(Workspace.default(), sys.argv[1]))
+from pathlib import Path
+from qtriton.repository.read import Repository
+print(next(iter(Repository.open(Path(sys.argv[1])).manifests(sys.argv[2]).values())).images)
 PY
 )
 qtriton bench --url localhost:18001 --model "$2" --images "$images" --requests "${REQUESTS:-1000}"

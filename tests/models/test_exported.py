@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
-import tritonclient.grpc as grpc
+from tritonclient import grpc
 
 from e2e.remote import in_process
 from qtriton.backends import BACKENDS, native

@@ -17,7 +17,7 @@ import numpy as np
 
 class _Blocked:
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if name.split(".")[0] in ("qtriton", "qtriton_client", "pydantic", "onnxruntime"):
+        if name.split(".", maxsplit=1)[0] in ("qtriton", "qtriton_client", "pydantic", "onnxruntime"):
             raise ImportError(f"{name} is not there on a server")
 
 

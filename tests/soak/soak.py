@@ -24,11 +24,10 @@ from spoiled import Spoiled, spoiled
 from watch import CLIENT, SHM, TOTAL, Growth, Watch, grown
 
 from qtriton import console
-from qtriton.build.images import remembered_images
 from qtriton.errors import InputError, QtritonError
 from qtriton.report.tables import Table
+from qtriton.repository.read import Repository
 from qtriton.server import ServerOptions, serve
-from qtriton.workspace import Workspace
 from qtriton_client import ClientError, read_images
 from qtriton_client.catalog import Pipeline, find
 from qtriton_client.errors import RequestRefused
@@ -148,9 +147,7 @@ def prepared(url: str, given: argparse.Namespace) -> Load:
     with Session(url) as session:
         found = find(session, [given.model] if given.model else None)
         pipeline = next((each for each in found if each.variant.precision == "int8"), found[0])
-        folder = given.images or remembered_images(Workspace.default(), pipeline.variant.model)
-        if folder is None:
-            raise InputError("which images to send is not known here: name a folder with --images.")
+        folder = given.images or Repository.open(given.repository).manifest(pipeline.variant.ensemble).images
         good = read_images(folder, IMAGES)
         bad = spoiled(next((data for data in good if data.startswith(b"\xff\xd8")), good[0]))
         load = Load(pipeline, good, tuple(predict(session, pipeline, data) for data in good), bad)

@@ -1,6 +1,5 @@
 """How much memory a server takes while it works: samples, once a second, and by how much they grow."""
 
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -103,7 +102,7 @@ def shm_bytes(prefix: str) -> int:
     total = 0
     for path in Path("/dev/shm").glob(f"{prefix}*"):
         with suppress(FileNotFoundError):
-            total += os.stat(path).st_blocks * 512
+            total += path.stat().st_blocks * 512
     return total
 
 

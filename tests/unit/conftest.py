@@ -2,7 +2,6 @@
 
 import socket
 import subprocess
-from collections.abc import Iterator
 from typing import NoReturn
 
 import numpy.testing  # noqa: F401  (runs lscpu when it is imported, so before the guard)
@@ -10,7 +9,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def nothing_outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def nothing_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     def process(*args: object, **kwargs: object) -> NoReturn:
         raise AssertionError(f"a unit test starts a process: {args}")
 
@@ -20,4 +19,3 @@ def nothing_outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(subprocess, "Popen", process)
     monkeypatch.setattr(socket.socket, "connect", connection)
     monkeypatch.setattr(socket.socket, "bind", connection)
-    yield

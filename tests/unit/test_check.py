@@ -222,7 +222,7 @@ ROWS: dict[str, tuple[Change, str, str]] = {
     "a python step that a shell would not find": (rename("post", "p(ost"), "p(ost", "is run over a shell"),
     # tensors
     "no outputs": (
-        lambda repository: put("post/config.pbtxt", 'name: "post" backend: "python"')(repository),
+        put("post/config.pbtxt", 'name: "post" backend: "python"'),
         "post/config.pbtxt", "has no output"),
     "no data type": (
         edit("post", "data_type: TYPE_FP32", ""), "post/config.pbtxt", "input 'raw' has no data_type"),

@@ -29,7 +29,7 @@ def repository(tmp_path: Path) -> Path:
 
 def contents(root: Path) -> dict[str, bytes]:
     """Every file below, through links."""
-    found = (os.path.join(folder, name) for folder, _, names in os.walk(root, followlinks=True) for name in names)
+    found = (Path(folder, name) for folder, _, names in os.walk(root, followlinks=True) for name in names)
     return {os.path.relpath(path, root): Path(path).read_bytes() for path in found}
 
 
@@ -46,7 +46,7 @@ def test_the_links_serve_the_same_and_take_an_engine(repository: Path, tmp_path:
     assert (links / "net_preprocess").is_symlink()
     build(links / ENGINE / "1")
     assert pending(links) == () and contents(repository) == before
-    assert not [path for path in tmp_path.rglob(".*")]
+    assert not list(tmp_path.rglob(".*"))
 
 
 def test_an_engine_that_is_there_is_taken_along_and_not_written_through(repository: Path, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_links_are_made_anew_for_what_is_there_now(repository: Path, tmp_path: P
 
 def test_a_read_only_repository_is_enough(repository: Path, tmp_path: Path) -> None:
     for folder, _, _ in os.walk(repository):
-        os.chmod(folder, 0o555)
+        Path(folder).chmod(0o555)
     link_repository(repository, tmp_path / "links")
     build(tmp_path / "links" / ENGINE / "1")
 

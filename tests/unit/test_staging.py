@@ -127,18 +127,18 @@ def test_an_exception_in_the_block_changes_nothing_and_goes_on(repository: Path,
 
 
 def test_an_exception_before_the_first_commit_leaves_no_repository(tmp_path: Path) -> None:
-    with pytest.raises(ValueError), staged(tmp_path / "home/repository") as staging:
+    with pytest.raises(ValueError, match="on purpose"), staged(tmp_path / "home/repository") as staging:
         staging.model("a")
-        raise ValueError
+        raise ValueError("on purpose")
 
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_exception_after_commit_leaves_the_new_one(repository: Path) -> None:
-    with pytest.raises(ValueError), staged(repository) as staging:
+    with pytest.raises(ValueError, match="on purpose"), staged(repository) as staging:
         staging.remove("b")
         staging.commit()
-        raise ValueError
+        raise ValueError("on purpose")
 
     assert not (repository / "b").exists()
     assert beside(repository) == []
@@ -432,7 +432,7 @@ def test_what_another_program_changed_meanwhile_is_not_lost(repository: Path, na
         staging.model("a")
         (repository / name).parent.mkdir(exist_ok=True)
         (repository / "theirs").write_text("theirs")
-        os.replace(repository / "theirs", repository / name)
+        (repository / "theirs").replace(repository / name)
         staging.commit()
 
     assert (repository / name).read_text() == "theirs"
@@ -462,7 +462,7 @@ def test_a_second_commit_does_not_bring_back_the_old_one(repository: Path) -> No
 def test_a_process_inside_the_repository_stays_at_its_path(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(repository)
 
-    replace_a(Path("."))
+    replace_a(Path())
 
     assert Path("a/config.pbtxt").read_text() == "new"
 

@@ -1,7 +1,6 @@
 """Find a model's FP32 weights: what the user gave, what is shipped, what was downloaded, else download it."""
 
 import hashlib
-import os
 import shutil
 import urllib.error
 import urllib.request
@@ -152,7 +151,7 @@ def _keep(spec: ModelSpec, url: str, part: Path, target: Path) -> None:
         shutil.rmtree(target, ignore_errors=True)
     lines = "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
     write_atomically(_record(target), lines.encode())
-    os.replace(made, target)
+    made.replace(target)
 
 
 def _check_promise(spec: ModelSpec, url: str, found: str, target: Path) -> None:

@@ -4,7 +4,6 @@ import argparse
 import json
 import logging
 import math
-import os
 import shutil
 import sys
 import tempfile
@@ -174,7 +173,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     train(arguments.minutes, arguments.out)
     for name in FILES:
-        LOG.info("%s: %d bytes", name, os.path.getsize(arguments.out / name))
+        LOG.info("%s: %d bytes", name, (arguments.out / name).stat().st_size)
     precise, loose = measure(arguments.out)
     LOG.info("%d held-out scenes: mAP50-95 %.1f, mAP50 %.1f", HELD_OUT, precise, loose)
 

@@ -163,7 +163,7 @@ class Ranges:
             self._bounds[tensor] = ANYTHING if node is None else self._op_bounds(node)
         return self._bounds[tensor]
 
-    def _op_bounds(self, node: NodeProto) -> Range:
+    def _op_bounds(self, node: NodeProto) -> Range:  # noqa: PLR0911  (a case an operation)
         inputs = [self.bounds(name) for name in self._view.activations(node)]
         match node.op_type:
             case "Sigmoid" | "HardSigmoid" | "Softmax":

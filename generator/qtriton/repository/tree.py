@@ -59,8 +59,8 @@ def listing(folder: Path) -> Listing:
 def _files(folder: Path) -> Iterator[str]:
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name != "__pycache__"]
-        links = (name for name in folders if os.path.islink(os.path.join(root, name)))
-        yield from (os.path.join(root, name) for name in (*names, *links))
+        links = (name for name in folders if Path(root, name).is_symlink())
+        yield from (str(Path(root, name)) for name in (*names, *links))
 
 
 def mounts_in(folder: Path) -> list[Path]:
@@ -79,7 +79,7 @@ def sync_tree(folder: Path) -> None:
     """Make a folder durable, down to its last file."""
     for root, _, names in os.walk(folder):
         for name in names:
-            path = os.path.join(root, name)
+            path = Path(root, name)
             # Opening a FIFO would wait for its other end; what cannot be read was not written by us.
             if stat.S_ISREG(os.lstat(path).st_mode):
                 with suppress(PermissionError):

@@ -96,7 +96,7 @@ def _require_image(image: str) -> None:
 
 def _ask(*arguments: str) -> "subprocess.CompletedProcess[str]":
     try:
-        return subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=30)
+        return subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=30, check=False)
     except subprocess.TimeoutExpired as error:
         raise SetupError("the docker engine does not answer within 30 s: restart it") from error
 

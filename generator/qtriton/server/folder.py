@@ -141,9 +141,9 @@ def site_folders() -> list[str]:
     if site.ENABLE_USER_SITE:
         folders.insert(0, site.getusersitepackages())
     folders += [path for path in sys.path if path.endswith(_PACKAGES) or _has_package(path)]
-    return [folder for folder in dict.fromkeys(folders) if os.path.isdir(folder)]
+    return [folder for folder in dict.fromkeys(folders) if Path(folder).is_dir()]
 
 
 def _has_package(folder: str) -> bool:
     """Whether a folder of sys.path holds what the steps and backends import (pip install --target)."""
-    return any(os.path.isdir(os.path.join(folder or ".", name)) for name in ("numpy", "cv2", "onnxruntime"))
+    return any(Path(folder or ".", name).is_dir() for name in ("numpy", "cv2", "onnxruntime"))

@@ -83,7 +83,7 @@ def run(job: dict[str, Any], asked: Asked, libc: ctypes.CDLL) -> int:
     # This process has one thread, so preexec_fn is safe and PDEATHSIG means the process, not a thread of it.
     server = subprocess.Popen(
         sys.argv[1:], stdin=subprocess.DEVNULL, stdout=sys.stderr, cwd=job.get("cwd"), env=job.get("env"),
-        preexec_fn=die_with_me,
+        preexec_fn=die_with_me,  # noqa: PLW1509
     )  # fmt: skip
     with contextlib.suppress(OSError):  # nobody may be there to read it
         os.write(1, f"{server.pid}\n".encode())
@@ -207,7 +207,7 @@ def finish(command: list[str] | None) -> None:
     """Ends what the server's process started elsewhere: a container is no child of docker's client."""
     if command:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
 
 
 def remove_shared_memory(prefix: str | None) -> None:

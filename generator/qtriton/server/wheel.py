@@ -1,7 +1,6 @@
 """Finds the tritonserver in the wheel nvidia-pytriton, and the libpython that its stub is linked to."""
 
 import importlib.util
-import os
 import platform
 import sys
 import sysconfig
@@ -64,7 +63,7 @@ def libpython_name() -> str:
 
 
 def library_folders() -> list[Path]:
-    named = [sysconfig.get_config_var("LIBDIR"), os.path.join(sys.base_prefix, "lib")]
+    named = [sysconfig.get_config_var("LIBDIR"), f"{sys.base_prefix}/lib"]
     multiarch = sysconfig.get_config_var("MULTIARCH") or f"{platform.machine()}-linux-gnu"
     system = [f"/usr/lib/{multiarch}", "/usr/local/lib", "/usr/lib64", "/usr/lib"]
     # A libpython of the base installation first: another one of the same version may be built differently.

@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 from bisect import bisect
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
@@ -74,12 +75,11 @@ class Engine:
         options = _options(self._config)
         options.enable_profiling = True
         with tempfile.TemporaryDirectory() as folder:
-            options.profile_file_prefix = os.path.join(folder, "trace")
+            options.profile_file_prefix = f"{folder}/trace"
             session = ort.InferenceSession(self._path, options, providers=["CPUExecutionProvider"])
             for _ in range(WARM_UP + repeats):
                 session.run(self._names, feed)
-            with open(session.end_profiling(), encoding="utf-8") as file:
-                return traced(json.load(file), repeats)
+            return traced(json.loads(Path(session.end_profiling()).read_text(encoding="utf-8")), repeats)
 
 
 def traced(events: list[dict[str, Any]], repeats: int) -> list[Layer]:
@@ -135,7 +135,7 @@ def _session(ort: Any, path: str, options: Any, config: dict[str, Any]) -> Any:
     if TENSORRT not in ort.get_available_providers():
         raise ValueError(f"this onnxruntime {ort.__version__} has no TensorRT; {missing}")
     told = tensorrt_options(wanted["tensorrt"])
-    os.makedirs(told.get("trt_engine_cache_path", "."), exist_ok=True)
+    Path(told.get("trt_engine_cache_path", ".")).mkdir(parents=True, exist_ok=True)
     session = ort.InferenceSession(path, options, providers=[(TENSORRT, told), "CUDAExecutionProvider"])
     # Where a library is missing, ONNX Runtime logs it and goes on with what is left.
     if TENSORRT not in session.get_providers():

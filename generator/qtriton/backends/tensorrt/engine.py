@@ -4,6 +4,7 @@ import ctypes
 import json
 import re
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,8 +49,7 @@ class Engine:
         self._logger = trt.Logger(trt.Logger.ERROR)
         trt.init_libnvinfer_plugins(self._logger, "")
         self._runtime = trt.Runtime(self._logger)
-        with open(path, "rb") as file:
-            self._engine = self._runtime.deserialize_cuda_engine(file.read())
+        self._engine = self._runtime.deserialize_cuda_engine(Path(path).read_bytes())
         if self._engine is None:
             raise ValueError(
                 f"TensorRT {trt.__version__} cannot load this plan, which another version or GPU has built; "

@@ -162,9 +162,9 @@ def _differences(source: _End, sink: _End) -> Iterator[str]:
 def circles(models: Mapping[str, Model]) -> Iterator[tuple[str, str]]:
     """Ensembles that contain themselves, over others or at once, by name."""
     uses = {name: {step.model_name for step in model.config.ensemble_scheduling.step} for name, model in models.items()}
-    for name in uses:
+    for name, used in uses.items():
         reached: set[str] = set()
-        waiting = set(uses[name])
+        waiting = set(used)
         while waiting:
             reached |= waiting
             waiting = {inner for outer in waiting for inner in uses.get(outer, ())} - reached
