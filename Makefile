@@ -8,7 +8,7 @@ AUDIT_KNOWN := CVE-2022-46742 PYSEC-2023-183 CVE-2025-51480 CVE-2026-27489 CVE-2
 
 TRITON_IMAGE ?= nvcr.io/nvidia/tritonserver:24.10-py3
 
-.PHONY: demo demo-docker docker-engine image audit test test-models test-docker soak bench-peers lint unit clean
+.PHONY: demo demo-docker docker-engine image audit test test-models test-docker soak bench-peers lint unit docs docs-serve clean
 .DELETE_ON_ERROR:
 
 # The main job: compress the demo detector, publish it, serve it, measure it.
@@ -89,5 +89,19 @@ bench-peers: .venv/.ready .venv-peers/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
+# The website, into site/, with every link checked. What is generated in it is written by: python docs/reference.py
+docs: .venv-docs/.ready
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict --config-file docs/mkdocs.yml
+
+# The same at http://127.0.0.1:8080, built anew at every change.
+docs-serve: .venv-docs/.ready
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs serve --config-file docs/mkdocs.yml --dev-addr 127.0.0.1:8080
+
+.venv-docs/.ready: docs/requirements.txt
+	@echo "Setting up .venv-docs (once, about half a minute)"
+	$(PYTHON) -m venv --clear .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 clean:
-	rm -rf .venv .venv-audit .venv-models .venv-peers .docker-test .peers results
+	rm -rf .venv .venv-audit .venv-docs .venv-models .venv-peers .docker-test .peers results site

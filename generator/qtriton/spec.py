@@ -36,28 +36,37 @@ class _Frozen(BaseModel):
 class Source(_Frozen):
     """Where the FP32 weights come from, and under which terms."""
 
+    #: What the download, or the shipped folder, holds. `--weights` takes either.
     format: Literal["onnx", "paddle"] = "onnx"
     #: Official download; none means that only --weights works.
     url: str | None = None
+    #: What the file must hash to; without it, the hash of the first download is recorded and must not change.
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     #: Weights that are shipped with qtriton, relative to the zoo folder.
     shipped: str | None = None
+    #: The licence of the weights, which manifests and `qtriton models --json` state.
     licence: str = "unknown"
 
 
 class GeneratedData(_Frozen):
     """Images and labels that qtriton generates from a seed where the user names no folders."""
 
+    #: What is drawn.
     scenes: Literal["digits"]
+    #: The same seed gives the same images.
     seed: int
+    #: How many calibration images.
     calibration: Annotated[int, Field(ge=32)]
+    #: How many validation images, with labels.
     validation: Annotated[int, Field(ge=1)]
 
 
 class ModelInput(_Frozen):
     """The model's image: float32 [batch, *dims]."""
 
+    #: The name of the model's input tensor.
     name: str
+    #: Channels, height and width, without the batch.
     dims: tuple[int, int, int]
 
     @field_validator("dims")
@@ -71,14 +80,21 @@ class ModelInput(_Frozen):
 class ModelSpec(_Frozen):
     """One model: its source, its input, and the operations before and behind it."""
 
+    #: What the folders of the repository begin with: letters, digits, `_`, `.` and `-`, at most 80.
     name: Name
+    #: What the model does; it decides the metric and the last operation of postprocess.
     task: Task
+    #: What tables call the model. Default: the name.
     title: str = ""
+    #: Where the FP32 weights come from.
     source: Source = Source()
+    #: The tensor that takes the image.
     input: ModelInput
     #: What else the model takes: Paddle's detectors want to know how the image was scaled.
     extra_inputs: dict[str, ExtraInput] = {}
+    #: From the decoded image to the model's input; ends with `chw`.
     preprocess: tuple[PreOp, ...]
+    #: From the model's outputs to the results.
     postprocess: tuple[PostOp, ...]
     #: Fields of the last postprocess operation that differ when accuracy is measured, e.g. the score threshold.
     evaluation: dict[str, Any] = {}
@@ -88,9 +104,11 @@ class ModelSpec(_Frozen):
     fastdeploy: str = ""
     #: The label of pixels that do not count in mIoU.
     ignored_label: Annotated[int, Field(ge=0, le=255)] = 255
+    #: Images that qtriton draws where you name none; only the demo has them.
     data: GeneratedData | None = None
     #: 0, as in Triton: the outputs have no batch, one image a request.
     max_batch_size: Annotated[int, Field(ge=0, le=1024)] = 8
+    #: An image with more pixels is refused before it is decoded.
     max_pixels: Annotated[int, Field(ge=1)] = 89_478_485
 
     @model_validator(mode="before")

@@ -126,7 +126,7 @@ def test_a_killed_step_ends_the_server(
 
 
 def test_what_triton_does_with_a_killed_step(demo_repository: Path, demo_images: list[Path]) -> None:
-    """As README says: it refuses every request and says that it is ready. If it did better, we could let it."""
+    """It refuses every request and says that it is ready (docs/pages/serving.md). If it did better, we could let it."""
     image = demo_images[0].read_bytes()
     with serve(demo_repository, ServerOptions(grpc_port=0, http_port=0)) as server:
         ask(server.grpc_url, ENSEMBLE, [image], ["scores"])

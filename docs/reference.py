@@ -1,0 +1,123 @@
+"""Writes the parts of the documentation that follow from the code: whole pages, and blocks between two markers.
+
+    python docs/reference.py
+
+tests/unit/test_docs.py fails where a file differs from what this writes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from reference_cli import cli_page, commands, exit_codes
+from reference_markdown import COMMAND, markdown_table
+from reference_spec import spec_page
+
+import qtriton
+from qtriton.backends import BACKENDS
+from qtriton.plan import MAX_DISAGREEMENT, MAX_DROP
+from qtriton.spec import METRIC
+from qtriton.target import Precision
+
+__all__ = ["BLOCKS", "COMMAND", "files"]
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PAGES: Final = ROOT / "docs" / "pages"
+#: What `from qtriton import` gives.
+_API: Final = ("build", "check", "serve", "bench", "predict")
+_BLOCK: Final = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
+
+
+def support_matrix() -> str:
+    """Which backend takes which precision, and what it runs on."""
+    rows = [
+        (
+            f"`{name}`",
+            backend.title,
+            "NVIDIA GPU" if backend.gpu else "CPU",
+            *("yes" if precision in backend.precisions else "-" for precision in Precision),
+        )
+        for name, backend in BACKENDS.items()
+    ]
+    return markdown_table(("`--backend`", "Runtime", "Runs on", *(f"`{each.value}`" for each in Precision)), rows)
+
+
+def budgets() -> str:
+    """The default accuracy budget of each task."""
+    rows = [(task, METRIC[task], f"{MAX_DROP:g}", f"{MAX_DISAGREEMENT[task]:g}") for task in METRIC]
+    headers = ("Task", "Metric", "Budget with labels (points)", "Budget without labels (points of agreement)")
+    return markdown_table(headers, rows)
+
+
+def known_vulnerabilities() -> str:
+    """The table of docker/README.md."""
+    text = (ROOT / "docker" / "README.md").read_text(encoding="utf-8")
+    _, _, section = text.partition("## Known vulnerabilities\n")
+    lines = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("|")]
+    assert lines, "docker/README.md has no table of known vulnerabilities"
+    return "\n".join(lines)
+
+
+def python_api() -> str:
+    """The functions of the package, with their signatures and docstrings."""
+    parts = []
+    for name in _API:
+        function = getattr(qtriton, name, None)
+        if inspect.isfunction(function):
+            signature = inspect.signature(function)
+            parameters = [str(each) for each in signature.parameters.values()]
+            returns = "" if signature.return_annotation is inspect.Signature.empty else f" -> {_kind(signature)}"
+            lines = ["```python", f"qtriton.{name}(", *(f"    {each}," for each in parameters), f"){returns}", "```"]
+            parts.append("\n".join([f"### {name}", "", *lines, "", inspect.getdoc(function) or ""]))
+    return "\n\n".join(parts)
+
+
+def _kind(signature: inspect.Signature) -> str:
+    kind = signature.return_annotation
+    return kind if isinstance(kind, str) else inspect.formatannotation(kind)
+
+
+#: What stands between the markers, by the name in them.
+BLOCKS: Final[dict[str, Callable[[], str]]] = {
+    "support-matrix": support_matrix,
+    "exit-codes": exit_codes,
+    "budgets": budgets,
+    "commands": commands,
+    "python-api": python_api,
+    "known-vulnerabilities": known_vulnerabilities,
+}
+
+
+def with_blocks(text: str, where: Path) -> str:
+    """A text with its generated blocks written anew."""
+
+    def block(found: re.Match[str]) -> str:
+        assert found[2] in BLOCKS, f"{where}: no generated block is called {found[2]}"
+        return f"{found[1]}\n{BLOCKS[found[2]]()}\n\n{found[3]}"
+
+    return _BLOCK.sub(block, text)
+
+
+def files() -> dict[Path, str]:
+    """What every file with something generated in it must hold."""
+    expected = {PAGES / "reference" / "cli.md": cli_page(), PAGES / "reference" / "spec.md": spec_page()}
+    for path in sorted({*ROOT.glob("*.md"), *PAGES.rglob("*.md")} - set(expected)):
+        text = path.read_text(encoding="utf-8")
+        if _BLOCK.search(text):
+            expected[path] = with_blocks(text, path)
+    return expected
+
+
+def main() -> None:
+    """Write every file that differs."""
+    for path, text in files().items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
