@@ -7,7 +7,6 @@ tests/unit/test_docs.py fails where a file differs from what this writes.
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,6 @@ from reference_cli import cli_page, commands, exit_codes
 from reference_markdown import COMMAND, markdown_table
 from reference_spec import spec_page
 
-import qtriton
 from qtriton.backends import BACKENDS
 from qtriton.plan import MAX_DISAGREEMENT, MAX_DROP
 from qtriton.spec import METRIC
@@ -28,7 +26,6 @@ __all__ = ["BLOCKS", "COMMAND", "files"]
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGES: Final = ROOT / "docs" / "pages"
 #: What `from qtriton import` gives.
-_API: Final = ("build", "check", "serve", "bench", "predict")
 _BLOCK: Final = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
 
 
@@ -62,32 +59,12 @@ def known_vulnerabilities() -> str:
     return "\n".join(lines)
 
 
-def python_api() -> str:
-    """The functions of the package, with their signatures and docstrings."""
-    parts = []
-    for name in _API:
-        function = getattr(qtriton, name, None)
-        if inspect.isfunction(function):
-            signature = inspect.signature(function)
-            parameters = [str(each) for each in signature.parameters.values()]
-            returns = "" if signature.return_annotation is inspect.Signature.empty else f" -> {_kind(signature)}"
-            lines = ["```python", f"qtriton.{name}(", *(f"    {each}," for each in parameters), f"){returns}", "```"]
-            parts.append("\n".join([f"### {name}", "", *lines, "", inspect.getdoc(function) or ""]))
-    return "\n\n".join(parts)
-
-
-def _kind(signature: inspect.Signature) -> str:
-    kind = signature.return_annotation
-    return kind if isinstance(kind, str) else inspect.formatannotation(kind)
-
-
 #: What stands between the markers, by the name in them.
 BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "support-matrix": support_matrix,
     "exit-codes": exit_codes,
     "budgets": budgets,
     "commands": commands,
-    "python-api": python_api,
     "known-vulnerabilities": known_vulnerabilities,
 }
 

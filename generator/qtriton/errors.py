@@ -21,7 +21,7 @@ class ExitCode(IntEnum):
     MODEL = 3, "the model or its spec cannot be used"
     UNSUPPORTED = 4, "this version cannot do that"
     SETUP = 5, "something is missing on this machine"
-    COMPRESSION = 6, "compression failed, or INT8 loses more accuracy than the budget allows"
+    COMPRESSION = 6, "compression failed, or the accuracy drop of INT8 is over the budget"
     REPOSITORY = 7, "the repository is invalid, empty, from another qtriton, or cannot be written"
     SERVER = 8, "the server failed"
     MEASUREMENT = 9, "a measurement failed or is impossible"

@@ -24,9 +24,10 @@ from qtriton.backends import title_of
 from qtriton.backends.runner import running
 from qtriton.build.choice import fastest
 from qtriton.build.evaluate import evaluate
-from qtriton.build.images import write_calibration
+from qtriton.build.images import write_frames
 from qtriton.build.timing import interleaved
 from qtriton.datasets import LabelledImages, load_labelled
+from qtriton.progress import SILENT
 from qtriton.report.tables import Table
 from qtriton.spec import METRIC, ModelSpec, load_spec
 from qtriton.target import Precision, Target
@@ -124,7 +125,7 @@ def peers(spec: ModelSpec, data: Zoo, work: Path, nncf: Path | None, threads: in
     work.mkdir(parents=True, exist_ok=True)
     frames = work / "frames.npy"
     if not frames.is_file():
-        write_calibration(data.calibration, spec, frames, True, lambda done, total: None)
+        write_frames(data.calibration, spec, frames, True, SILENT)
     makers: dict[str, tuple[str, Callable[[Path], None]]] = {
         f"ONNX Runtime static, {by}": ("onnxruntime", partial(static, data, frames, method=method, only=only))
         for by, (method, only) in STATIC.items()
