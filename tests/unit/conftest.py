@@ -6,6 +6,13 @@ from typing import NoReturn
 
 import numpy.testing  # noqa: F401  (runs lscpu when it is imported, so before the guard)
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run, and no judgement of a machine that is busy with something else.
+settings.register_profile(
+    "unit", derandomize=True, deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unit")
 
 
 @pytest.fixture(autouse=True)
