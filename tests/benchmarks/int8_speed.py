@@ -23,7 +23,7 @@ from qtriton.target import Precision, Target
 
 HEADERS = (
     *("Model", "Backend", "FP32 ms", "INT8 ms", "Speed-up", "over ONNX Runtime FP32"),
-    *("Metric", "FP32", "INT8", "Loss"),
+    *("Metric", "FP32", "INT8", "Drop (points)"),
 )
 
 
