@@ -8,7 +8,7 @@ AUDIT_KNOWN := CVE-2022-46742 PYSEC-2023-183 CVE-2025-51480 CVE-2026-27489 CVE-2
 
 TRITON_IMAGE ?= nvcr.io/nvidia/tritonserver:24.10-py3
 
-.PHONY: demo demo-docker docker-engine image audit test test-models test-docker soak bench-peers lint unit docs docs-serve clean
+.PHONY: check demo demo-docker docker-engine image audit test test-models test-docker soak bench-peers lint unit docs docs-serve clean
 .DELETE_ON_ERROR:
 
 # The main job: compress the demo detector, publish it, serve it, measure it.
@@ -34,13 +34,17 @@ audit: .venv/.ready
 	for file in docker/requirements*.txt .venv-audit/requirements.txt; do \
 	    .venv-audit/bin/pip-audit --strict --disable-pip --no-deps $(AUDIT_KNOWN:%=--ignore-vuln %) -r $$file || exit; done
 
+# What to run before every commit: lint, types, imports, unit and golden tests.
+check: lint unit
+
 test: .venv/.ready lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --durations=25
 
 lint: .venv/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/hadolint docker/*Dockerfile tests/docker/standin/Dockerfile
 
 unit: .venv/.ready

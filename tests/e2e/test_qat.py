@@ -114,7 +114,7 @@ def test_killed_at_a_random_moment_it_goes_on_to_the_same_weights(
     _, paddle, calibration = material
     program = (
         "import sys; from pathlib import Path; from qtriton.compress.act import train\n"
-        "from qtriton.compress.scales import QatOptions\n"
+        "from qtriton.recipe import QatOptions\n"
         "paddle, calibration, work = map(Path, sys.argv[1:])\n"
         f"options = {OPTIONS!r}\n"
         "train(paddle, calibration=calibration, work=work / 'one', options=options,\n"

@@ -15,7 +15,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from qtriton.errors import RepositoryError, ServerError
+from qtriton.errors import InputError, RepositoryError, ServerError
 from qtriton.server import Server, ServerOptions, serve
 from qtriton_client.session import Session
 
@@ -192,8 +192,8 @@ def test_each_model_that_fails_is_named_with_tritons_reason(tmp_path: Path) -> N
 
 
 def test_an_empty_or_missing_repository_is_refused(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(RepositoryError, match=str(folder)), serve(folder, FREE):
+    for folder, kind in ((tmp_path, RepositoryError), (tmp_path / "missing", InputError)):
+        with pytest.raises(kind, match=str(folder)), serve(folder, FREE):
             pytest.fail("it must not start")
 
 

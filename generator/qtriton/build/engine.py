@@ -96,8 +96,11 @@ def build_isolated(folder: Path, recipe: EngineRecipe, timings: bytes) -> Plan:
     """
     try:
         plan = isolated.run(_build, folder.absolute(), recipe, timings)
-    except (isolated.CrashError, isolated.RemoteError) as error:
-        raise CompressionError(f"{folder}: TensorRT built no engine, it {error}. {WAYS_OUT}") from error
+    except isolated.CrashError as error:
+        words = f"{folder}: TensorRT crashed while it built the engine: it {error}. {WAYS_OUT}"
+        raise CompressionError(words) from error
+    except isolated.RemoteError as error:
+        raise CompressionError(f"{folder}: TensorRT built no engine ({error}). {WAYS_OUT}") from error
     assert isinstance(plan, Plan)
     return plan
 
