@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from qtriton.report.tables import Table
 from qtriton.spec import METRIC, ModelSpec, generic_names, load_spec, parse_spec, zoo_names
 
 #: How to make the page again.
@@ -144,8 +145,6 @@ def _bases() -> str:
 
 
 def _table(title: str, headers: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    from qtriton.report.tables import Table
-
     return Table(title, tuple(headers), tuple(map(tuple, cells))).markdown().replace("### ", "## ", 1)
 
 
