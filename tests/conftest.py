@@ -12,6 +12,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="Write the golden files instead of comparing.")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by what it needs, so that `-m "not zoo"` leaves out what takes long."""
+    for item in items:
+        needs = set(getattr(item, "fixturenames", ()))
+        marks = {name for name in ("zoo", "server") if name in needs}
+        marks |= {"docker"} if "docker" in item.path.parts else set()
+        marks |= {"slow"} if marks & {"zoo", "docker"} or item.path.name == "test_soak.py" else set()
+        for mark in sorted(marks):
+            item.add_marker(mark)
+
+
 @pytest.fixture(scope="session")
 def zoo() -> Path:
     """The folder of real trained models and labelled images, which is not part of the project."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ import pytest
 
 from qtriton.repository.read import Repository
 from qtriton.server import Server, ServerOptions, serve
+
+# A shell ignores SIGINT for what it runs in the background, and what is started there would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
