@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -130,4 +131,7 @@ class Manifest(_Frozen):
             OSError: it is not there.
             ValueError: another version of qtriton wrote it, or it is broken.
         """
-        return cls.model_validate_json((folder / FILE).read_text(encoding="utf-8"))
+        raw = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        if not isinstance(raw, dict) or raw.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(f"{folder / FILE}: not of schema version {SCHEMA_VERSION}")
+        return cls.model_validate(raw)

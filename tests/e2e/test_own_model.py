@@ -1,0 +1,53 @@
+"""A model of a user's own: its classes are published with it, and its images may move."""
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from .conftest import qtriton
+from .test_extend import YAML, weights
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy classifier, and beside the repository the images that it was measured on."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "toy.yaml").write_text(YAML)
+    (folder / "images").mkdir()
+    for index, colour in enumerate(((20, 30, 230), (20, 230, 40), (230, 20, 40))):
+        cv2.imwrite(str(folder / "images" / f"{index}.png"), np.full((9, 5, 3), colour, np.uint8))
+    done = qtriton(
+        "build", folder / "toy.yaml", "--weights", weights(folder / "toy.onnx"), "--precision", "fp32",
+        "--validation", folder / "images", "--repository", folder / "repository",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder / "repository"
+
+
+def test_predict_prints_the_names_of_the_classes(repository: Path) -> None:
+    image = repository.parent / "images" / "1.png"
+    done = qtriton("predict", "toy", image, "--repository", repository, "--json")
+    assert done.returncode == 0, done.stderr
+    assert [each["name"] for each in json.loads(done.stdout)[str(image)]] == ["green", "red", "blue"]
+
+
+def test_a_name_that_does_not_exist_starts_no_server(repository: Path) -> None:
+    done = qtriton("predict", "toi", repository.parent / "images" / "1.png", "--repository", repository)
+    assert done.returncode == 2
+    assert "has no toi; it has toy" in done.stderr and "start tritonserver" not in done.stderr
+
+
+def test_bench_measures_a_repository_whose_images_have_moved(repository: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(repository, tmp_path / "repository")
+    moved = (repository.parent / "images").rename(tmp_path / "moved")
+    try:
+        done = qtriton("bench", copy, "--requests", 5, "--output", tmp_path / "results.json", cwd=tmp_path)
+    finally:
+        moved.rename(repository.parent / "images")
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stderr.split())
+    assert "are gone, so generated ones are sent. Pass --images DIR" in said and "images" in said
