@@ -63,6 +63,7 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 gives other annotations; 3.11 makes the pages")
 def test_what_is_generated_is_what_the_code_gives() -> None:
     stale = [path for path, text in reference().files().items() if path.read_text(encoding="utf-8") != text]
     assert not stale, f"write {', '.join(map(name_of, stale))} anew: {reference().COMMAND}"
