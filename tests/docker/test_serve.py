@@ -84,6 +84,6 @@ def test_refusals_have_a_cure(triton: str, demo_repository: Path, tmp_path: Path
     without = qtriton("serve", demo_repository, "--docker", PATH=str(Path(sys.executable).parent))
     assert without.returncode == 5 and "install docker" in without.stderr
     folder = qtriton("serve", tmp_path / "none", "--docker")
-    assert folder.returncode == 7 and "No such file" in folder.stderr
+    assert folder.returncode == 2 and "no such folder" in folder.stderr
     alone = qtriton("serve", demo_repository, "--image", triton)
     assert alone.returncode == 2 and "--docker" in alone.stderr
