@@ -82,7 +82,7 @@ class Workspace:
 
     def remove(self, path: Path) -> bool:
         """Remove something from the cache, whether it is there or not; False where another is using it."""
-        self._uses.pop(path, None)
+        self._let_go(path)
         if not path.exists() and not lock_of(path).exists():
             return True
         try:
@@ -97,7 +97,7 @@ class Workspace:
         return True
 
     def _use_if_there(self, path: Path) -> bool:
-        self._uses.pop(path, None)  # two locks of one process would wait for each other
+        self._let_go(path)  # two locks of one process would wait for each other
         lock = acquire(path, fcntl.LOCK_SH)
         if not path.exists():
             lock.close()
@@ -105,6 +105,10 @@ class Workspace:
         self._uses[path] = lock
         os.utime(path)  # when it was last used
         return True
+
+    def _let_go(self, path: Path) -> None:
+        if (lock := self._uses.pop(path, None)) is not None:
+            lock.close()
 
     def folder(self, name: str) -> Path:
         """A folder below the root, made when it is missing."""

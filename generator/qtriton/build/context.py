@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from qtriton.build.cache_key import StageKey
-from qtriton.build.hashes import images_sha256, weights_sha256
+from qtriton.build.hashes import datasets_sha256, weights_sha256
 from qtriton.build.images import is_readable, labelled_images, write_frames
 from qtriton.build.inputs import Datasets
 from qtriton.datasets import LabelledImages, list_images
@@ -17,6 +17,7 @@ from qtriton.plan import Plan
 from qtriton.progress import Reporter
 from qtriton.repository.steps import shipped_sha256
 from qtriton.spec import ModelSpec
+from qtriton.target import Precision
 from qtriton.workspace import Workspace, sha256_file, sha256_json
 
 
@@ -49,6 +50,16 @@ class BuildContext:
         return weights_sha256(self.weights)
 
     @cached_property
+    def datasets_sha256(self) -> dict[str, str]:
+        """The SHA-256 of calibration, validation and labels, of those that there are; read once for all variants."""
+        return datasets_sha256(self.datasets)
+
+    def parents(self, precision: Precision) -> dict[str, str]:
+        """The SHA-256 of what an artifact was made from and measured on, the weights apart; FP32 is not calibrated."""
+        hashes = self.datasets_sha256.items()
+        return {name: sha256 for name, sha256 in hashes if name != "calibration" or precision is not Precision.FP32}
+
+    @cached_property
     def spec_key(self) -> str:
         """What all variants of a model share: the spec, the weights, and the code that is shipped with them."""
         return sha256_json([self.spec.model_dump(mode="json"), self.weights_sha256, shipped_sha256()])
@@ -75,7 +86,7 @@ class BuildContext:
         """What the calibration frames depend on: the images, and how one becomes the model's input."""
         assert self.datasets.calibration is not None  # the plan saw to it
         before = self.spec.model_dump(mode="json", include={"input", "preprocess", "max_pixels"})
-        return StageKey(f"{self.spec.name}-frames", (before, images_sha256(self.datasets.calibration)), write_frames)
+        return StageKey(f"{self.spec.name}-frames", (before, self.datasets_sha256["calibration"]), write_frames)
 
     def stage(self, key: StageKey, produce: Callable[[Path], None]) -> Path:
         """The folder of a stage's results, from the cache where its key is the same."""

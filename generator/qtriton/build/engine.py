@@ -44,7 +44,9 @@ class BuildHost:
         return self.trt.__version__, self.gpu.name, self.gpu.compute_capability
 
 
-def build_engine(folder: Path, label: str, workspace: Workspace, reporter: Reporter) -> Path:
+def build_engine(
+    folder: Path, label: str, workspace: Workspace, reporter: Reporter, host: BuildHost | None = None
+) -> Path:
     """The folder with the plan of an artifact on this machine, and its facts; from the cache where it is there.
 
     Args:
@@ -52,13 +54,14 @@ def build_engine(folder: Path, label: str, workspace: Workspace, reporter: Repor
         label: what a person is told that it belongs to.
         workspace: the cache.
         reporter: who is told.
+        host: this machine, where it was asked for already.
 
     Raises:
         SetupError: no TensorRT, too old a one, or no GPU.
         RepositoryError: the recipe cannot be read.
         CompressionError: TensorRT cannot build the engine.
     """
-    host = BuildHost.here()
+    host = host or BuildHost.here()
     try:
         recipe = EngineRecipe.load(folder)
     except (OSError, ValueError) as error:

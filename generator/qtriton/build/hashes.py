@@ -4,7 +4,6 @@ from pathlib import Path
 
 from qtriton.build.inputs import Datasets
 from qtriton.datasets import list_images
-from qtriton.target import Precision
 from qtriton.workspace import sha256_file, sha256_json
 
 
@@ -20,11 +19,9 @@ def images_sha256(folder: Path) -> str:
     return sha256_json([(path.name, sha256_file(path)) for path in list_images(folder, "folder")])
 
 
-def parents(datasets: Datasets, precision: Precision) -> dict[str, str]:
-    """The SHA-256 of the folders and files that an artifact was made from and measured on, the weights apart."""
-    paths = {"validation": datasets.validation, "labels": datasets.labels}
-    if precision is not Precision.FP32:
-        paths["calibration"] = datasets.calibration
+def datasets_sha256(datasets: Datasets) -> dict[str, str]:
+    """The SHA-256 of the folders and files that a build calibrates with and measures on, of those that there are."""
+    paths = vars(datasets)
     return {
         name: sha256_file(path) if path.is_file() else images_sha256(path)
         for name, path in sorted(paths.items())

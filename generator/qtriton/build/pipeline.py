@@ -12,7 +12,6 @@ from qtriton.build.assemble import publish
 from qtriton.build.cache_key import StageKey
 from qtriton.build.context import BuildContext
 from qtriton.build.fetch import fetch
-from qtriton.build.hashes import parents
 from qtriton.build.inputs import resolve_datasets
 from qtriton.build.result import BuildResult, LeftOut
 from qtriton.build.search import search
@@ -84,7 +83,7 @@ def _record(context: BuildContext, target: Target) -> PublishRecord:
         )
     what = target.backend, target.precision.value, target.threads, target.optimization_level, target.device
     templates = [sha256_file(path) for path in sorted(resources.templates().glob("*.j2"))]
-    inputs = (context.spec_key, what, how, parents(context.datasets, target.precision), templates)
+    inputs = (context.spec_key, what, how, context.parents(target.precision), templates)
     return PublishRecord(context.spec.name, context.spec_key, StageKey("published", inputs, build).digest)
 
 

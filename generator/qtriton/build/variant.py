@@ -13,7 +13,6 @@ from qtriton.build.accuracy import accuracy
 from qtriton.build.artifact import Artifact
 from qtriton.build.cache_key import package_versions
 from qtriton.build.context import BuildContext
-from qtriton.build.hashes import parents
 from qtriton.build.search import SearchResult
 from qtriton.quantize.sensitivity import LayerCost
 from qtriton.repository.manifest import File, Layer, Manifest
@@ -82,7 +81,7 @@ def _variant(context: BuildContext, artifact: Artifact, record: PublishRecord, d
         parts=tuple(parts),
         source=File(name=context.weights.name, sha256=context.weights_sha256),
         licence=spec.source.licence,
-        parents=parents(context.datasets, target.precision),
+        parents=context.parents(target.precision),
         images=str(images.resolve()) if images is not None else "",
         versions=dict(package_versions(__name__)),
         measured_in=fallback.title if (fallback := cpu_fallback(target)) else "",

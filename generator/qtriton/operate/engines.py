@@ -40,11 +40,11 @@ def build_engines(
     for folder in folders:
         assert host is not None
         facts = None if force else _current_facts(folder, host.key)
-        yield EngineBuild(folder.parent.name, facts or _install(folder, workspace, reporter), facts is None)
+        yield EngineBuild(folder.parent.name, facts or _install(folder, workspace, reporter, host), facts is None)
 
 
-def _install(folder: Path, workspace: Workspace, reporter: Reporter) -> PlanFacts:
-    built = build_engine(folder, folder.parent.name, workspace, reporter)
+def _install(folder: Path, workspace: Workspace, reporter: Reporter, host: BuildHost) -> PlanFacts:
+    built = build_engine(folder, folder.parent.name, workspace, reporter, host)
     # In this order, a run that is ended between the two leaves facts that are not of this plan, and it is built again.
     for name in (PLAN, FACTS):
         write_atomically(folder / name, (built / name).read_bytes())
