@@ -35,7 +35,7 @@ _GPU: Final = "On a GPU"
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """The options of `qtriton build` and `qtriton plan`, and of `qtriton.build`."""
+    """The options of `qtriton build` and `qtriton plan`, and of the Python call `qtriton.build`."""
 
     precision: Annotated[Precision, typer.Option(help="What to build; fp32 is published beside it.")] = Precision.INT8
     backend: Annotated[

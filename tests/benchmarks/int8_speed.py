@@ -16,7 +16,7 @@ from pathlib import Path
 from qtriton import console, machine
 from qtriton.backends import native, title_of
 from qtriton.backends.runner import Runner, running
-from qtriton.build.timing import interleaved
+from qtriton.builder.timing import interleaved
 from qtriton.report.tables import Table, speedup_cell
 from qtriton.repository.manifest import FILE, Manifest
 from qtriton.target import Precision, Target

@@ -22,10 +22,10 @@ from int8_speed import find
 from qtriton import console, machine
 from qtriton.backends import title_of
 from qtriton.backends.runner import running
-from qtriton.build.choice import fastest
-from qtriton.build.evaluate import evaluate
-from qtriton.build.images import write_frames
-from qtriton.build.timing import interleaved
+from qtriton.builder.choice import fastest
+from qtriton.builder.evaluate import evaluate
+from qtriton.builder.images import write_frames
+from qtriton.builder.timing import interleaved
 from qtriton.datasets import LabelledImages, load_labelled
 from qtriton.progress import SILENT
 from qtriton.report.tables import Table

@@ -17,7 +17,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from qtriton.backends.runner import running
-from qtriton.build.conversion import check_conversion
+from qtriton.builder.conversion import check_conversion
 from qtriton.compress.act import compress, export_fp32, import_onnx, restore_float
 from qtriton.compress.importing import random_image
 from qtriton.compress.scales import QUANTIZED

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qtriton.build.fetch import fetch, weights_at_hand
+from qtriton.builder.fetch import fetch, weights_at_hand
 from qtriton.errors import InputError, ModelError, SetupError
 from qtriton.spec import ModelSpec, load_spec
 from qtriton.workspace import Workspace

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qtriton.build.evaluate import predict
+from qtriton.builder.evaluate import predict
 from qtriton.repository.manifest import Manifest
 from qtriton.server import Server
 from qtriton.spec import load_spec

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from qtriton.backends import native
-from qtriton.build.evaluate import predict
-from qtriton.build.feeding import feed, ordered_outputs, read_frame
+from qtriton.builder.evaluate import predict
+from qtriton.builder.feeding import feed, ordered_outputs, read_frame
 from qtriton.server import ServerOptions, serve
 from qtriton.spec import load_spec
 

@@ -11,8 +11,8 @@ from qtriton import resources
 from qtriton.backends import BACKENDS
 from qtriton.backends.runner import Signature, TensorInfo
 from qtriton.backends.tensorrt.recipe import engine_recipe
-from qtriton.build.assemble import publish
-from qtriton.build.variant import Variant
+from qtriton.builder.assemble import publish
+from qtriton.builder.variant import Variant
 from qtriton.options import BuildOptions
 from qtriton.plan import Plan, Request
 from qtriton.progress import SILENT

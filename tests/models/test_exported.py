@@ -14,8 +14,8 @@ from tritonclient import grpc
 
 from e2e.remote import in_process
 from qtriton.backends import BACKENDS, native
-from qtriton.build.evaluate import predict
-from qtriton.build.feeding import feed, ordered_outputs, read_frame
+from qtriton.builder.evaluate import predict
+from qtriton.builder.feeding import feed, ordered_outputs, read_frame
 from qtriton.report.tables import HEADERS
 from qtriton.runtime.post import Array, Results
 from qtriton.server import ServerOptions, serve

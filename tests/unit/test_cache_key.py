@@ -13,19 +13,19 @@ import qtriton
 import qtriton_client
 from qtriton import resources
 from qtriton.backends.tensorrt.builder import build_plan
-from qtriton.build import cache_key, pipeline
-from qtriton.build.artifact import write_artifact
-from qtriton.build.cache_key import OURS, Sources, StageKey
-from qtriton.build.context import BuildContext
-from qtriton.build.evaluate import measure_accuracy, measure_agreement
-from qtriton.build.fp16_range import write_overflowing
-from qtriton.build.fp32 import write_fp32_onnx
-from qtriton.build.images import write_frames
-from qtriton.build.inputs import Datasets
-from qtriton.build.sensitivity import measure_sensitivity
-from qtriton.build.sources import Sources as ArtifactSources
-from qtriton.build.timing import time_pair
-from qtriton.build.unpack import unpack
+from qtriton.builder import cache_key, pipeline
+from qtriton.builder.artifact import write_artifact
+from qtriton.builder.cache_key import OURS, Sources, StageKey
+from qtriton.builder.context import BuildContext
+from qtriton.builder.evaluate import measure_accuracy, measure_agreement
+from qtriton.builder.fp16_range import write_overflowing
+from qtriton.builder.fp32 import write_fp32_onnx
+from qtriton.builder.images import write_frames
+from qtriton.builder.inputs import Datasets
+from qtriton.builder.sensitivity import measure_sensitivity
+from qtriton.builder.sources import Sources as ArtifactSources
+from qtriton.builder.timing import time_pair
+from qtriton.builder.unpack import unpack
 from qtriton.compress.act import compress, import_onnx, restore_float, train
 from qtriton.demo.scenes import write_dataset
 from qtriton.plan import Plan, Request
@@ -70,7 +70,7 @@ def test_no_module_that_takes_part_is_left_out(module: str) -> None:
 
 def test_a_module_that_is_loaded_when_it_is_called_takes_part() -> None:
     closure = cache_key.sources().closure("qtriton.cli.build")
-    assert {"qtriton.build.pipeline", "qtriton.compress.worker", "qtriton.quantize.qdq"} <= closure
+    assert {"qtriton.builder.pipeline", "qtriton.compress.worker", "qtriton.quantize.qdq"} <= closure
 
 
 def test_an_engine_that_is_named_as_a_file_takes_part() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qtriton import console
-from qtriton.build.images import write_frames
+from qtriton.builder.images import write_frames
 from qtriton.errors import InputError
 from qtriton.options import AlgorithmChoice, BuildOptions
 from qtriton.plan import Request, make_plan

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qtriton.backends.runner import Array, Feed, TensorInfo
-from qtriton.build.evaluate import evaluate
+from qtriton.builder.evaluate import evaluate
 from qtriton.datasets import LabelledImages
 from qtriton.errors import InputError
 from qtriton.spec import parse_spec

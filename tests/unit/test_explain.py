@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from qtriton.build.choice import fastest
+from qtriton.builder.choice import fastest
 from qtriton.report.explain import sections
 from qtriton.repository.manifest import File, Gate, Layer, Manifest, Metric, Speed, Trial
 from qtriton.target import Precision

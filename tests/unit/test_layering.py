@@ -6,7 +6,7 @@ from pathlib import Path
 
 import qtriton
 import qtriton_client
-from qtriton.build.cache_key import OURS
+from qtriton.builder.cache_key import OURS
 
 
 def inner_imports(path: Path) -> Iterator[tuple[str, int]]:

@@ -12,11 +12,11 @@ from qtriton import packages
 from qtriton.backends import BACKENDS, backend_for, cpu_fallback, devices, native, triton_backends
 from qtriton.backends.base import GpuRuntime
 from qtriton.backends.onnxruntime import engine as onnxruntime_engine
-from qtriton.build import artifact as artifacts
-from qtriton.build import timing
-from qtriton.build.artifact import Artifact
-from qtriton.build.cache_key import StageKey
-from qtriton.build.speed import speed
+from qtriton.builder import artifact as artifacts
+from qtriton.builder import timing
+from qtriton.builder.artifact import Artifact
+from qtriton.builder.cache_key import StageKey
+from qtriton.builder.speed import speed
 from qtriton.errors import ArtifactLoadError, CompressionError, InputError, RepositoryError, UnsupportedError
 from qtriton.machine import Gpu
 from qtriton.options import BuildOptions

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from qtriton.build import search as module
-from qtriton.build.accuracy import AccuracyDrop
-from qtriton.build.artifact import Artifact
-from qtriton.build.search import SearchResult, search
+from qtriton.builder import search as module
+from qtriton.builder.accuracy import AccuracyDrop
+from qtriton.builder.artifact import Artifact
+from qtriton.builder.search import SearchResult, search
 from qtriton.errors import AccuracyBudgetError
 from qtriton.options import AlgorithmChoice, BuildOptions
 from qtriton.progress import SILENT

@@ -12,7 +12,7 @@ from qtriton import machine
 from qtriton.backends.tensorrt import engine
 from qtriton.backends.tensorrt.builder import build_plan, source_of
 from qtriton.backends.tensorrt.recipe import EngineRecipe, PlanFacts, engine_recipe
-from qtriton.build import engine as engine_module
+from qtriton.builder import engine as engine_module
 from qtriton.errors import CompressionError, RepositoryError, SetupError
 from qtriton.machine import Gpu
 from qtriton.operate.engines import EngineBuild, build_engines

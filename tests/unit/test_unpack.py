@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from qtriton.build import unpack as stage
-from qtriton.build.unpack import PADDLE_MODEL, PADDLE_WEIGHTS, paddle_pair, unpack
+from qtriton.builder import unpack as stage
+from qtriton.builder.unpack import PADDLE_MODEL, PADDLE_WEIGHTS, paddle_pair, unpack
 from qtriton.errors import InputError
 
 MODEL = {"net/model.pdmodel": b"graph", "net/model.pdiparams": b"weights", "net/infer_cfg.yml": b"mode: paddle"}

@@ -14,8 +14,8 @@ def build(model: o.Model, *, options: BuildOptions, json: o.Json = False) -> Non
     named as the one to serve. A second run with nothing changed does nothing.
     """
     # Loaded when called: NumPy, OpenCV, pydantic.
-    from qtriton.build.fetch import weights_at_hand
-    from qtriton.build.pipeline import build as run
+    from qtriton.builder.fetch import weights_at_hand
+    from qtriton.builder.pipeline import build as run
     from qtriton.plan import Request, make_plan
     from qtriton.report.summary import summarize_build
     from qtriton.spec import load_spec

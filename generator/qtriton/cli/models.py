@@ -19,7 +19,7 @@ def models(
     """List the models that need no spec of your own."""
     # Loaded when called: NumPy, OpenCV, pydantic.
     from qtriton.backends import BACKENDS
-    from qtriton.build.fetch import weights_at_hand
+    from qtriton.builder.fetch import weights_at_hand
     from qtriton.report.models import dims_text, zoo_page, zoo_rows
     from qtriton.spec import load_spec
     from qtriton.workspace import Workspace

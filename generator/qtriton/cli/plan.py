@@ -10,7 +10,7 @@ from qtriton.options import BuildOptions
 def plan(model: o.Model, *, options: BuildOptions, json: o.Json = False) -> None:
     """Show the steps that build would take, without taking them."""
     # Loaded when called: NumPy, OpenCV, pydantic.
-    from qtriton.build.fetch import weights_at_hand
+    from qtriton.builder.fetch import weights_at_hand
     from qtriton.plan import Request, make_plan
     from qtriton.spec import load_spec
     from qtriton.workspace import Workspace

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from qtriton.build.inputs import generate_scenes
+from qtriton.builder.inputs import generate_scenes
 from qtriton.errors import BenchError, RepositoryError, ServerError
 from qtriton.progress import SILENT, Reporter
 from qtriton.repository.read import Repository

@@ -9,7 +9,7 @@ from pathlib import Path
 from qtriton.atomic import write_atomically
 from qtriton.backends.tensorrt import PLAN
 from qtriton.backends.tensorrt.recipe import FACTS, PlanFacts
-from qtriton.build.engine import BuildHost, build_engine
+from qtriton.builder.engine import BuildHost, build_engine
 from qtriton.progress import Reporter
 from qtriton.repository.engines import engine_folders, is_of
 from qtriton.workspace import Workspace, sha256_file

@@ -13,8 +13,8 @@ from qtriton.backends import backend_for
 from qtriton.backends.base import Backend
 from qtriton.backends.runner import LayerTiming, running
 from qtriton.backends.tensorrt.recipe import PlanFacts
-from qtriton.build.engine import load_tensorrt, require_gpu
-from qtriton.build.timing import random_feed
+from qtriton.builder.engine import load_tensorrt, require_gpu
+from qtriton.builder.timing import random_feed
 from qtriton.errors import QtritonError, RepositoryError, UnsupportedError
 from qtriton.progress import Reporter
 from qtriton.repository.engines import is_pending

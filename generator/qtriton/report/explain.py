@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from qtriton.backends import title_of
-from qtriton.build.choice import MIN_SPEEDUP, fastest, gain
+from qtriton.builder.choice import MIN_SPEEDUP, fastest, gain
 from qtriton.report.tables import speedup_cell
 from qtriton.repository.manifest import Layer, Manifest
 

@@ -1,8 +1,8 @@
 """What a build ended with, in a few lines for a person."""
 
 from qtriton.backends import cpu_fallback
-from qtriton.build.choice import MIN_SPEEDUP
-from qtriton.build.result import BuildResult
+from qtriton.builder.choice import MIN_SPEEDUP
+from qtriton.builder.result import BuildResult
 from qtriton.report.explain import measured_in
 from qtriton.repository.manifest import Manifest
 from qtriton.target import Precision

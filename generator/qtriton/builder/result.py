@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qtriton.backends import backend_for
-from qtriton.build.choice import fastest
+from qtriton.builder.choice import fastest
 from qtriton.errors import QtritonError
 from qtriton.plan import Plan
 from qtriton.repository.engines import is_pending

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from qtriton.backends.runner import Signature, TensorInfo
-from qtriton.build.feeding import match_inputs
+from qtriton.builder.feeding import match_inputs
 from qtriton.compress.act import export_fp32
 from qtriton.errors import ModelError
 from qtriton.spec import ModelSpec

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Final
 
 from qtriton import machine
-from qtriton.build import timing
-from qtriton.build.artifact import Artifact
-from qtriton.build.cache_key import StageKey
-from qtriton.build.context import BuildContext
+from qtriton.builder import timing
+from qtriton.builder.artifact import Artifact
+from qtriton.builder.cache_key import StageKey
+from qtriton.builder.context import BuildContext
 from qtriton.repository.manifest import Speed
 
 _FILE: Final = "speed.json"

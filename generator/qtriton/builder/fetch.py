@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from qtriton import resources
 from qtriton.atomic import write_atomically
-from qtriton.build.cache_key import StageKey
-from qtriton.build.unpack import PADDLE_MODEL, PADDLE_WEIGHTS, paddle_pair, unpack
+from qtriton.builder.cache_key import StageKey
+from qtriton.builder.unpack import PADDLE_MODEL, PADDLE_WEIGHTS, paddle_pair, unpack
 from qtriton.errors import InputError, ModelError, SetupError
 from qtriton.progress import Progress
 from qtriton.spec import ModelSpec

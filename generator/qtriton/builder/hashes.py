@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from qtriton.build.inputs import Datasets
+from qtriton.builder.inputs import Datasets
 from qtriton.datasets import list_images
 from qtriton.workspace import sha256_file, sha256_json
 

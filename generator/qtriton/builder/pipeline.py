@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from qtriton import resources
-from qtriton.build.artifact import Artifact, make_artifact
-from qtriton.build.assemble import publish
-from qtriton.build.cache_key import StageKey
-from qtriton.build.context import BuildContext
-from qtriton.build.fetch import fetch
-from qtriton.build.inputs import resolve_datasets
-from qtriton.build.result import BuildResult, LeftOut
-from qtriton.build.search import search
-from qtriton.build.sources import Sources
-from qtriton.build.variant import Variant, compressed_variant, fp32_variant
+from qtriton.builder.artifact import Artifact, make_artifact
+from qtriton.builder.assemble import publish
+from qtriton.builder.cache_key import StageKey
+from qtriton.builder.context import BuildContext
+from qtriton.builder.fetch import fetch
+from qtriton.builder.inputs import resolve_datasets
+from qtriton.builder.result import BuildResult, LeftOut
+from qtriton.builder.search import search
+from qtriton.builder.sources import Sources
+from qtriton.builder.variant import Variant, compressed_variant, fp32_variant
 from qtriton.errors import AccuracyBudgetError, ArtifactLoadError
 from qtriton.plan import Plan
 from qtriton.progress import SILENT, Reporter

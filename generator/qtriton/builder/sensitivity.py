@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from qtriton.backends.runner import Array, running
-from qtriton.build.feeding import match_inputs
+from qtriton.builder.feeding import match_inputs
 from qtriton.compress.scales import Scales
 from qtriton.metrics.divergence import divergence
 from qtriton.progress import Progress

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from qtriton.build.artifact import Artifact, on_all_cores
-from qtriton.build.cache_key import StageKey
-from qtriton.build.context import BuildContext
-from qtriton.build.evaluate import measure_accuracy, measure_agreement, predict_all
+from qtriton.builder.artifact import Artifact, on_all_cores
+from qtriton.builder.cache_key import StageKey
+from qtriton.builder.context import BuildContext
+from qtriton.builder.evaluate import measure_accuracy, measure_agreement, predict_all
 from qtriton.metrics.agreement import AGREEMENT
 from qtriton.repository.manifest import Metric
 from qtriton.runtime.post import Results

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from qtriton.backends import cpu_fallback
-from qtriton.build.accuracy import AccuracyDrop, accuracy_drop
-from qtriton.build.artifact import Artifact, make_artifact
-from qtriton.build.choice import MIN_SPEEDUP
-from qtriton.build.sources import Sources
-from qtriton.build.speed import speed
+from qtriton.builder.accuracy import AccuracyDrop, accuracy_drop
+from qtriton.builder.artifact import Artifact, make_artifact
+from qtriton.builder.choice import MIN_SPEEDUP
+from qtriton.builder.sources import Sources
+from qtriton.builder.speed import speed
 from qtriton.errors import AccuracyBudgetError, CompressionError
 from qtriton.plan import accuracy_budget
 from qtriton.quantize.sensitivity import LayerCost, ranked

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Final
 
 from qtriton.backends import backend_for
-from qtriton.build.cache_key import StageKey
-from qtriton.build.context import BuildContext
-from qtriton.build.conversion import check_conversion
-from qtriton.build.feeding import match_inputs
-from qtriton.build.fp16_range import read_overflowing, write_overflowing
-from qtriton.build.fp32 import read_signature, write_fp32_onnx
-from qtriton.build.sensitivity import load_costs, measure_sensitivity, save_costs
+from qtriton.builder.cache_key import StageKey
+from qtriton.builder.context import BuildContext
+from qtriton.builder.conversion import check_conversion
+from qtriton.builder.feeding import match_inputs
+from qtriton.builder.fp16_range import read_overflowing, write_overflowing
+from qtriton.builder.fp32 import read_signature, write_fp32_onnx
+from qtriton.builder.sensitivity import load_costs, measure_sensitivity, save_costs
 from qtriton.compress.act import compress, import_onnx, restore_float, train
 from qtriton.compress.scales import QUANTIZED, SCALES_FILE, Scales
 from qtriton.quantize.qdq import Writer, x86_writer

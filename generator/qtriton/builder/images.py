@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from qtriton.build.feeding import read_frame
+from qtriton.builder.feeding import read_frame
 from qtriton.datasets import LabelledImages, check_count, list_images, load_labelled
 from qtriton.errors import InputError
 from qtriton.progress import Reporter

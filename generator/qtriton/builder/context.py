@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from qtriton.build.cache_key import StageKey
-from qtriton.build.hashes import datasets_sha256, weights_sha256
-from qtriton.build.images import is_readable, labelled_images, write_frames
-from qtriton.build.inputs import Datasets
+from qtriton.builder.cache_key import StageKey
+from qtriton.builder.hashes import datasets_sha256, weights_sha256
+from qtriton.builder.images import is_readable, labelled_images, write_frames
+from qtriton.builder.inputs import Datasets
 from qtriton.datasets import LabelledImages, list_images
 from qtriton.options import BuildOptions
 from qtriton.plan import Plan

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qtriton.backends.runner import Runner, running
-from qtriton.build.feeding import feed, ordered_outputs, read_frame
+from qtriton.builder.feeding import feed, ordered_outputs, read_frame
 from qtriton.datasets import LabelledImages
 from qtriton.errors import InputError
 from qtriton.metrics.agreement import agreement

@@ -9,11 +9,11 @@ from typing import Any
 
 from qtriton.backends import cpu_fallback
 from qtriton.backends.runner import Signature
-from qtriton.build.accuracy import accuracy
-from qtriton.build.artifact import Artifact
-from qtriton.build.cache_key import package_versions
-from qtriton.build.context import BuildContext
-from qtriton.build.search import SearchResult
+from qtriton.builder.accuracy import accuracy
+from qtriton.builder.artifact import Artifact
+from qtriton.builder.cache_key import package_versions
+from qtriton.builder.context import BuildContext
+from qtriton.builder.search import SearchResult
 from qtriton.quantize.sensitivity import LayerCost
 from qtriton.repository.manifest import File, Layer, Manifest
 from qtriton.repository.record import PublishRecord

@@ -11,10 +11,10 @@ from typing import Final
 
 from qtriton.backends import backend_for
 from qtriton.backends.runner import Signature, running
-from qtriton.build.cache_key import StageKey
-from qtriton.build.engine import build_engine
-from qtriton.build.fp32 import read_signature
-from qtriton.build.sources import Sources
+from qtriton.builder.cache_key import StageKey
+from qtriton.builder.engine import build_engine
+from qtriton.builder.fp32 import read_signature
+from qtriton.builder.sources import Sources
 from qtriton.errors import ArtifactLoadError, CompressionError
 from qtriton.recipe import Recipe
 from qtriton.repository.manifest import File

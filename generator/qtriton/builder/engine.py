@@ -12,7 +12,7 @@ from qtriton.atomic import write_atomically
 from qtriton.backends.tensorrt import PLAN
 from qtriton.backends.tensorrt.builder import WAYS_OUT, Plan, build_plan, source_of
 from qtriton.backends.tensorrt.recipe import FILE, EngineRecipe, PlanFacts
-from qtriton.build.cache_key import StageKey
+from qtriton.builder.cache_key import StageKey
 from qtriton.errors import CompressionError, RepositoryError, SetupError
 from qtriton.machine import Gpu
 from qtriton.progress import Reporter

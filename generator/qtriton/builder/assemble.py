@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from qtriton.backends import backend_for
 from qtriton.backends.runner import TensorInfo
-from qtriton.build.feeding import match_inputs
-from qtriton.build.fp32 import read_signature
-from qtriton.build.variant import Variant
+from qtriton.builder.feeding import match_inputs
+from qtriton.builder.fp32 import read_signature
+from qtriton.builder.variant import Variant
 from qtriton.errors import RepositoryError
 from qtriton.plan import Plan
 from qtriton.progress import Reporter

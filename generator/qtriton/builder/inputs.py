@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from qtriton.build.cache_key import StageKey
+from qtriton.builder.cache_key import StageKey
 from qtriton.demo.scenes import write_dataset
 from qtriton.options import BuildOptions
 from qtriton.spec import GeneratedData, ModelSpec
