@@ -1,4 +1,4 @@
-"""The command line of the client alone: python -m qtriton_client."""
+"""The command line of the client alone: qtriton-client, or python -m qtriton_client."""
 
 import argparse
 import json
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m qtriton_client",
+        prog="qtriton-client",
         description="Measure the ensembles that qtriton built, on a running Triton server, over gRPC.",
     )
     parser.add_argument("--url", default="localhost:8001", metavar="HOST:PORT", help="Triton's gRPC port (%(default)s)")

@@ -63,8 +63,8 @@ class ServeOptions:
 def serve(repository: o.RepositoryArgument = DEFAULT_REPOSITORY, *, options: ServeOptions) -> None:
     """Serve a model repository with tritonserver until Ctrl-C: the embedded one, or docker's."""
     # Loaded when called: NumPy, pydantic.
+    from qtriton.operate.serve import serve_repository
     from qtriton.server import IMAGE, ServerOptions, serve_in_docker
-    from qtriton.server import serve as start
 
     if options.backends and options.docker:
         raise InputError("--backends is the embedded server's; mount the folder in docker, as docker/README.md shows.")
@@ -80,8 +80,7 @@ def serve(repository: o.RepositoryArgument = DEFAULT_REPOSITORY, *, options: Ser
         if options.docker:
             server = stack.enter_context(serve_in_docker(repository, image, wanted, console))
         else:
-            with console.progress(f"{repository}: start tritonserver") as progress:
-                server = stack.enter_context(start(repository, wanted, progress))
+            server = stack.enter_context(serve_repository(repository, wanted, console))
         _watch(server)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """TensorInfo 0 means: take a free one. A metrics_port of None switches metrics off."""
+    """Port 0 means: take a free one. A metrics_port of None switches metrics off."""
 
     host: str = "127.0.0.1"
     grpc_port: int = 8001
