@@ -140,12 +140,8 @@ def test_a_good_repository_has_no_problem(good: Path) -> None:
 
 
 FIXED = onnx_file({"x": (TensorProto.FLOAT, (1, 3, 8, 8))}, {"raw": (TensorProto.FLOAT, (1, 10, "k"))})
-
-
-def in_openvino(repository: Path) -> None:
-    """The runtime step as an ONNX file for OpenVINO."""
-    edit("run", 'platform: "onnxruntime_onnx"', 'backend: "openvino" default_model_filename: "model.onnx"')(repository)
-
+#: The runtime step as an ONNX file for OpenVINO.
+IN_OPENVINO = edit("run", 'platform: "onnxruntime_onnx"', 'backend: "openvino" default_model_filename: "model.onnx"')
 
 GOOD = {
     "a config without a name": edit("run", 'name: "run"', ""),
@@ -164,7 +160,7 @@ GOOD = {
     ),
     "a batch that is fixed at max_batch_size, in OpenVINO": lambda repository: (
         FIXED(repository),
-        in_openvino(repository),
+        IN_OPENVINO(repository),
         edit("run", "max_batch_size: 4", "max_batch_size: 1")(repository),
         edit("m", "max_batch_size: 4", "max_batch_size: 1")(repository),
     ),
@@ -292,7 +288,7 @@ ROWS: dict[str, tuple[Change, str, str]] = {
     "settings are no JSON": (put("pre/1/spec.json", "{"), "pre/1/spec.json", "is not valid JSON"),
     "a batch that is fixed": (FIXED, "run/1/model.onnx", "batches need a free first size"),
     "a batch that OpenVINO does not have": (
-        lambda repository: (FIXED(repository), in_openvino(repository)),
+        lambda repository: (FIXED(repository), IN_OPENVINO(repository)),
         "run/1/model.onnx", "batches need a free first size"),
     "no weights beside the model": (
         lambda repository: put(
