@@ -47,4 +47,5 @@ class OnnxRuntime:
             return {}
 
         policy = Policy(float_layers=sources.float_layers)
-        return emit(sources.export_onnx(), Scales.load(sources.learn_scales()), target, out / _FILES[0], policy).left
+        report = emit(sources.export_onnx(), Scales.load(sources.learn_scales()), target, out / _FILES[0], policy)
+        return report.float_reasons

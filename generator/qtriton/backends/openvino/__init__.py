@@ -63,4 +63,4 @@ class OpenVino:
         policy = Policy(image_layer=True, between=False, float_layers=sources.float_layers)
         report = emit(sources.export_onnx(), Scales.load(sources.learn_scales()), target, artifact, policy)
         one_image(artifact, artifact)
-        return report.left
+        return report.float_reasons

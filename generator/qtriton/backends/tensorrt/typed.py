@@ -9,7 +9,7 @@ from pathlib import Path
 from qtriton.backends.base import ArtifactSources
 from qtriton.compress.scales import Scales
 from qtriton.quantize.fp16 import to_half
-from qtriton.quantize.qdq import prepared
+from qtriton.quantize.qdq import load_simplified
 from qtriton.quantize.symmetric import emit_symmetric
 from qtriton.target import Precision
 
@@ -21,9 +21,9 @@ def write_flagged(sources: ArtifactSources, precision: Precision, out: Path) -> 
     if precision.quantized:
         return emit_symmetric(
             sources.export_onnx(), Scales.load(sources.learn_scales()), out, sources.float_layers
-        ).left
+        ).float_reasons
     if precision.half:
-        onnx.save(prepared(sources.export_onnx()), str(out))
+        onnx.save(load_simplified(sources.export_onnx()), str(out))
     else:
         shutil.copyfile(sources.export_onnx(), out)
     return {}
