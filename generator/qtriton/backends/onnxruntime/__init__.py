@@ -20,7 +20,7 @@ _FILES: Final = ("model.onnx",)
 
 @dataclass(frozen=True)
 class OnnxRuntime:
-    """FP32 is the model as it came; INT8 is the same graph with Q/DQ where ONNX Runtime fuses it."""
+    """FP32 is the original model; INT8 is the same graph with Q/DQ where ONNX Runtime fuses it."""
 
     triton: str = "onnxruntime"
     title: str = "ONNX Runtime"

@@ -15,7 +15,7 @@ from qtriton.target import Precision
 
 
 def write_flagged(sources: ArtifactSources, precision: Precision, out: Path) -> Mapping[str, str]:
-    """Write the model in FP32, with symmetric Q/DQ where it is quantized; which layers stay in float, and why."""
+    """Write the model in FP32, with symmetric Q/DQ where it is quantized; returns the layers kept in floating point."""
     import onnx
 
     if precision.quantized:
@@ -30,10 +30,10 @@ def write_flagged(sources: ArtifactSources, precision: Precision, out: Path) -> 
 
 
 def write_typed(sources: ArtifactSources, flagged: Path, out: Path) -> Mapping[str, str]:
-    """Write what `write_flagged` wrote with FP16 around its integers; which nodes stay in FP32, and why."""
+    """Write what `write_flagged` wrote, with FP16 for what is not quantized; returns the nodes kept in FP32."""
     import onnx
 
-    large = sources.find_overflowing()
-    made = to_half(onnx.load(str(flagged)), large)
-    out.write_bytes(made.SerializeToString(deterministic=True))
-    return dict.fromkeys(sorted(large), "leaves the range of FP16, so it stays in FP32")
+    overflowing = sources.find_overflowing()
+    half_model = to_half(onnx.load(str(flagged)), overflowing)
+    out.write_bytes(half_model.SerializeToString(deterministic=True))
+    return dict.fromkeys(sorted(overflowing), "leaves the range of FP16, so it is kept in FP32")
