@@ -63,7 +63,7 @@ def test_a_model_that_does_not_load_is_told_in_tritons_words(image: str, demo_re
     (repository / "demo_digits_preprocess" / "1" / "model.py").write_text("raise RuntimeError('broken on purpose')\n")
     done = qtriton("serve", repository, "--docker", "--image", image, *FREE)
     assert done.returncode == 8, done.stderr
-    assert "its own words" in done.stderr and "RuntimeError: broken on purpose" in done.stderr
+    assert "tritonserver did not load" in done.stderr and "RuntimeError: broken on purpose" in done.stderr
     assert containers(image) == before
 
 

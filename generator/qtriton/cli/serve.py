@@ -92,7 +92,7 @@ def _watch(server: Server) -> None:
         console.say(f"Ready: {names}")
         console.say(f"gRPC {server.grpc_url}, HTTP {server.http_url}. Ctrl-C ends it.")
         status = server.wait()
-        raise ServerError(f"tritonserver ended with status {status}; the last it said:\n{server.last_words()}")
+        raise ServerError(f"tritonserver ended with status {status}; its log ends with:\n{server.last_words()}")
     except KeyboardInterrupt:
         console.say("Stopping.")
 
