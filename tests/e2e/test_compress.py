@@ -188,7 +188,7 @@ def test_layers_of_a_quantized_paddle_model_go_back_to_float(tmp_path: Path) -> 
         restore_float(tmp_path / "work" / QUANTIZED, tmp_path / "paddle", names[:count], place / "mixed")
         found = in_paddle(place / "mixed", Precision.INT8, batch)
         apart.append(float(np.abs(found - want).max()))
-    # oneDNN would quantize a convolution behind ACT's back: nothing of the sort is left with all in float.
+    # oneDNN would quantize a convolution behind ACT's back: no layer is quantized where all are kept in floating point.
     assert apart[-1] <= 1e-4 * np.abs(want).max()
     assert all(one > apart[-1] for one in apart[:-1])
 

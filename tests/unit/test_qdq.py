@@ -1,4 +1,4 @@
-"""The Q/DQ emitter: what it writes runs in integers in ONNX Runtime, close to FP32, with a free batch."""
+"""The Q/DQ emitter: ONNX Runtime runs what it writes quantized, close to FP32, with a free batch."""
 
 from collections import Counter
 from dataclasses import replace

@@ -71,17 +71,17 @@ def serve(repository: o.RepositoryArgument = DEFAULT_REPOSITORY, *, options: Ser
     if (options.image or options.dry_run) and not options.docker:
         raise InputError(f"{'--image' if options.image else '--dry-run'} belongs to --docker. Pass --docker too.")
     ports = options.grpc_port, options.http_port, options.metrics_port
-    wanted = ServerOptions(options.host, *ports, options.startup_timeout, backends=options.backends)
+    server_options = ServerOptions(options.host, *ports, options.startup_timeout, backends=options.backends)
     image = options.image or IMAGE
     if options.dry_run:
-        console.text(_command(repository, image, wanted))
+        console.text(_command(repository, image, server_options))
         return
     with ExitStack() as stack:
         if options.docker:
-            server = stack.enter_context(serve_in_docker(repository, image, wanted, console))
+            server = stack.enter_context(serve_in_docker(repository, image, server_options, console))
         else:
             with console.progress(f"{repository}: start tritonserver") as progress:
-                server = stack.enter_context(start(repository, wanted, progress))
+                server = stack.enter_context(start(repository, server_options, progress))
         _watch(server)
 
 
