@@ -14,27 +14,27 @@ from qtriton_client.text import describe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, save, print; the exit code."""
-    asked = _parser().parse_args(arguments)
+    """Measure, save and print; returns the exit code."""
+    args = _parser().parse_args(arguments)
     try:
         options = LoadOptions(
-            asked.requests,
-            asked.concurrency,
-            asked.warmup,
-            asked.blocks,
-            asked.runtime_requests,
-            asked.timeout,
+            args.requests,
+            args.concurrency,
+            args.warmup,
+            args.blocks,
+            args.runtime_requests,
+            args.timeout,
         )
-        results = bench(asked.url, asked.model, read_images(asked.images), options, _progress())
-        if asked.output:
-            results.save(asked.output)
+        results = bench(args.url, args.model, read_images(args.images), options, _progress())
+        if args.output:
+            results.save(args.output)
     except ClientError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted: nothing was saved", file=sys.stderr)
         return 130
-    print(json.dumps(_summary(results), indent=2) if asked.json else describe(results))
+    print(json.dumps(_summary(results), indent=2) if args.json else describe(results))
     return EXIT_BENCH if implausible(results) else 0
 
 

@@ -184,7 +184,7 @@ def static(data: Zoo, frames: Path, out: Path, *, method: str, only: list[str] |
         str(out / "model.onnx"),
         Reader(name, frames),
         per_channel=True,
-        # Without VNNI u8 * s8 saturates; seven bits are ONNX Runtime's own cure.
+        # Without VNNI u8 * s8 saturates; seven bits are ONNX Runtime's own remedy.
         reduce_range=not machine.cpu().has_vnni,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,

@@ -238,7 +238,7 @@ def test_tritons_own_backend_takes_the_place_of_ours(tmp_path: Path) -> None:
     layout = prepare(tmp_path / "server", wheel, tmp_path / "own")
     assert [path.name for path in (layout.backends / "tensorrt").iterdir()] == ["libtriton_tensorrt.so"]
     assert (layout.backends / "onnxruntime" / "model.py").is_file()
-    with pytest.raises(InputError, match=r"there is no backend in it"):
+    with pytest.raises(InputError, match=r"holds no backend"):
         prepare(tmp_path / "another", wheel, tmp_path / "own" / "tensorrt")
 
 

@@ -85,7 +85,7 @@ def test_the_image_layer_runs_in_integers(tmp_path: Path) -> None:
     ort.InferenceSession(str(tmp_path / "int8.onnx"), options, providers=["CPUExecutionProvider"])
     runs = [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node]
     assert runs[:2] == ["SpaceToDepth", "QuantizeLinear"]
-    assert runs.count("QLinearConv") == 2  # the last layer stays float
+    assert runs.count("QLinearConv") == 2  # the last layer is kept in floating point
     held = {t.name: numpy_helper.to_array(t) for t in onnx.load(str(tmp_path / "int8.onnx")).graph.initializer}
     assert held["c0_blocks_zero"] == 0  # no image is below zero: all 256 steps are above it
     images = np.random.default_rng(1).random((2, 3, SIDE, SIDE), np.float32)

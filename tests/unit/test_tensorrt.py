@@ -268,7 +268,7 @@ def test_check_refuses_a_plan_of_another_model(repository: Path, on: Any) -> Non
     (folder / "model.onnx").write_text("another")
     assert "was built from another model" in problems(repository, GpuServer())[0]
     (folder / "model.plan").write_text("torn")
-    assert "is not the plan that plan.json tells of" in problems(repository, GpuServer())[0]
+    assert "is not the plan that plan.json describes" in problems(repository, GpuServer())[0]
 
 
 def test_a_server_does_not_start_while_an_engine_is_pending(repository: Path) -> None:

@@ -43,8 +43,8 @@ def test_the_order_is_that_of_the_seed_wherever_training_goes_on() -> None:
 @pytest.mark.parametrize(("images", "held"), [(32, 4), (100, 12), (16, 4), (3, 2)])
 def test_what_is_held_back_is_not_trained_on(images: int, held: int) -> None:
     about = lesson(images)
-    assert len(about.held_back) == held
-    assert not {about.order(i) for i in range(3 * images)} & set(about.held_back)
+    assert len(about.holdout) == held
+    assert not {about.order(i) for i in range(3 * images)} & set(about.holdout)
 
 
 def test_a_checkpoint_keeps_names_that_files_could_not_have(tmp_path: Path) -> None:

@@ -71,16 +71,16 @@ def serve(repository: o.RepositoryArgument = DEFAULT_REPOSITORY, *, options: Ser
     if (options.image or options.dry_run) and not options.docker:
         raise InputError(f"{'--image' if options.image else '--dry-run'} belongs to --docker. Pass --docker too.")
     ports = options.grpc_port, options.http_port, options.metrics_port
-    wanted = ServerOptions(options.host, *ports, options.startup_timeout, backends=options.backends)
+    server_options = ServerOptions(options.host, *ports, options.startup_timeout, backends=options.backends)
     image = options.image or IMAGE
     if options.dry_run:
-        console.text(_command(repository, image, wanted))
+        console.text(_command(repository, image, server_options))
         return
     with ExitStack() as stack:
         if options.docker:
-            server = stack.enter_context(serve_in_docker(repository, image, wanted, console))
+            server = stack.enter_context(serve_in_docker(repository, image, server_options, console))
         else:
-            server = stack.enter_context(serve_repository(repository, wanted, console))
+            server = stack.enter_context(serve_repository(repository, server_options, console))
         _watch(server)
 
 
@@ -91,7 +91,7 @@ def _watch(server: Server) -> None:
         console.say(f"Ready: {names}")
         console.say(f"gRPC {server.grpc_url}, HTTP {server.http_url}. Ctrl-C ends it.")
         status = server.wait()
-        raise ServerError(f"tritonserver ended with status {status}; the last it said:\n{server.last_words()}")
+        raise ServerError(f"tritonserver ended with status {status}; its log ends with:\n{server.last_words()}")
     except KeyboardInterrupt:
         console.say("Stopping.")
 

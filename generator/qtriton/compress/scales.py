@@ -28,7 +28,7 @@ class LearntLayer:
     weight: NDArray[np.float32]
     input_threshold: float
     output_threshold: float | None
-    #: What training made of the weights, and by how much it moved the bias, float32 [channels]; none without training.
+    #: The trained weights, and by how much training changed the bias, float32 [channels]; none without training.
     trained: NDArray[np.float32] | None = None
     bias_change: NDArray[np.float32] | None = None
 
@@ -44,12 +44,12 @@ class Scales:
     image: tuple[float, float] = (-math.inf, math.inf)
 
     def save(self, path: Path) -> None:
-        """Write whole or not at all."""
+        """Write the file as a whole or not at all."""
         rows = [
             {"name": x.name, "op": x.op, "input": x.input_threshold, "output": x.output_threshold} for x in self.layers
         ]
-        what = {"method": self.method.value, "algorithm": self.algorithm, "image": self.image}
-        meta = json.dumps({**what, "layers": rows})
+        header = {"method": self.method.value, "algorithm": self.algorithm, "image": self.image}
+        meta = json.dumps({**header, "layers": rows})
         weights = {f"w{i}": layer.weight for i, layer in enumerate(self.layers)}
         for i, layer in enumerate(self.layers):
             if layer.trained is not None:

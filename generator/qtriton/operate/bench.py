@@ -70,7 +70,7 @@ def bench_repository(
             if not server.has_ended(within_s=5):
                 raise
             # The log is in the server's own folder, which goes away with it.
-            raise ServerError(f"{error}\ntritonserver has ended; the last it said:\n{server.last_words()}") from error
+            raise ServerError(f"{error}\ntritonserver has ended; its log ends with:\n{server.last_words()}") from error
     return replace(runs[0], runs=tuple(run for results in runs for run in results.runs))
 
 

@@ -30,23 +30,25 @@ class Layer:
 
 
 def match_layers(view: GraphView, learnt: Sequence[LearntLayer]) -> dict[str, Layer]:
-    """Every Conv, Gemm and MatMul with constant weights, by the name of its output; an error if one is unknown."""
-    free = list(learnt)
+    """Every Conv, Gemm and MatMul with constant weights, by the name of its output; each must have a counterpart."""
+    candidates = list(learnt)
     matched: dict[str, Layer] = {}
     for node in view.nodes:
         weight = layer_weight(view, node)
         if weight is None:
             continue
         channel = output_axis(node)
-        found = next((item for item in free if _same(node.op_type, np.moveaxis(weight, channel, 0), item)), None)
-        if found is None:
+        counterpart = next(
+            (item for item in candidates if _same(node.op_type, np.moveaxis(weight, channel, 0), item)), None
+        )
+        if counterpart is None:
             raise CompressionError(
                 f"{node.op_type} {node.name or node.output[0]} (weights {weight.shape}) is not among the "
                 f"{len(learnt)} layers that ACT quantized: the FP32 ONNX and the compressed model are not the "
-                "same network. Compress this very ONNX again."
+                "same network. Compress this ONNX model again."
             )
-        free.remove(found)
-        matched[node.output[0]] = Layer(node, weight, channel, found)
+        candidates.remove(counterpart)
+        matched[node.output[0]] = Layer(node, weight, channel, counterpart)
     return matched
 
 
@@ -71,8 +73,8 @@ def _same(op_type: str, weight: NDArray[np.float32], item: LearntLayer) -> bool:
     if is_conv != (item.op in CONVOLUTIONS):
         return False
     # Paddle keeps the weights of a matrix product as (in, out), or as (out, in) with a transposing attribute.
-    stored = (item.weight,) if is_conv else (item.weight.T, item.weight)
-    return any(_same_directions(weight, other) for other in stored if other.shape == weight.shape)
+    layouts = (item.weight,) if is_conv else (item.weight.T, item.weight)
+    return any(_same_directions(weight, other) for other in layouts if other.shape == weight.shape)
 
 
 def _same_directions(weight: NDArray[np.float32], other: NDArray[np.float32]) -> bool:

@@ -40,14 +40,14 @@ ANYTHING: Final = Range(-math.inf, math.inf)
 
 
 class Ranges:
-    """Answers for the range of a tensor; None where nothing is known (its producer then stays float)."""
+    """The range of each tensor; none where it is unknown, and its producer is kept in floating point then."""
 
     def __init__(self, view: GraphView, layers: Mapping[str, Layer], image: Range = ANYTHING) -> None:
         """`image`: what the graph's input can be; ACT tells its largest absolute value only."""
         self._view = view
         self._layers = layers
         self._bounds: dict[str, Range] = dict.fromkeys(view.inputs, image)
-        self._known: dict[str, Range | None] = {}
+        self._cache: dict[str, Range | None] = {}
         self._class: dict[str, str] = {}
         for node in view.nodes:
             if node.op_type in PASS_THROUGH:
@@ -58,20 +58,20 @@ class Ranges:
 
     def of(self, tensor: str) -> Range | None:
         root = self._root(tensor)
-        if root not in self._known:
-            self._known[root] = None  # a cycle of questions ends here
-            self._known[root] = self._answer(sorted(self._members[root]))
-        return self._known[root]
+        if root not in self._cache:
+            self._cache[root] = None  # ends a recursion that comes back here
+            self._cache[root] = self._infer(sorted(self._members[root]))
+        return self._cache[root]
 
     def _root(self, tensor: str) -> str:
         while tensor in self._class:
             tensor = self._class[tensor]
         return tensor
 
-    def _answer(self, members: list[str]) -> Range | None:
-        learnt = [t for name in members if (t := self._read_threshold(name)) is not None]
-        if learnt:
-            high = max(learnt)
+    def _infer(self, members: list[str]) -> Range | None:
+        thresholds = [t for name in members if (t := self._read_threshold(name)) is not None]
+        if thresholds:
+            high = max(thresholds)
             return Range(-high, high).clip(self.bounds(members[0] if len(members) == 1 else self._source(members)))
         for name in members:
             for reader in self._view.readers(name):
@@ -90,12 +90,12 @@ class Ranges:
         return members[0]
 
     def _read_threshold(self, tensor: str) -> float | None:
-        read = [
+        thresholds = [
             self._layers[node.output[0]].learnt.input_threshold
             for node in self._view.readers(tensor)
             if node.output[0] in self._layers and node.input[0] == tensor
         ]
-        return max(read, default=None)
+        return max(thresholds, default=None)
 
     def _from_producer(self, tensor: str, node: NodeProto | None) -> Range | None:
         if node is None or not self._view.activations(node):
@@ -104,8 +104,8 @@ class Ranges:
         if node.output[0] in self._layers:
             return self._layer_output(tensor, self._layers[node.output[0]])
         after = self._view.only_reader(tensor, "Relu", "Clip")
-        if node.op_type == "Add" and after is not None and (read := self.of(after.output[0])) is not None:
-            return read
+        if node.op_type == "Add" and after is not None and (output_range := self.of(after.output[0])) is not None:
+            return output_range
         before = self.of(self._view.activations(node)[0])
         match node.op_type:
             case "Sigmoid":
@@ -123,26 +123,26 @@ class Ranges:
     def _layer_output(self, tensor: str, layer: Layer) -> Range | None:
         top = layer.learnt.output_threshold
         after = self._view.only_reader(tensor, "Relu", "Clip")
-        if after is not None and (read := self.of(after.output[0])) is not None:
-            return read
+        if after is not None and (output_range := self.of(after.output[0])) is not None:
+            return output_range
         if top is None:
             return None
         symmetric = Range(-top, top)
-        gated = self._gated_output(tensor)
-        if gated is None:
+        gate = self._gated_output(tensor)
+        if gate is None:
             return symmetric
-        silu = silu_input(self._view, gated) is not None
-        activated = self.of(gated.output[0])
+        silu = silu_input(self._view, gate) is not None
+        gate_range = self.of(gate.output[0])
         # x * gate(x) <= h means x <= h + the depth of its dip: ACT's threshold behind the activation holds before it.
         dip = SILU_MIN if silu else HARD_SWISH_MIN
-        high = math.inf if activated is None else activated.high - dip
+        high = math.inf if gate_range is None else gate_range.high - dip
         return symmetric.clip(Range(SILU_TAIL if silu else HARD_SWISH_TAIL, high))
 
     def _silu(self, inner: str) -> Range | None:
-        maker = self._view.producer.get(inner)
-        if maker is not None and maker.output[0] in self._layers:
-            # Not of(inner): that asks for the range behind the activation, which is the question here.
-            top = self._layers[maker.output[0]].learnt.output_threshold
+        producer = self._view.producer.get(inner)
+        if producer is not None and producer.output[0] in self._layers:
+            # Not of(inner): that needs the range behind the activation, which is computed here.
+            top = self._layers[producer.output[0]].learnt.output_threshold
             return None if top is None else Range(SILU_MIN, top)
         before = self.of(inner)
         return None if before is None else Range(SILU_MIN, before.high)
@@ -152,11 +152,11 @@ class Ranges:
         readers = self._view.readers(tensor)
         muls = [node for node in readers if silu_input(self._view, node) == tensor or is_hard_swish(self._view, node)]
         gates = [node for node in readers if node.op_type in ("Sigmoid", "HardSigmoid")]
-        alone = len(readers) == 2 and tensor not in self._view.outputs
-        return muls[0] if alone and len(muls) == len(gates) == 1 else None
+        has_no_other_reader = len(readers) == 2 and tensor not in self._view.outputs
+        return muls[0] if has_no_other_reader and len(muls) == len(gates) == 1 else None
 
     def bounds(self, tensor: str) -> Range:
-        """What `tensor` can be at all, by the op that makes it."""
+        """The values that `tensor` can have at all, by the op that produces it."""
         if tensor not in self._bounds:
             self._bounds[tensor] = ANYTHING
             node = self._view.producer.get(tensor)
@@ -218,7 +218,7 @@ def _gated(view: GraphView, node: NodeProto, gate_type: str) -> str | None:
     if node.op_type != "Mul":
         return None
     for gate, value in (tuple(node.input), tuple(reversed(node.input))):
-        maker = view.producer.get(gate)
-        if maker is not None and maker.op_type == gate_type and maker.input[0] == value:
+        producer = view.producer.get(gate)
+        if producer is not None and producer.op_type == gate_type and producer.input[0] == value:
             return str(value)
     return None
