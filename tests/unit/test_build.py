@@ -29,7 +29,7 @@ from qtriton.builder.variant import Variant, fp32_variant
 from qtriton.errors import AccuracyBudgetError, ArtifactLoadError, ExitCode, QtritonError
 from qtriton.options import BuildOptions
 from qtriton.plan import Plan, Request, make_plan
-from qtriton.progress import SILENT
+from qtriton.progress import SILENT, Progress
 from qtriton.repository.record import PublishRecord
 from qtriton.repository.staging import Staging
 from qtriton.spec import load_spec
@@ -139,6 +139,40 @@ def test_interrupted_right_behind_the_swap_everything_was_published(
     monkeypatch.setattr(Staging, "commit", interrupted)
     with pytest.raises(KeyboardInterrupt, match=r"^everything was published$"):
         build(plan(), Workspace(home / "cache"))
+    assert models() == ENSEMBLE
+
+
+def test_interrupted_while_the_old_repository_is_removed_everything_was_published(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gigabytes of old models take their time to go."""
+    Path("repository").mkdir()
+    rmtree = shutil.rmtree
+
+    def interrupted(path: Path, *arguments: Any, **keywords: Any) -> None:
+        if ".staging-" in str(path):
+            raise KeyboardInterrupt
+        rmtree(path, *arguments, **keywords)
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt, match=r"^everything was published$"):
+        build(plan(), Workspace(home / "cache"))
+    assert models() == ENSEMBLE
+
+
+def test_interrupted_while_the_bar_is_drawn_to_its_end_everything_was_published(home: Path) -> None:
+    class Bars:
+        @contextmanager
+        def progress(self, label: str, /) -> Iterator[Progress]:
+            yield lambda done, total: None
+            if label.endswith(": publish"):
+                raise KeyboardInterrupt
+
+        def warn(self, message: str, /) -> None:
+            raise AssertionError(message)
+
+    with pytest.raises(KeyboardInterrupt, match=r"^everything was published$"):
+        build(plan(), Workspace(home / "cache"), Bars())
     assert models() == ENSEMBLE
 
 
