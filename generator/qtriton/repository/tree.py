@@ -97,7 +97,10 @@ def sync(path: str | Path) -> None:
 
 
 def exchange(new: Path, old: Path, aside: Path) -> None:
-    """Swap two folders in one step, or over a third name where the file system has no such step."""
+    """Swap two folders in one step, or over a third name where the file system has no such step.
+
+    What cannot be given its new name at the end keeps the third.
+    """
     if _exchanged(new, old):
         return
     try:
@@ -107,7 +110,8 @@ def exchange(new: Path, old: Path, aside: Path) -> None:
         if not os.path.lexists(old):
             aside.rename(old)
         raise
-    aside.rename(new)
+    with suppress(OSError):
+        aside.rename(new)
 
 
 def _exchanged(new: Path, old: Path) -> bool:
