@@ -43,13 +43,14 @@ def publish(plan: Plan, fp32: Path, variants: Sequence[Variant], reporter: Repor
         RepositoryError: it cannot be written, or the check found a problem; nothing was changed then.
         KeyboardInterrupt: with a text that says whether it came too late.
     """
-    with reporter.progress(f"{plan.spec.name}: publish"), staged(plan.request.options.repository) as staging:
-        try:
+    staging: Staging | None = None
+    try:
+        with reporter.progress(f"{plan.spec.name}: publish"), staged(plan.request.options.repository) as staging:
             _stage(staging, plan, _tensors(read_signature(fp32, plan.spec).outputs, plan.spec), variants, reporter)
             staging.commit()
-        except KeyboardInterrupt:
-            published = "everything" if staging.committed else "nothing"
-            raise KeyboardInterrupt(f"{published} was published") from None
+    except KeyboardInterrupt:  # also while the old repository is removed
+        published = "everything" if staging is not None and staging.committed else "nothing"
+        raise KeyboardInterrupt(f"{published} was published") from None
 
 
 def _stage(

@@ -1,6 +1,7 @@
 """Find a model's FP32 weights: what the user gave, what is shipped, what was downloaded, else download it."""
 
 import hashlib
+import http.client
 import shutil
 import urllib.error
 import urllib.request
@@ -126,7 +127,7 @@ def _download(spec: ModelSpec, url: str, target: Path, progress: Progress) -> Pa
     part = target.with_name(f"{target.name}.part")
     try:
         _receive(url, part, progress)
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # the last: no URL, or no number as the length
         reason = getattr(error, "reason", error)
         raise SetupError(
             f"{spec.name}: the download of {url} failed ({reason}). Run again to resume, or pass --weights FILE."

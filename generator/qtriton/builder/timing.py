@@ -38,7 +38,10 @@ def time_pair(fp32: tuple[Target, Path], compressed: tuple[Target, Path], progre
 
 
 def interleaved(runs: Mapping[Key, Runner], rounds: int, progress: Progress) -> dict[Key, float]:
-    """The median time in ms of each of several loaded artifacts on one random image, after they have warmed up."""
+    """The median time in ms of each of several loaded artifacts on one random image, after they have warmed up.
+
+    They take turns in an order that is reversed every other round, so that who comes first is not always the same.
+    """
     times: dict[Key, list[int]] = {key: [] for key in runs}
     feeds = {key: random_feed(run) for key, run in runs.items()}
     blocks = {}
@@ -47,8 +50,8 @@ def interleaved(runs: Mapping[Key, Runner], rounds: int, progress: Progress) -> 
         run.time(feeds[key], _repeats(once, WARM_UP_MS))
         blocks[key] = _repeats(once, BLOCK_MS)
     for number in range(rounds):
-        for key, run in runs.items():
-            times[key] += run.time(feeds[key], blocks[key])
+        for key in runs if number % 2 == 0 else reversed(list(runs)):
+            times[key] += runs[key].time(feeds[key], blocks[key])
         progress(number + 1, rounds)
     return {key: statistics.median(taken) / 1e6 for key, taken in times.items()}
 

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from qtriton import console
 from qtriton.cli import (
@@ -29,8 +30,19 @@ from qtriton.cli import (
 )
 from qtriton.errors import ExitCode, QtritonError
 
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        """Say what an interrupted command says; Typer would end without a word."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            _interrupted(interrupt)
+
+
 app = typer.Typer(
     name="qtriton",
+    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -86,7 +98,7 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
-        _end(f"interrupted{f'; {interrupt}' if interrupt.args else ''}.", ExitCode.INTERRUPTED)
+        _interrupted(interrupt)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.BROKEN_PIPE)
@@ -108,6 +120,10 @@ def _ready_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def _end(message: str, code: int) -> None:
+def _interrupted(interrupt: KeyboardInterrupt) -> NoReturn:
+    _end(f"interrupted{f'; {interrupt}' if interrupt.args else ''}.", ExitCode.INTERRUPTED)
+
+
+def _end(message: str, code: int) -> NoReturn:
     console.fail(message)
     sys.exit(code)

@@ -27,12 +27,21 @@ class Staging:
     def __init__(self, repository: Path, folder: Path) -> None:
         self.repository = repository
         self.folder = folder
-        self.committed = False
+        self._swapped = False
         self._before = listing(repository)
         if os.path.lexists(repository):
             copy_tree(repository, folder)
         else:
             folder.mkdir()
+        self._status = folder.stat()
+
+    @property
+    def committed(self) -> bool:
+        """Whether what was staged is the repository now; the disk knows it where Ctrl-C came before we did."""
+        try:
+            return self._swapped or os.path.samestat(self._status, self.repository.stat())
+        except OSError:
+            return False
 
     def model(self, name: str) -> Path:
         """An empty folder for a model; it replaces what had that name."""
@@ -65,8 +74,14 @@ class Staging:
                 exchange(self.folder, self.repository, _spare_path(self.repository))
             else:
                 self.folder.rename(self.repository)
-        self.committed = True
-        sync(self.repository.parent)
+        self._swapped = True
+        try:
+            sync(self.repository.parent)
+        except OSError as error:
+            raise RepositoryError(
+                f"{self.repository}: the new one is in its place, but a power failure could bring back the old one "
+                f"({error.strerror}). Look after the disk."
+            ) from error
 
 
 @contextmanager
@@ -120,6 +135,8 @@ def _stage(repository: Path) -> Iterator[Staging]:
     finally:
         # After a commit this is the old repository, before it an unfinished copy.
         shutil.rmtree(folder, ignore_errors=True)
+        if os.path.lexists(repository):  # the old one again, of a swap in three steps that stopped before its last
+            shutil.rmtree(_spare_path(repository), ignore_errors=True)
 
 
 @contextmanager
@@ -132,7 +149,8 @@ def _lock_held(repository: Path) -> Iterator[None]:
         os.pwrite(handle, str(os.getpid()).encode(), 0)
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is still held; _lock() handles processes that opened it before
+        with suppress(OSError):  # a file that stays is in nobody's way
+            path.unlink()  # while it is still held; _lock() handles processes that opened it before
         os.close(handle)
 
 
@@ -184,7 +202,8 @@ def _keep_cwd(repository: Path) -> Iterator[None]:
 
 def _is_about(error: OSError, repository: Path) -> bool:
     """Whether an error is about the repository, not about another file that the block works with."""
-    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    places = (error.filename, error.filename2)  # shutil names a Path
+    names = [os.fsdecode(name) for name in places if isinstance(name, str | bytes | os.PathLike)]
     if not names:
         return error.errno in _OF_WRITES
     siblings = (str(repository), str(repository.with_name(f".{repository.name}.")), str(repository.parent))

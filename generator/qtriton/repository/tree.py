@@ -97,7 +97,10 @@ def sync(path: str | Path) -> None:
 
 
 def exchange(new: Path, old: Path, spare: Path) -> None:
-    """Swap two folders in one step, or over a third name where the file system has no such step."""
+    """Swap two folders in one step, or over a third name where the file system has no such step.
+
+    What cannot be given its new name at the end keeps the third.
+    """
     if _exchange_at_once(new, old):
         return
     try:
@@ -107,7 +110,8 @@ def exchange(new: Path, old: Path, spare: Path) -> None:
         if not os.path.lexists(old):
             spare.rename(old)
         raise
-    spare.rename(new)
+    with suppress(OSError):
+        spare.rename(new)
 
 
 def _exchange_at_once(new: Path, old: Path) -> bool:
