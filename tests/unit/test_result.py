@@ -17,6 +17,7 @@ from qtriton.spec import load_spec
 from qtriton.target import Method, Precision, Target
 
 GATE = Gate(budget=0.5, drop=0.25, metric="mAP50-95", images=80, labelled=True)
+VALUES = {"onnxruntime": 27.5, "openvino": 27.25, "tensorrt": 27.0}
 
 
 def manifest(target: Target, *, fp32_ms: float = 0, ms: float = 0, gate: Gate | None = None) -> Manifest:
@@ -24,7 +25,7 @@ def manifest(target: Target, *, fp32_ms: float = 0, ms: float = 0, gate: Gate | 
     return Manifest(
         model="yolov5n", title="YOLOv5n", backend=target.backend, precision=target.precision, threads=1, key="key",
         artifact=File(name="model.onnx", sha256="0" * 64), source=File(name="w.onnx", sha256="0" * 64), licence="none",
-        method=Method.PTQ if gate else None, metric=Metric(name="mAP50-95", value=27.5, images=80), gate=gate,
+        method=Method.PTQ if gate else None, metric=Metric(name="mAP50-95", value=VALUES[target.backend], images=80), gate=gate,
         speed=speed, settings={"recipe": "PTQ avg"} if gate else {},
     )  # fmt: skip
 
@@ -98,6 +99,7 @@ def test_programs_get_what_stands_in_the_repository(tmp_path: Path, monkeypatch:
 def test_what_was_asked_for_is_that_of_the_first_backend(tmp_path: Path) -> None:
     told = result(tmp_path, "openvino,onnxruntime", {"onnxruntime": 2.0, "openvino": 4.0}).as_json()
     assert (told["ensemble"], told["default"]) == ("yolov5n_openvino_int8", "yolov5n_onnxruntime_int8")
+    assert {name: each["value"] for name, each in told["metrics"].items()} == {"fp32": 27.25, "int8": 27.25}
     assert [each["ensemble"] for each in told["variants"]] == [
         f"yolov5n_{name}" for name in ("openvino_fp32", "openvino_int8", "onnxruntime_fp32", "onnxruntime_int8")
     ]
