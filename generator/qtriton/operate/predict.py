@@ -99,7 +99,10 @@ def _targets(images: Sequence[Path], output: Path | None) -> list[Path | None]:
         raise InputError(f"--output {output}: several images have the same name. Draw them into folders of their own.")
     if taken := [path for path, target in zip(images, targets, strict=True) if path.resolve() == target.resolve()]:
         raise InputError(f"--output {output}: {taken[0]} would be overwritten. Name another folder.")
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {output}: cannot be made ({error.strerror}). Name another folder.") from error
     return [*targets]
 
 
