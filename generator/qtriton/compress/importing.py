@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from qtriton.fresh_names import FreshNames
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -120,7 +122,7 @@ def _transpose_weights(model: ModelProto, node: NodeProto) -> None:
     trans_b = next((each for each in node.attribute if each.name == "transB" and each.i), None)
     if weights is None or trans_b is None:
         return
-    name = f"{node.input[1]}_columns"
+    name = FreshNames(model).fresh(f"{node.input[1]}_columns")
     columns = np.ascontiguousarray(numpy_helper.to_array(weights).T)
     model.graph.initializer.append(numpy_helper.from_array(columns, name))
     node.input[1] = name
@@ -138,7 +140,9 @@ def _concat_channels(model: ModelProto, node: NodeProto) -> None:
     if pads is None or mode != b"constant" or len(pads) != 8 or pads.min() < 0 or np.delete(pads, [1, 5]).any():
         return
     value = constants[node.input[2]] if len(node.input) > 2 and node.input[2] else np.zeros(1, np.float32)
-    counts = {f"{node.output[0]}_{side}": int(count) for side, count in (("before", pads[1]), ("behind", pads[5]))}
+    names = FreshNames(model)
+    sides = (("before", int(pads[1])), ("behind", int(pads[5])))
+    counts = {names.fresh(f"{node.output[0]}_{side}"): count for side, count in sides}
     for name in filter(counts.get, counts):
         padding = np.full((sizes[0], counts[name], *sizes[2:]), value.reshape(-1)[0], value.dtype)
         model.graph.initializer.append(numpy_helper.from_array(padding, name))
@@ -172,7 +176,7 @@ def _bound_ends(model: ModelProto, node: NodeProto) -> None:
         axes = numpy_helper.to_array(constants[node.input[3]]).tolist()
     sizes = _dims(model, node.input[0])
     limits = np.array([min(int(end), sizes[axis]) for end, axis in zip(ends, axes, strict=True)], ends.dtype)
-    name = f"{node.output[0]}_ends"
+    name = FreshNames(model).fresh(f"{node.output[0]}_ends")
     model.graph.initializer.append(numpy_helper.from_array(limits, name))
     node.input[2] = name
 
@@ -184,7 +188,7 @@ def _sizes_to_scales(model: ModelProto, node: NodeProto) -> None:
 
     before, after = (_dims(model, name) for name in (node.input[0], node.output[0]))
     scales = np.array([b / a for a, b in zip(before, after, strict=True)], dtype=np.float32)
-    name = f"{node.output[0]}_scales"
+    name = FreshNames(model).fresh(f"{node.output[0]}_scales")
     model.graph.initializer.append(numpy_helper.from_array(scales, name))
     roi = node.input[1]
     inputs = [node.input[0], roi, name]

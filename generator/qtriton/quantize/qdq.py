@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from qtriton.compress.scales import Scales
 from qtriton.errors import CompressionError, ModelError
-from qtriton.quantize.graph import GraphView
+from qtriton.fresh_names import FreshNames
+from qtriton.quantize.graph import GraphView, attribute
 from qtriton.quantize.integers import Affine, IntegerLayer, to_integers
 from qtriton.quantize.match import Layer, match_layers
 from qtriton.quantize.placement import Placement, Policy, place
@@ -98,6 +99,15 @@ def load_simplified(fp32: Path) -> ModelProto:
     return model
 
 
+def is_depthwise(layer: Layer) -> bool:
+    """Whether ONNX Runtime's depthwise kernel takes a layer: one channel in and one out for each of several groups.
+
+    It widens to int16 before it multiplies, so that nothing saturates on any CPU.
+    """
+    weight, groups = layer.weight, attribute(layer.node, "group", 1)
+    return layer.node.op_type == "Conv" and weight.shape[1] == 1 and groups == weight.shape[0] > 1
+
+
 class Writer:
     """Rebuilds the node list once, in order, with a Q/DQ pair behind every quantized activation: u8, for x86.
 
@@ -117,6 +127,7 @@ class Writer:
         self._ranges, self._placement, self._vnni = ranges, placement, vnni
         self._nodes: list[NodeProto] = []
         self._renamed: dict[str, str] = {}
+        self._names = FreshNames(model)
 
     def write(self) -> None:
         for name in self._view.inputs:
@@ -145,7 +156,7 @@ class Writer:
         for index, name in enumerate(old.output):
             source = name
             if name in self._placement.tensors and name in self._view.outputs:
-                source = node.output[index] = f"{name}_float"
+                source = node.output[index] = self._names.fresh(f"{name}_float")
             self._quantize(name, source)
 
     def _quantize(self, tensor: str, source: str) -> None:
@@ -158,10 +169,9 @@ class Writer:
             self._constant(f"{tensor}_{suffix}", np.asarray(value))
             for suffix, value in zip(("scale", "zero"), self._affine(bounds), strict=True)
         )
-        output = tensor if source != tensor else f"{tensor}_dq"
-        self._node("QuantizeLinear", [source, scale, zero], f"{tensor}_q")
-        self._node("DequantizeLinear", [f"{tensor}_q", scale, zero], output)
-        self._renamed[tensor] = output
+        quantized = self._node("QuantizeLinear", [source, scale, zero], self._names.fresh(f"{tensor}_q"))
+        output = tensor if source != tensor else self._names.fresh(f"{tensor}_dq")
+        self._renamed[tensor] = self._node("DequantizeLinear", [quantized, scale, zero], output)
 
     def _affine(self, bounds: Range) -> tuple[np.float32, np.generic]:
         """Scale and zero point of an activation."""
@@ -177,34 +187,35 @@ class Writer:
         self._layer_constants(node, layer, integers)
 
     def _is_saturating(self, layer: Layer) -> bool:
-        # ONNX Runtime's depthwise kernel widens to int16 before it multiplies: nothing saturates on any CPU.
-        depthwise = layer.node.op_type == "Conv" and layer.weight.shape[1] == 1
-        return not (self._vnni or depthwise)
+        return not (self._vnni or is_depthwise(layer))
 
     def _layer_constants(self, node: NodeProto, layer: Layer, integers: IntegerLayer) -> None:
         base = layer.node.output[0]
         scale = self._constant(f"{base}_weight_scale", integers.scales)
         zero = self._constant(f"{base}_weight_zero", np.zeros(len(integers.scales), np.int8))
         weight = self._constant(f"{base}_weight_q", integers.weight)
-        self._node("DequantizeLinear", [weight, scale, zero], f"{base}_weight", axis=layer.channel)
-        node.input[1] = f"{base}_weight"
+        weight_name = self._names.fresh(f"{base}_weight")
+        node.input[1] = self._node("DequantizeLinear", [weight, scale, zero], weight_name, axis=layer.channel)
         if integers.bias is not None:
             bias = self._constant(f"{base}_bias_q", integers.bias)
             scale = self._constant(f"{base}_bias_scale", integers.bias_scales)
             zero = self._constant(f"{base}_bias_zero", np.zeros(len(integers.bias), np.int32))
-            self._node("DequantizeLinear", [bias, scale, zero], f"{base}_bias", axis=0)
-            node.input[2] = f"{base}_bias"
+            bias_name = self._names.fresh(f"{base}_bias")
+            node.input[2] = self._node("DequantizeLinear", [bias, scale, zero], bias_name, axis=0)
 
     def _constant(self, name: str, value: NDArray[np.generic]) -> str:
         from onnx import numpy_helper
 
-        self._model.graph.initializer.append(numpy_helper.from_array(value, name))
-        return name
+        fresh = self._names.fresh(name)
+        self._model.graph.initializer.append(numpy_helper.from_array(value, fresh))
+        return fresh
 
-    def _node(self, op_type: str, inputs: list[str], output: str, axis: int | None = None) -> None:
+    def _node(self, op_type: str, inputs: list[str], output: str, axis: int | None = None) -> str:
+        """A node with one output, which it returns."""
         from onnx import helper
 
         node = helper.make_node(op_type, inputs, [output], name=output)
         if axis is not None:
             node.attribute.append(helper.make_attribute("axis", axis))
         self._nodes.append(node)
+        return output

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -33,7 +33,13 @@ class Range:
     high: float
 
     def clip(self, bounds: Range) -> Range:
+        """What both allow."""
         return Range(max(self.low, bounds.low), min(self.high, bounds.high))
+
+    def limit(self, limits: Range) -> Range:
+        """The range behind a Clip to some limits, which win where nothing lies within them."""
+        low, high = (min(max(each, limits.low), limits.high) for each in (self.low, self.high))
+        return Range(low, high)
 
 
 ANYTHING: Final = Range(-math.inf, math.inf)
@@ -163,40 +169,66 @@ class Ranges:
             self._bounds[tensor] = ANYTHING if node is None else self._op_bounds(node)
         return self._bounds[tensor]
 
-    def _op_bounds(self, node: NodeProto) -> Range:  # noqa: PLR0911  (a case an operation)
-        inputs = [self.bounds(name) for name in self._view.activations(node)]
+    def _op_bounds(self, node: NodeProto) -> Range:
+        inputs = [self._operand_bounds(name) for name in node.input if name]
+        return self._bounds_by_op(node) or (self._bounds_by_inputs(node, inputs) if inputs else ANYTHING)
+
+    def _bounds_by_op(self, node: NodeProto) -> Range | None:
+        """The bounds of what an op gives, whatever it reads."""
         match node.op_type:
             case "Sigmoid" | "HardSigmoid" | "Softmax":
                 return Range(0.0, 1.0)
-            case "Relu":
-                return Range(0.0, max(inputs[0].high, 0.0))
-            case "Clip":
-                return inputs[0].clip(self._clip_limits(node))
-            case "HardSwish":
-                return Range(HARD_SWISH_MIN, math.inf)
             case "Mul" if silu_input(self._view, node) is not None:
                 return Range(SILU_MIN, math.inf)
-            case "Mul" if is_hard_swish(self._view, node):
+            case "HardSwish" | "Mul" if node.op_type == "HardSwish" or is_hard_swish(self._view, node):
                 return Range(HARD_SWISH_MIN, math.inf)
+            case "Resize" if attribute(node, "mode", b"nearest") == b"cubic" or _extrapolates(node):
+                return ANYTHING  # it overshoots, or writes a value of its own
+        return None
+
+    def _bounds_by_inputs(self, node: NodeProto, inputs: Sequence[Range]) -> Range:
+        """The bounds of what an op makes of inputs within theirs; constants are inputs, too."""
+        match node.op_type:
+            case "Relu":
+                return inputs[0].limit(Range(0.0, math.inf))
+            case "Clip":
+                limits = self._clip_limits(node)
+                return ANYTHING if limits is None else inputs[0].limit(limits)
             case "Mul" if len(inputs) == 2 and all(item.low >= 0 for item in inputs):
                 return Range(0.0, inputs[0].high * inputs[1].high)
             case "Add" if len(inputs) == 2:
                 return Range(inputs[0].low + inputs[1].low, inputs[0].high + inputs[1].high)
-            case "Concat" if inputs:
+            case "Concat":
                 return Range(min(item.low for item in inputs), max(item.high for item in inputs))
-            case "GlobalAveragePool" | "AveragePool" | "SpaceToDepth":
+            case "GlobalAveragePool" | "SpaceToDepth":
                 return inputs[0]
-            case op if op in PASS_THROUGH and inputs:
+            case "AveragePool":  # padding may count as zeros
+                return Range(min(inputs[0].low, 0.0), max(inputs[0].high, 0.0))
+            case op if op in PASS_THROUGH:
                 return inputs[0]
         return ANYTHING
 
-    def _clip_limits(self, node: NodeProto) -> Range:
+    def _operand_bounds(self, name: str) -> Range:
+        """The bounds of an input of a node: of an activation, or the values of a constant."""
+        constant = self._view.constants.get(name)
+        if constant is None:
+            return self.bounds(name)
+        return Range(float(constant.min()), float(constant.max())) if constant.size else ANYTHING
+
+    def _clip_limits(self, node: NodeProto) -> Range | None:
+        """The limits of a Clip; none where they are computed."""
         limits = []
         for index, (name, default) in enumerate((("min", -math.inf), ("max", math.inf)), start=1):
-            constant = self._view.constants.get(node.input[index]) if len(node.input) > index else None
-            value = attribute(node, name, default) if constant is None else float(constant)
+            given = node.input[index] if len(node.input) > index else ""
+            if given and given not in self._view.constants:
+                return None
+            value = self._view.constants[given].reshape(-1)[0] if given else attribute(node, name, default)
             limits.append(float(value))  # type: ignore[arg-type]
         return Range(*limits)
+
+
+def _extrapolates(node: NodeProto) -> bool:
+    return attribute(node, "coordinate_transformation_mode", b"half_pixel") == b"tf_crop_and_resize"
 
 
 def silu_input(view: GraphView, node: NodeProto) -> str | None:

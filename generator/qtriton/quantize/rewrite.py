@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from qtriton.fresh_names import FreshNames
 from qtriton.quantize.graph import GraphView, attribute
 from qtriton.quantize.match import Layer
 
@@ -90,7 +91,8 @@ def _on_blocks(model: ModelProto, layer: Layer) -> tuple[NodeProto, Layer]:
     outs, channels, height, width = weight.shape
     taps = weight.reshape(outs, channels, height // 2, 2, width // 2, 2).transpose(0, 3, 5, 1, 2, 4)
     weight = taps.reshape(outs, 4 * channels, height // 2, width // 2)
-    blocks_name, weight_name = f"{node.output[0]}_blocks", f"{node.output[0]}_blocks_weight"
+    names = FreshNames(model)
+    blocks_name, weight_name = (names.fresh(f"{node.output[0]}_{each}") for each in ("blocks", "blocks_weight"))
     model.graph.initializer.append(numpy_helper.from_array(weight, weight_name))
     new = helper.make_node(
         "Conv",

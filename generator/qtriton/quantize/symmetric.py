@@ -57,6 +57,6 @@ class SymmetricWriter(Writer):
         scale = self._constant(f"{base}_weight_scale", scales)
         zero = self._constant(f"{base}_weight_zero", np.zeros(len(scales), np.int8))
         weight = self._constant(f"{base}_weight_float", layer.weight)
-        self._node("QuantizeLinear", [weight, scale, zero], f"{base}_weight_q", axis=layer.channel)
-        self._node("DequantizeLinear", [f"{base}_weight_q", scale, zero], f"{base}_weight", axis=layer.channel)
-        node.input[1] = f"{base}_weight"
+        quantized, output = (self._names.fresh(f"{base}_{suffix}") for suffix in ("weight_q", "weight"))
+        self._node("QuantizeLinear", [weight, scale, zero], quantized, axis=layer.channel)
+        node.input[1] = self._node("DequantizeLinear", [quantized, scale, zero], output, axis=layer.channel)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qtriton.compress.scales import LearntLayer
 from qtriton.errors import CompressionError
+from qtriton.fresh_names import FreshNames
 from qtriton.quantize.graph import GraphView
 from qtriton.quantize.match import Layer
 
@@ -27,13 +28,13 @@ def with_training(model: ModelProto, layers: Mapping[str, Layer]) -> dict[str, L
     from onnx import numpy_helper
 
     constants = GraphView(model).constants
-    trained_layers = dict(layers)
+    trained_layers, names = dict(layers), FreshNames(model)
     for name, layer in layers.items():
         if layer.learnt.trained is None:
             continue
         node = next(each for each in model.graph.node if each.output[0] == name)
         weight = trained_weight(layer.weight, layer.channel, layer.learnt)
-        node.input[1] = f"{name}_trained"
+        node.input[1] = names.fresh(f"{name}_trained")
         model.graph.initializer.append(numpy_helper.from_array(weight, node.input[1]))
         if layer.learnt.bias_change is not None:
             if len(node.input) < 3:
@@ -41,7 +42,7 @@ def with_training(model: ModelProto, layers: Mapping[str, Layer]) -> dict[str, L
                     f"{node.name or name}: training changed a bias that the ONNX layer does not have. Use --method ptq."
                 )
             bias = constants[node.input[2]].astype(np.float32) + layer.learnt.bias_change
-            node.input[2] = f"{name}_trained_bias"
+            node.input[2] = names.fresh(f"{name}_trained_bias")
             model.graph.initializer.append(numpy_helper.from_array(bias, node.input[2]))
         trained_layers[name] = replace(layer, node=node, weight=weight)
     return trained_layers
