@@ -200,11 +200,9 @@ class Ranges:
                 return Range(inputs[0].low + inputs[1].low, inputs[0].high + inputs[1].high)
             case "Concat":
                 return Range(min(item.low for item in inputs), max(item.high for item in inputs))
-            case "GlobalAveragePool" | "SpaceToDepth":
-                return inputs[0]
             case "AveragePool":  # padding may count as zeros
                 return Range(min(inputs[0].low, 0.0), max(inputs[0].high, 0.0))
-            case op if op in PASS_THROUGH:
+            case op if op in PASS_THROUGH or op in ("GlobalAveragePool", "SpaceToDepth"):
                 return inputs[0]
         return ANYTHING
 
