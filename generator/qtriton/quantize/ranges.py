@@ -56,7 +56,7 @@ class Ranges:
         self._cache: dict[str, Range | None] = {}
         self._class: dict[str, str] = {}
         for node in view.nodes:
-            if node.op_type in PASS_THROUGH:
+            if passes_through(node):
                 self._class[self._root(node.output[0])] = self._root(node.input[0])
         self._members: dict[str, list[str]] = {}
         for name in {*view.producer, *view.inputs}:
@@ -182,8 +182,8 @@ class Ranges:
                 return Range(SILU_MIN, math.inf)
             case "HardSwish" | "Mul" if node.op_type == "HardSwish" or is_hard_swish(self._view, node):
                 return Range(HARD_SWISH_MIN, math.inf)
-            case "Resize" if attribute(node, "mode", b"nearest") == b"cubic" or _extrapolates(node):
-                return ANYTHING  # it overshoots, or writes a value of its own
+            case "Resize" if not passes_through(node):
+                return ANYTHING
         return None
 
     def _bounds_by_inputs(self, node: NodeProto, inputs: Sequence[Range]) -> Range:
@@ -202,7 +202,7 @@ class Ranges:
                 return Range(min(item.low for item in inputs), max(item.high for item in inputs))
             case "AveragePool":  # padding may count as zeros
                 return Range(min(inputs[0].low, 0.0), max(inputs[0].high, 0.0))
-            case op if op in PASS_THROUGH or op in ("GlobalAveragePool", "SpaceToDepth"):
+            case op if passes_through(node) or op in ("GlobalAveragePool", "SpaceToDepth"):
                 return inputs[0]
         return ANYTHING
 
@@ -225,8 +225,12 @@ class Ranges:
         return Range(*limits)
 
 
-def _extrapolates(node: NodeProto) -> bool:
-    return attribute(node, "coordinate_transformation_mode", b"half_pixel") == b"tf_crop_and_resize"
+def passes_through(node: NodeProto) -> bool:
+    """Whether a node only moves or picks values; a cubic Resize overshoots, another may write a value of its own."""
+    is_other = attribute(node, "mode", b"nearest") == b"cubic" or (
+        attribute(node, "coordinate_transformation_mode", b"half_pixel") == b"tf_crop_and_resize"
+    )
+    return node.op_type in PASS_THROUGH and not (node.op_type == "Resize" and is_other)
 
 
 def silu_input(view: GraphView, node: NodeProto) -> str | None:
