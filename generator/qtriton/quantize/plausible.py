@@ -12,15 +12,16 @@ from qtriton.quantize.graph import GraphView
 from qtriton.quantize.match import layer_result, match_layers
 from qtriton.quantize.observe import Observation
 from qtriton.quantize.ranges import Range, Ranges
+from qtriton.recipe import Algorithm
 from qtriton.target import Method
 
 if TYPE_CHECKING:
     from onnx import NodeProto
 
-#: The least part of the largest value seen that an algorithm may choose as its threshold: Paddle's KL looks at 128 of
-#: 2048 bins at least, its mse and emd start at 0.3 of the largest value.
-_LEAST_OF_LARGEST: Final = {"abs_max": 0.95, "mse": 0.25, "emd": 0.25, "KL": 1 / 20}
-#: The least part of the smallest of the images' largest values, for what averages over images or keeps a percentile.
+#: The least part of the largest value seen that abs_max, which keeps the largest of all images, may give.
+_LEAST_OF_LARGEST: Final = 0.95
+#: The least part of the smallest of the images' largest values that any other algorithm may choose: Paddle's KL looks
+#: at 128 of 2048 bins at least, its mse and emd at 0.3 of the largest value of one image.
 _LEAST_OF_SMALLEST: Final = 1 / 20
 #: How many times the largest value seen a threshold may be: other images can have larger ones.
 _MOST: Final = 10.0
@@ -53,8 +54,8 @@ def _check_threshold(
     if largest is None or max(float(largest.max()), threshold) < _NOISE:
         return
     least = float(largest.min()) * _LEAST_OF_SMALLEST
-    if scales.method is Method.PTQ and scales.algorithm in _LEAST_OF_LARGEST:
-        least = float(largest.max()) * _LEAST_OF_LARGEST[scales.algorithm]
+    if scales.method is Method.PTQ and scales.algorithm == Algorithm.ABS_MAX.value:
+        least = float(largest.max()) * _LEAST_OF_LARGEST
     most = max(float(largest.max()), _NOISE) * _MOST
     if not least <= threshold <= most:
         raise CompressionError(
