@@ -77,7 +77,7 @@ class Ranges:
     def _infer(self, members: list[str]) -> Range | None:
         thresholds = [t for name in members if (t := self._read_threshold(name)) is not None]
         if thresholds:
-            high = max(thresholds)
+            high = max([*thresholds, *self._before_interpolation(members)])
             return Range(-high, high).clip(self.bounds(members[0] if len(members) == 1 else self._source(members)))
         for name in members:
             for reader in self._view.readers(name):
@@ -85,6 +85,15 @@ class Ranges:
                     return shared  # one scale for all that a Concat joins: it then only copies
         source = self._source(members)
         return self._from_producer(source, self._view.producer.get(source))
+
+    def _before_interpolation(self, members: list[str]) -> list[float]:
+        """How large the values are that a linear Resize averages, where that is known: what it gives is smaller."""
+        producers = [node for name in members if (node := self._view.producer.get(name)) is not None]
+        if not any(node.op_type == "Resize" and attribute(node, "mode", b"") == b"linear" for node in producers):
+            return []
+        source = self._source(members)
+        before = self._from_producer(source, self._view.producer.get(source))
+        return [] if before is None else [abs(before.low), abs(before.high)]
 
     def _source(self, members: list[str]) -> str:
         """The member that the others are moved from."""
