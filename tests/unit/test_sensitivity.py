@@ -153,9 +153,16 @@ def test_progress_counts_the_layers_and_the_models_are_gone_afterwards(
     fp32: Path, scales: Scales, frames: Path
 ) -> None:
     told: list[tuple[int, int]] = []
-    measure_sensitivity(spec(), fp32, scales, frames, Writer, lambda done, total: told.append((done, total)))
+    there: list[Path] = []
+
+    def progress(done: int, total: int) -> None:
+        told.append((done, total))
+        there[:] = frames.parent.rglob("model.onnx")
+
+    measure_sensitivity(spec(), fp32, scales, frames, Writer, progress)
 
     assert told == [(1, 3), (2, 3), (3, 3)]
+    assert there == [], "a model of each layer at the same time fills the disk"
     assert [path.name for path in frames.parent.iterdir()] == ["calibration.npy"]
 
 
