@@ -116,13 +116,15 @@ def _columns_first(model: ModelProto, node: NodeProto) -> None:
     import numpy as np
     from onnx import numpy_helper
 
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}.get(node.input[1])
+    held = {tensor.name: tensor for tensor in model.graph.initializer}
+    weights = held.get(node.input[1])
     transposed = next((each for each in node.attribute if each.name == "transB" and each.i), None)
     if weights is None or transposed is None:
         return
     name = f"{node.input[1]}_columns"
-    flipped = np.ascontiguousarray(numpy_helper.to_array(weights).T)
-    model.graph.initializer.append(numpy_helper.from_array(flipped, name))
+    if name not in held:  # else another layer has the same weights
+        flipped = np.ascontiguousarray(numpy_helper.to_array(weights).T)
+        model.graph.initializer.append(numpy_helper.from_array(flipped, name))
     node.input[1] = name
     node.attribute.remove(transposed)
 
