@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO_REQUESTS ?= 300
+# Files of tests that run at a time; each may build models and serve them.
+TEST_WORKERS ?= 2
 
 # docker/README.md says why.
 AUDIT_KNOWN := CVE-2022-46742 PYSEC-2023-183 CVE-2025-51480 CVE-2026-27489 CVE-2026-34445 CVE-2026-28500
@@ -38,7 +40,7 @@ audit: .venv/.ready
 check: lint unit
 
 test: .venv/.ready lint
-	$(BIN)/python -m pytest --durations=25
+	$(BIN)/python -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile --durations=25
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

@@ -135,11 +135,11 @@ class _Parameter:
         kinds = [each for each in self._kinds() if each is not type(None)]
         if bool in kinds:
             return "-"
-        if self.info.metavar:
-            return _alternatives(self.info.metavar)
         if isinstance(kinds[0], enum.EnumMeta):
             members: list[Any] = list(kinds[0])
             return ", ".join(f"`{each.value}`" for each in members)
+        if self.info.metavar:
+            return _alternatives(self.info.metavar)
         return {int: "integer", float: "number", Path: "path"}.get(kinds[0], "text") + self._repeated()
 
     @property

@@ -21,6 +21,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         marks |= {"slow"} if marks & {"zoo", "docker"} or item.path.name == "test_soak.py" else set()
         for mark in sorted(marks):
             item.add_marker(mark)
+    # The files that take longest begin, so that no worker is left alone with one of them at the end.
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,9 @@ from qtriton_client.plausibility import Violation, implausible
 from qtriton_client.results import BenchResults, LoadOptions, Series, Variant, VariantRun
 from qtriton_client.stats import Summary, remarks, server_runtime_ms, summarize
 
+#: Of the client and of qtriton, which are released together.
+__version__ = "0.2.0"
+
 __all__ = [
     "BenchResults",
     "ClientError",

@@ -1,4 +1,4 @@
-"""The command line of the client alone: python -m qtriton_client."""
+"""The command line of the client alone: qtriton-client, or python -m qtriton_client."""
 
 import argparse
 import json
@@ -14,33 +14,33 @@ from qtriton_client.text import describe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, save, print; the exit code."""
-    asked = _parser().parse_args(arguments)
+    """Measure, save and print; returns the exit code."""
+    args = _parser().parse_args(arguments)
     try:
         options = LoadOptions(
-            asked.requests,
-            asked.concurrency,
-            asked.warmup,
-            asked.blocks,
-            asked.runtime_requests,
-            asked.timeout,
+            args.requests,
+            args.concurrency,
+            args.warmup,
+            args.blocks,
+            args.runtime_requests,
+            args.timeout,
         )
-        results = bench(asked.url, asked.model, read_images(asked.images), options, _progress())
-        if asked.output:
-            results.save(asked.output)
+        results = bench(args.url, args.model, read_images(args.images), options, _progress())
+        if args.output:
+            results.save(args.output)
     except ClientError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted: nothing was saved", file=sys.stderr)
         return 130
-    print(json.dumps(_summary(results), indent=2) if asked.json else describe(results))
+    print(json.dumps(_summary(results), indent=2) if args.json else describe(results))
     return EXIT_BENCH if implausible(results) else 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m qtriton_client",
+        prog="qtriton-client",
         description="Measure the ensembles that qtriton built, on a running Triton server, over gRPC.",
     )
     parser.add_argument("--url", default="localhost:8001", metavar="HOST:PORT", help="Triton's gRPC port (%(default)s)")

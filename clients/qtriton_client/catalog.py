@@ -1,4 +1,4 @@
-"""Which ensembles of qtriton's kind a server has, and how their steps hang together, learnt over gRPC."""
+"""Which ensembles of qtriton a server has, and how their steps are connected, read over gRPC."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,9 @@ from qtriton_client.errors import EXIT_INPUT, ClientError
 from qtriton_client.results import Variant
 from qtriton_client.session import Session
 
-#: The key of the ensemble's `parameters` that marks it as one of ours.
+#: The key of the ensemble's `parameters` that marks it as built by qtriton.
 PARAMETER = "qtriton"
-#: The key of its class names, a JSON list in the order of the scores; absent where it has none.
+#: The key of its class names, a JSON list in the order of the scores; missing where it has none.
 CLASSES = "classes"
 
 
@@ -38,21 +38,21 @@ class Pipeline:
     classes: tuple[str, ...] = ()
 
 
-def find(session: Session, wanted: Sequence[str] | None) -> tuple[Pipeline, ...]:
-    """The ensembles to measure, by name: all of them, or those of the wanted models or ensembles.
+def find(session: Session, names: Sequence[str] | None) -> tuple[Pipeline, ...]:
+    """The ensembles to measure, by name: all of them, or those that `names` lists by model or ensemble.
 
     Raises:
-        ClientError: a wanted name is not there or not ready; there is nothing to measure.
+        ClientError: a name does not exist or is not ready, or there is nothing to measure.
     """
     served = session.models()
     configs = {name: session.config(name) for name, reason in sorted(served.items()) if not reason}
-    found = [pipeline(config, configs) for config in configs.values() if PARAMETER in config.parameters]
-    if not found and not wanted:
-        raise ClientError(f"{session.url}: no ensemble of qtriton's kind is ready there. Build one: qtriton build.")
-    for name in wanted or ():
-        if not any(name in _names(each) for each in found):
-            raise _unknown(name, session.url, served, found)
-    return tuple(each for each in found if not wanted or _names(each) & set(wanted))
+    pipelines = [pipeline(config, configs) for config in configs.values() if PARAMETER in config.parameters]
+    if not pipelines and not names:
+        raise ClientError(f"{session.url}: no ensemble of qtriton is ready there. Build one: qtriton build.")
+    for name in names or ():
+        if not any(name in _names(each) for each in pipelines):
+            raise _unknown(name, session.url, served, pipelines)
+    return tuple(each for each in pipelines if not names or _names(each) & set(names))
 
 
 def pipeline(config: Any, configs: Mapping[str, Any]) -> Pipeline:
@@ -65,11 +65,13 @@ def pipeline(config: Any, configs: Mapping[str, Any]) -> Pipeline:
         count = len(config.input)
         raise ClientError(f"{config.name}: takes {count} inputs instead of one image. Build it again.")
     image = config.input[0]
-    runs_with = configs.get(roles["runtime"])
-    if runs_with is None:
-        raise ClientError(f"{config.name}: its step {roles['runtime']} is not ready on the server. Its log says why.")
+    runtime_config = configs.get(roles["runtime"])
+    if runtime_config is None:
+        raise ClientError(
+            f"{config.name}: its step {roles['runtime']} is not ready on the server. The server's log says why."
+        )
     return Pipeline(
-        variant=_variant(config.name, about, roles, runs_with),
+        variant=_variant(config.name, about, roles, runtime_config),
         image=image.name,
         preprocess_image=_key_of(before.input_map, image.name, config.name),
         image_shape=(1,) * (len(image.dims) + (config.max_batch_size > 0)),
@@ -109,8 +111,8 @@ def _classes(config: Any) -> tuple[str, ...]:
 
 
 def _role(ensemble: str, about: Mapping[str, Any], role: str, steps: Mapping[str, Any]) -> str:
-    named = about.get("steps")
-    name = named.get(role) if isinstance(named, dict) else None
+    step_names = about.get("steps")
+    name = step_names.get(role) if isinstance(step_names, dict) else None
     if name not in steps:
         raise ClientError(
             f"{ensemble}: its {role} step is {name!r} by the parameter {PARAMETER!r}, "
@@ -177,20 +179,20 @@ def _threads(about: Mapping[str, Any], runtime: Any) -> int | None:
 
 
 def _device(runtime: Any) -> str:
-    # Triton has replaced KIND_AUTO by what it chose before it answers with a config.
+    # Triton replaces KIND_AUTO by its choice before it answers with a config.
     gpu = any(group.Kind.Name(group.kind) == "KIND_GPU" for group in runtime.instance_group)
     return "GPU" if gpu else "CPU"
 
 
 def _pinned(runtime: Any) -> bool:
     """Pinned memory is on unless the config switches it off."""
-    both = ("input_pinned_memory", "output_pinned_memory")
-    return all(not runtime.optimization.HasField(name) or getattr(runtime.optimization, name).enable for name in both)
+    fields = ("input_pinned_memory", "output_pinned_memory")
+    return all(not runtime.optimization.HasField(name) or getattr(runtime.optimization, name).enable for name in fields)
 
 
-def _unknown(name: str, url: str, served: Mapping[str, str], found: Sequence[Pipeline]) -> ClientError:
+def _unknown(name: str, url: str, served: Mapping[str, str], pipelines: Sequence[Pipeline]) -> ClientError:
     if served.get(name):
         return ClientError(f"{name}: {url} has it, but it is not ready: {served[name]}.")
-    names = sorted({each.variant.model for each in found})
-    has = f"It serves {', '.join(names)}." if names else "It serves no ensemble of qtriton's kind."
-    return ClientError(f"{name}: {url} has no such model of qtriton's kind. {has}", EXIT_INPUT)
+    names = sorted({each.variant.model for each in pipelines})
+    offer = f"It serves {', '.join(names)}." if names else "It serves no ensemble of qtriton."
+    return ClientError(f"{name}: {url} has no such model of qtriton. {offer}", EXIT_INPUT)

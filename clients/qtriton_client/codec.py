@@ -1,4 +1,4 @@
-"""JSON values into frozen dataclasses by their annotations, refusing whatever does not fit."""
+"""Decodes JSON values into frozen dataclasses by their annotations, and refuses what does not fit."""
 
 import types
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ def decode(cls: type[T], raw: object, where: str = "") -> T:
     if not isinstance(raw, Mapping):
         raise ValueError(f"{where or 'the file'} must be an object, not {_kind(raw)}")
     hints = get_type_hints(cls)
-    known = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
-    if unknown := sorted(set(raw) - set(known)):
+    schema = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
+    if unknown := sorted(set(raw) - set(schema)):
         raise ValueError(f"{_path(where, unknown[0])} is not a known field")
-    needed = (n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING)
-    if missing := [name for name in needed if name not in raw]:
+    required = (n for n, f in schema.items() if f.default is MISSING and f.default_factory is MISSING)
+    if missing := [name for name in required if name not in raw]:
         raise ValueError(f"{_path(where, missing[0])} is missing")
     values = {name: _value(hints[name], value, _path(where, name)) for name, value in raw.items()}
     try:

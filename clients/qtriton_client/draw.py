@@ -41,17 +41,17 @@ def overlay(image: Image, mask: npt.NDArray[np.uint8], opacity: float = 0.5) -> 
 def boxes(image: Image, corners: npt.NDArray[np.float32], labels: Sequence[str], classes: Sequence[int]) -> Image:
     """Draw boxes, [n, 4] x1, y1, x2, y2 in pixels, each with its label and the colour of its class."""
     cv2 = opencv()
-    drawn = image.copy()
+    canvas = image.copy()
     colours = palette()
     for box, label, number in zip(np.asarray(corners).round().astype(int).tolist(), labels, classes, strict=True):
         colour = tuple(map(int, colours[(number + 1) % 256]))  # the first colour is black, VOC's background
-        cv2.rectangle(drawn, tuple(box[:2]), tuple(box[2:]), colour, 2)
-        cv2.putText(drawn, label, (box[0], max(box[1] - 4, 12)), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1, cv2.LINE_AA)
-    return drawn
+        cv2.rectangle(canvas, tuple(box[:2]), tuple(box[2:]), colour, 2)
+        cv2.putText(canvas, label, (box[0], max(box[1] - 4, 12)), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1, cv2.LINE_AA)
+    return canvas
 
 
 def opencv() -> Any:
-    """OpenCV, which the rest of the client does without.
+    """OpenCV, which the rest of the client does not need.
 
     Raises:
         ClientError: it is not installed.
@@ -59,5 +59,5 @@ def opencv() -> Any:
     try:
         return importlib.import_module("cv2")
     except ImportError as error:
-        cure = "pip install opencv-python-headless"
-        raise ClientError(f"OpenCV is not usable ({error}): {cure}.", EXIT_ENVIRONMENT) from error
+        fix = "pip install opencv-python-headless"
+        raise ClientError(f"OpenCV cannot be loaded ({error}): {fix}.", EXIT_ENVIRONMENT) from error

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-#: Exit codes as the generator has them: wrong argument, missing package, server away, measurement failed.
+#: The generator's exit codes: wrong argument, missing package, no server, failed measurement.
 EXIT_INPUT: Final = 2
 EXIT_ENVIRONMENT: Final = 5
 EXIT_SERVER: Final = 8
@@ -18,4 +18,4 @@ class ClientError(Exception):
 
 
 class RequestRefused(Exception):
-    """One request failed on a server that is still there; it is counted, and the next one is sent."""
+    """One request failed on a server that still runs; it is counted, and the next one is sent."""

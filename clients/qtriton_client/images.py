@@ -9,7 +9,7 @@ _SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 
 
 def read_images(folder: str | Path, limit: int = 256) -> tuple[bytes, ...]:
-    """The bytes of the first `limit` JPEG and PNG files of a folder, by name; none is decoded."""
+    """The bytes of the first `limit` JPEG and PNG files of a folder, by name, without decoding them."""
     where = Path(folder)
     try:
         paths = sorted(path for path in where.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())

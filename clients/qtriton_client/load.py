@@ -1,4 +1,4 @@
-"""Sends requests from one or several threads and notes when each began and ended."""
+"""Sends requests from one or several threads and records when each began and ended."""
 
 import itertools
 import threading
@@ -9,13 +9,13 @@ from typing import Final
 
 from qtriton_client.errors import RequestRefused
 
-#: Sends the request of that number and waits for the answer; raises RequestRefused where it failed.
+#: Sends the request of a number and waits for the answer; raises RequestRefused where it failed.
 Sender = Callable[[int], None]
 Progress = Callable[[int, int], None]
 
 #: A progress bar that is drawn after every request would compete with the server for the cores.
 _QUIET_S: Final = 0.2
-#: How long Ctrl-C waits for a thread whose request is still on its way.
+#: How long Ctrl-C waits for a thread whose request is still under way.
 _JOIN_S: Final = 5.0
 
 
@@ -29,21 +29,21 @@ class Sent:
 
 
 class Ticker:
-    """Counts requests over all threads and tells the progress callback now and then."""
+    """Counts requests over all threads and calls the progress callback now and then."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         self._progress = progress
         self._total = total
         self._done = 0
-        self._told = 0.0
+        self._last_call_s = 0.0
         self._lock = threading.Lock()
 
     def __call__(self) -> None:
         with self._lock:
             self._done += 1
             now = time.monotonic()
-            if now - self._told >= _QUIET_S or self._done == self._total:
-                self._told = now
+            if now - self._last_call_s >= _QUIET_S or self._done == self._total:
+                self._last_call_s = now
                 self._progress(self._done, self._total)
 
 
@@ -89,7 +89,7 @@ def send_block(senders: Sequence[Sender], count: int, first: int, tick: Callable
     """
     job = _Job(itertools.islice(itertools.count(), count), first, tick, [0] * count, [0] * count)
     if len(senders) == 1:
-        job.run(senders[0])  # no thread: nothing to switch to, and Ctrl-C arrives at once
+        job.run(senders[0])  # no thread: nothing to switch to, and Ctrl-C takes effect at once
     else:
         _run_threads(job, senders)
     if job.fatal:

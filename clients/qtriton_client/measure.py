@@ -1,4 +1,4 @@
-"""The benchmark: which requests in which order, and what is read from the server around them."""
+"""The benchmark: which requests in which order, and the server's statistics before and after them."""
 
 import os
 import platform
@@ -26,14 +26,14 @@ Kind = Literal["end2end", "runtime"]
 #: depends on what the picture shows.
 _RUNTIME_INPUTS: Final = 8
 #: Triton adds a request to its statistics after it has answered, so the last ones may come a little late.
-_SETTLE_S: Final = 0.5
+_STATISTICS_WAIT_S: Final = 0.5
 _MESSAGES: Final = 5
-#: So many requests in a row that fail, or every image once, say that it is not the images.
-_HOPELESS: Final = 20
+#: Where so many requests in a row fail, or every image once, the cause is not an image.
+_MAX_FAILURES_IN_A_ROW: Final = 20
 
 
 def _silent(done: int, total: int) -> None:
-    """Tell nobody."""
+    """Report no progress."""
 
 
 def bench(
@@ -47,24 +47,24 @@ def bench(
 
     Two kinds of requests are sent, each with the batch size 1:
 
-    - End2End: the ensemble is called with an encoded image; the latency is what the client waited, from the
+    - End2End: the ensemble is called with an encoded image; the latency is how long the client waited, from the
       call to the parsed answer.
-    - The runtime step alone is called with what the preprocess step made of a real image (asked for over
-      gRPC, before anything is timed); the latency is what the client waited, the way over gRPC included.
+    - The runtime step alone is called with the output of the preprocess step for a real image (fetched over
+      gRPC, before anything is timed); the latency is how long the client waited, including gRPC.
 
     The figure that tables print as Runtime is neither: it is compute_input + compute_infer + compute_output
-    of the runtime step by Triton's statistics *of the very End2End requests* (difference before and after
+    of the runtime step by Triton's statistics *of those same End2End requests* (difference before and after
     each block, over the requests in it). So each Runtime lies within one End2End, and Runtime <= End2End is
     a check on the same requests. Triton keeps totals, hence a mean and no percentiles; those come from the
     runtime step alone, whose statistics are kept as well.
 
     All variants of a model are warmed up, then take turns block by block, in an order that is reversed every
-    other round, so that a machine that slows down or speeds up meets all of them alike.
+    other round, so that a machine that slows down or speeds up affects all of them alike.
 
-    This process keeps the memory that it has taken, from now on (keep_memory).
+    From now on, this process keeps the memory that it allocates (keep_memory).
 
     Raises:
-        ClientError: no server, no such model, request after request failed, or the server went away.
+        ClientError: no server, no such model, request after request failed, or the server no longer answers.
     """
     if not images:
         raise ClientError("No images to send: give at least one JPEG or PNG.", EXIT_INPUT)
@@ -74,11 +74,11 @@ def bench(
     with ExitStack() as stack:
         sessions = [stack.enter_context(Session(url, options.timeout_s)) for _ in range(options.concurrency)]
         server, version = sessions[0].server()
-        found = find(sessions[0], models)
-        total = len(found) * (options.requests + options.runtime_calls + _warmups(options))
+        pipelines = find(sessions[0], models)
+        total = len(pipelines) * (options.requests + options.runtime_calls + _warmups(options))
         ticker = Ticker(progress, total)
         runs: list[VariantRun] = []
-        for _, group in groupby(sorted(found, key=_model), key=_model):
+        for _, group in groupby(sorted(pipelines, key=_model), key=_model):
             runs += _measure_model(sessions, tuple(group), images, options, ticker)
     return BenchResults(
         created=created,
@@ -105,7 +105,7 @@ def turns(variants: int, blocks: int) -> tuple[tuple[int, ...], ...]:
     return tuple(order if block % 2 == 0 else order[::-1] for block in range(blocks))
 
 
-def settled(read: Callable[[], StepTotals], at_least: int, wait_s: float = _SETTLE_S) -> StepTotals:
+def read_statistics(read: Callable[[], StepTotals], at_least: int, wait_s: float = _STATISTICS_WAIT_S) -> StepTotals:
     """Read statistics until they count as many requests as were answered, or the wait is over."""
     end = time.monotonic() + wait_s
     while (totals := read()).requests < at_least and time.monotonic() < end:
@@ -154,7 +154,7 @@ def _measure_model(
 
 
 class _Lane:
-    """One kind of request to one variant: sends its blocks and keeps what came of them."""
+    """One kind of request to one variant: sends its blocks and keeps their results."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class _Lane:
         self._senders: list[Sender] = [partial(_send, each, self._target, inputs) for each in sessions]
         self._totals = partial(sessions[0].totals, variant.runtime)
         self._ticker = ticker
-        self._hopeless = min(len(inputs), _HOPELESS)
+        self._max_failures = min(len(inputs), _MAX_FAILURES_IN_A_ROW)
         self._failed_in_a_row = 0
         self._sent = 0
         self._blocks: list[Block] = []
@@ -181,13 +181,13 @@ class _Lane:
         self._send(count)
 
     def run(self, count: int) -> None:
-        sent, grown = self._send(count)
+        sent, totals = self._send(count)
         self._messages.update(dict.fromkeys(sent.failures[place] for place in sorted(sent.failures)))
-        self._blocks.append(Block(sent.start_ns, sent.end_ns, tuple(sorted(sent.failures)), grown))
+        self._blocks.append(Block(sent.start_ns, sent.end_ns, tuple(sorted(sent.failures)), totals))
 
     def series(self) -> Series:
         if all(len(block.failed) == len(block.start_ns) for block in self._blocks):
-            raise self._given_up(next(iter(self._messages)))
+            raise self._failure(next(iter(self._messages)))
         return Series(tuple(self._blocks), tuple(self._messages)[:_MESSAGES])
 
     def _send(self, count: int) -> tuple[Sent, StepTotals]:
@@ -195,14 +195,14 @@ class _Lane:
         sent = send_block(self._senders, count, self._sent, self._ticker)
         self._sent += count
         self._failed_in_a_row = self._failed_in_a_row + count if len(sent.failures) == count else 0
-        if sent.failures and self._failed_in_a_row >= self._hopeless:
-            raise self._given_up(sent.failures[0])
-        after = settled(self._totals, before.requests + count - len(sent.failures))
+        if sent.failures and self._failed_in_a_row >= self._max_failures:
+            raise self._failure(sent.failures[0])
+        after = read_statistics(self._totals, before.requests + count - len(sent.failures))
         return sent, after - before
 
-    def _given_up(self, reason: str) -> ClientError:
+    def _failure(self, reason: str) -> ClientError:
         return ClientError(
-            f"{self._target}: request after request failed, as with: {reason} The server's log may say more.",
+            f"{self._target}: request after request failed, the first with: {reason} The server's log may say more.",
             EXIT_BENCH,
         )
 
@@ -216,25 +216,25 @@ def _image_inputs(session: Session, pipeline: Pipeline, images: Sequence[bytes])
 
 
 def _runtime_inputs(session: Session, pipeline: Pipeline, images: Sequence[bytes]) -> list[Prepared]:
-    """What the preprocess step makes of the first images that it accepts."""
+    """The outputs of the preprocess step for the first images that it accepts."""
     inputs: list[Prepared] = []
-    refused = ""
+    refusal = ""
     for data in images:
         try:
-            given = session.prepare([_image(pipeline.preprocess_image, data, pipeline)])
-            answer = session.infer(pipeline.variant.preprocess, given)
+            request = session.prepare([_image(pipeline.preprocess_image, data, pipeline)])
+            answer = session.infer(pipeline.variant.preprocess, request)
         except RequestRefused as error:
-            refused = refused or str(error)
+            refusal = refusal or str(error)
             continue
-        made = session.tensors(answer)
-        tensors = [made[feed.preprocess_output] for feed in pipeline.feeds]
-        named = zip(pipeline.feeds, tensors, strict=True)
-        inputs.append(session.prepare([Tensor(feed.runtime_input, t.datatype, t.data) for feed, t in named]))
+        outputs = session.tensors(answer)
+        tensors = [outputs[feed.preprocess_output] for feed in pipeline.feeds]
+        pairs = zip(pipeline.feeds, tensors, strict=True)
+        inputs.append(session.prepare([Tensor(feed.runtime_input, t.datatype, t.data) for feed, t in pairs]))
         if len(inputs) == _RUNTIME_INPUTS:
             break
     if not inputs:
         step = pipeline.variant.preprocess
-        raise ClientError(f"{step}: refused every image, the first with: {refused}", EXIT_BENCH)
+        raise ClientError(f"{step}: it refused every image, the first with: {refusal}", EXIT_BENCH)
     return inputs
 
 

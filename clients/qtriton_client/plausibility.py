@@ -1,4 +1,4 @@
-"""Runtime lies within End2End: which measurements say otherwise."""
+"""Finds measurements whose Runtime is above their End2End, which cannot be."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

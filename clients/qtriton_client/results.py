@@ -29,10 +29,10 @@ class LoadOptions:
     timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
-        least = {"requests": 1, "concurrency": 1, "warmup": 0, "blocks": 1}
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise ClientError(f"{name} is {getattr(self, name)}: give at least {low}.", EXIT_INPUT)
+        minima = {"requests": 1, "concurrency": 1, "warmup": 0, "blocks": 1}
+        for name, minimum in minima.items():
+            if getattr(self, name) < minimum:
+                raise ClientError(f"{name} is {getattr(self, name)}: give at least {minimum}.", EXIT_INPUT)
         if (self.runtime_requests or 0) < 0 or self.timeout_s <= 0:
             raise ClientError("runtime_requests must not be negative, timeout_s must be positive.", EXIT_INPUT)
 
@@ -52,10 +52,10 @@ class Variant:
     task: str
     backend: str
     precision: str
-    #: "ptq", "qat", or "" where nothing was quantised.
+    #: "ptq", "qat", or "" where nothing is quantized.
     method: str
     metric: str
-    #: Points of the metric for this variant and for its FP32 origin; None where not measured.
+    #: Points of the metric for this variant and for FP32; None where not measured.
     value: float | None
     fp32_value: float | None
     #: "CPU" or "GPU", by the instance groups of the runtime step.
@@ -73,7 +73,7 @@ class StepTotals:
     """Triton's statistics of one step: a number of requests, and ns over all of them.
 
     The fields are those of `inference_stats`, where each request of a batch bears the time of its whole
-    batch: ns / requests is what a request waited for, not what it cost.
+    batch: ns / requests is how long a request waited, not what it cost.
     """
 
     requests: int
@@ -107,7 +107,7 @@ class Block:
     end_ns: tuple[int, ...]
     #: Positions of the requests that failed.
     failed: tuple[int, ...]
-    #: What the statistics of the runtime step grew by while the block ran.
+    #: How much the statistics of the runtime step grew while the block ran.
     server: StepTotals
 
     def __post_init__(self) -> None:
@@ -154,11 +154,11 @@ class BenchResults:
     schema: str = SCHEMA
 
     def to_json(self) -> str:
-        """The whole value as one line of JSON."""
+        """The results as one line of JSON."""
         return json.dumps(asdict(self), separators=(",", ":"), allow_nan=False)
 
     def save(self, path: str | Path) -> None:
-        """Write the file whole or not at all."""
+        """Write the file as a whole or not at all."""
         target = Path(path)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -174,7 +174,7 @@ class BenchResults:
         """Read a file that `save` wrote.
 
         Raises:
-            ClientError: the file is absent, not of this kind, or damaged; the message says which.
+            ClientError: the file is missing, not of this kind, or damaged; the message says which.
         """
         try:
             raw = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_no_number)
@@ -185,9 +185,9 @@ class BenchResults:
             raise ClientError(f"{path}: not JSON ({error}). Measure again.", EXIT_INPUT) from error
         schema = raw.get("schema") if isinstance(raw, dict) else None
         if schema != SCHEMA:
-            found = f"schema {schema!r}" if schema else "no schema"
+            label = f"schema {schema!r}" if schema else "no schema"
             raise ClientError(
-                f"{path}: not results of this version's bench ({found}, not {SCHEMA!r}). Measure again.",
+                f"{path}: not results of this version's bench ({label}, not {SCHEMA!r}). Measure again.",
                 EXIT_INPUT,
             )
         try:
@@ -197,7 +197,7 @@ class BenchResults:
 
 
 def _no_number(constant: str) -> float:
-    raise ValueError(f"{constant} is no number of JSON's")
+    raise ValueError(f"{constant} is not a number in JSON")
 
 
 def _write_whole(target: Path, text: str) -> None:
@@ -207,7 +207,7 @@ def _write_whole(target: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o644)  # mkstemp's 0600 would keep a report that another user makes from reading it
+        Path(name).chmod(0o644)  # with mkstemp's 0600 another user's report could not read it
         Path(name).replace(target)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""One gRPC connection to a Triton server, with its errors sorted into fatal ones and refused requests."""
+"""One gRPC connection to a Triton server, whose errors are either fatal or refused requests."""
 
 import importlib
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ _MAX_MESSAGE: Final = 2**31 - 1
 _CHANNEL: Final = (
     ("grpc.max_send_message_length", _MAX_MESSAGE),
     ("grpc.max_receive_message_length", _MAX_MESSAGE),
-    # Else a new connection inherits the back-off of one that was refused before the server was there.
+    # Otherwise a new connection inherits the back-off of one that was refused before the server started.
     ("grpc.use_local_subchannel_pool", 1),
 )
-#: gRPC asks http_proxy for this very machine too, where no proxy finds the server.
+#: gRPC uses http_proxy even for this machine, whose servers no proxy can reach.
 _NO_PROXY: Final = ("grpc.enable_http_proxy", 0)
-#: Questions about the server itself are answered at once or not at all.
-_ASK_S: Final = 10.0
+#: The server answers requests about itself at once or not at all.
+_QUERY_TIMEOUT_S: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Session:
     def __init__(self, url: str, timeout_s: float = 60.0) -> None:
         if "://" in url or ":" not in url:
             raise ClientError(
-                f"{url!r} is no address: give HOST:PORT of Triton's gRPC port, e.g. localhost:8001.",
+                f"{url!r} is not an address: give HOST:PORT of Triton's gRPC port, e.g. localhost:8001.",
                 EXIT_INPUT,
             )
         self.url = url
@@ -67,28 +67,28 @@ class Session:
         Raises:
             ClientError: nothing answers at the address.
         """
-        answer = self._ask("get_server_metadata", f"{self.url}: no Triton server answers on gRPC there")
+        answer = self._query("get_server_metadata", f"{self.url}: no Triton server answers on gRPC there")
         return str(answer.name), str(answer.version)
 
     def models(self) -> dict[str, str]:
         """The models of the repository, each with "" or the reason why it is not ready."""
-        what = f"{self.url}: the server does not list its models"
-        answer = self._ask("get_model_repository_index", what)
+        problem = f"{self.url}: the server does not list its models"
+        answer = self._query("get_model_repository_index", problem)
         # Versions of one model are rows of their own: one that is ready is enough.
-        found: dict[str, str] = {}
+        reasons: dict[str, str] = {}
         for model in answer.models:
             reason = "" if model.state == "READY" else (model.reason or f"state {model.state or 'unknown'}")
-            found[model.name] = reason if found.get(model.name, reason) else ""
-        return found
+            reasons[model.name] = reason if reasons.get(model.name, reason) else ""
+        return reasons
 
     def config(self, model: str) -> Any:
         """The ModelConfig that the server runs the model with."""
-        return self._ask("get_model_config", f"{model}: no config from {self.url}", model_name=model).config
+        return self._query("get_model_config", f"{model}: no config from {self.url}", model_name=model).config
 
     def totals(self, model: str) -> StepTotals:
         """The statistics of a model since the server started, over all its versions."""
-        what = f"{model}: no statistics from {self.url}"
-        answer = self._ask("get_inference_statistics", what, model_name=model)
+        problem = f"{model}: no statistics from {self.url}"
+        answer = self._query("get_inference_statistics", problem, model_name=model)
         total = StepTotals(0, 0, 0, 0, 0)
         for version in answer.model_stats:
             stats = version.inference_stats
@@ -105,53 +105,53 @@ class Session:
         """Serialise tensors once, before anything is timed."""
         inputs = []
         for tensor in tensors:
-            given = self._grpc.InferInput(tensor.name, list(tensor.data.shape), tensor.datatype)
-            given.set_data_from_numpy(np.ascontiguousarray(tensor.data))
-            inputs.append(given)
+            prepared = self._grpc.InferInput(tensor.name, list(tensor.data.shape), tensor.datatype)
+            prepared.set_data_from_numpy(np.ascontiguousarray(tensor.data))
+            inputs.append(prepared)
         return inputs
 
     def infer(self, model: str, inputs: Prepared) -> Any:
         """Send one request and wait for its answer.
 
         Raises:
-            RequestRefused: this request failed, and the server is still there.
-            ClientError: the server is gone.
+            RequestRefused: this request failed, and the server still runs.
+            ClientError: the server no longer answers.
         """
         try:
             return self._client.infer(model, inputs, client_timeout=self._timeout_s)
         except _failure() as error:
             status, message = _parts(error)
-            # A full queue answers UNAVAILABLE too, so only the server itself tells whether it is gone.
+            # A full queue answers UNAVAILABLE too, so only the server itself can say whether it still runs.
             if status in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED") and not self._live():
                 raise ClientError(
-                    f"{model}: the server at {self.url} went away during the measurement ({message}). "
+                    f"{model}: the server at {self.url} stopped answering during the measurement ({message}). "
                     "Its log says why; start it again and measure again."
                 ) from error
             raise RequestRefused(f"[{status}] {message}") from error
 
     def tensors(self, answer: Any) -> dict[str, Tensor]:
         """The output tensors of an answer by name."""
-        found = {}
+        tensors = {}
         for output in answer.get_response().outputs:
-            found[output.name] = Tensor(output.name, output.datatype, answer.as_numpy(output.name))
-        return found
+            tensors[output.name] = Tensor(output.name, output.datatype, answer.as_numpy(output.name))
+        return tensors
 
     def _live(self) -> bool:
         try:
-            return bool(self._client.is_server_live(client_timeout=_ASK_S))
+            return bool(self._client.is_server_live(client_timeout=_QUERY_TIMEOUT_S))
         except _failure():
             return False
 
-    def _ask(self, method: str, what: str, **arguments: object) -> Any:
+    def _query(self, method: str, problem: str, **arguments: object) -> Any:
         try:
-            return getattr(self._client, method)(client_timeout=_ASK_S, **arguments)
+            return getattr(self._client, method)(client_timeout=_QUERY_TIMEOUT_S, **arguments)
         except _failure() as error:
             status, message = _parts(error)
-            cure = {
+            fix = {
                 "UNAVAILABLE": "Check that it runs and that this is its gRPC port (8001), not HTTP (8000).",
                 "DEADLINE_EXCEEDED": "Check that it runs and is not overloaded.",
             }.get(status, "The server's log may say more.")
-            raise ClientError(f"{what} ({message.rstrip('.')}). {cure}") from error
+            raise ClientError(f"{problem} ({message.rstrip('.')}). {fix}") from error
 
 
 def is_loopback(url: str) -> bool:
@@ -165,7 +165,7 @@ def _grpc() -> ModuleType:
         return importlib.import_module("tritonclient.grpc")
     except ImportError as error:
         raise ClientError(
-            f"tritonclient is not usable ({error}): pip install 'tritonclient[grpc]'.", EXIT_ENVIRONMENT
+            f"tritonclient cannot be loaded ({error}): pip install 'tritonclient[grpc]'.", EXIT_ENVIRONMENT
         ) from error
 
 

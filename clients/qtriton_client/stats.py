@@ -30,21 +30,21 @@ def latencies_ns(series: Series) -> npt.NDArray[np.int64]:
     """Latency of each request that succeeded, int64 [n], in the order they were sent."""
     parts = [np.zeros(0, np.int64)]
     for block in series.blocks:
-        spent = np.asarray(block.end_ns, np.int64) - np.asarray(block.start_ns, np.int64)
-        parts.append(np.delete(spent, np.asarray(block.failed, np.int64)))
+        durations = np.asarray(block.end_ns, np.int64) - np.asarray(block.start_ns, np.int64)
+        parts.append(np.delete(durations, np.asarray(block.failed, np.int64)))
     return np.concatenate(parts)
 
 
 def summarize(series: Series) -> Summary:
     """Mean, percentiles (linear between neighbours), throughput and failures of a series."""
-    sent = sum(len(block.start_ns) for block in series.blocks)
+    requests = sum(len(block.start_ns) for block in series.blocks)
     failures = sum(len(block.failed) for block in series.blocks)
     values = latencies_ns(series)
     if not len(values):
-        return Summary(sent, failures, None, None, None, None, None)
+        return Summary(requests, failures, None, None, None, None, None)
     p50, p90, p99 = (float(value) / 1e6 for value in np.percentile(values, [50, 90, 99]))
     throughput = len(values) * 1e9 / max(wall_ns(series), 1)
-    return Summary(sent, failures, float(values.mean()) / 1e6, p50, p90, p99, throughput)
+    return Summary(requests, failures, float(values.mean()) / 1e6, p50, p90, p99, throughput)
 
 
 def wall_ns(series: Series) -> int:
@@ -53,7 +53,7 @@ def wall_ns(series: Series) -> int:
 
 
 def server_totals(series: Series) -> StepTotals:
-    """What the statistics of the runtime step grew by during the blocks of a series."""
+    """How much the statistics of the runtime step grew during the blocks of a series."""
     return reduce(add, (block.server for block in series.blocks), _NONE)
 
 
@@ -75,24 +75,24 @@ def remarks(results: BenchResults) -> tuple[str, ...]:
 
 
 def run_remarks(run: VariantRun) -> tuple[str, ...]:
-    """Failures of a variant, and statistics that something else moved."""
+    """Failures of a variant, and statistics that other requests changed."""
     name, lines = run.variant.ensemble, []
     for kind, series in (("End2End", run.end2end), ("runtime step alone", run.runtime)):
         summary = summarize(series)
         if summary.failures:
             lines.append(_failures(f"{name}, {kind}", summary, series))
     totals, summary = server_totals(run.end2end), summarize(run.end2end)
-    counted = totals.requests
-    if counted and not totals.compute_ns:
-        lines.append(f"{name}: no Runtime, since the server's backend was built without statistics.")
-    if counted != summary.requests and not summary.failures:
+    server_requests = totals.requests
+    if server_requests and not totals.compute_ns:
+        lines.append(f"{name}: no Runtime, as the server's backend was built without statistics.")
+    if server_requests != summary.requests and not summary.failures:
         lines.append(
-            f"{name}: the server counts {counted} runs of the runtime step for {summary.requests} requests, "
+            f"{name}: the server counts {server_requests} runs of the runtime step for {summary.requests} requests, "
             "so something else used it, or answers came from a cache: measure again, alone."
         )
     return tuple(lines)
 
 
-def _failures(what: str, summary: Summary, series: Series) -> str:
-    said = "; ".join(series.failure_messages)
-    return f"{what}: {summary.failures} of {summary.requests} requests FAILED: {said}"
+def _failures(label: str, summary: Summary, series: Series) -> str:
+    messages = "; ".join(series.failure_messages)
+    return f"{label}: {summary.failures} of {summary.requests} requests FAILED: {messages}"

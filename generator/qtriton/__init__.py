@@ -1,7 +1,65 @@
-"""qtriton: from an FP32 vision model to a measured INT8 deployment on Triton Inference Server."""
+"""qtriton: from an FP32 vision model to a measured INT8 deployment on Triton Inference Server.
+
+The public API: `from qtriton import build, check, serve, bench, predict` and what their arguments are made of. Each
+name is loaded when it is first used, so that `import qtriton` stays quick.
+"""
 
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 # As in backends/onnxruntime/engine.py, which runs without us, for all else here that loads ONNX Runtime; the processes
 # that we start inherit it. Whoever wants it sets the variable to 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+if TYPE_CHECKING:
+    from qtriton.api import bench, build, check, plan_build, predict, serve
+    from qtriton.errors import QtritonError
+    from qtriton.options import BuildOptions
+    from qtriton.progress import Reporter
+    from qtriton.server.options import ServerOptions
+    from qtriton.target import Method, Precision
+    from qtriton_client.results import LoadOptions
+
+#: Where each public name lives.
+_HOMES: Final[dict[str, str]] = {
+    "bench": "qtriton.api",
+    "build": "qtriton.api",
+    "check": "qtriton.api",
+    "plan_build": "qtriton.api",
+    "predict": "qtriton.api",
+    "serve": "qtriton.api",
+    "BuildOptions": "qtriton.options",
+    "LoadOptions": "qtriton_client.results",
+    "Method": "qtriton.target",
+    "Precision": "qtriton.target",
+    "QtritonError": "qtriton.errors",
+    "Reporter": "qtriton.progress",
+    "ServerOptions": "qtriton.server.options",
+}
+
+__all__ = [
+    "BuildOptions",
+    "LoadOptions",
+    "Method",
+    "Precision",
+    "QtritonError",
+    "Reporter",
+    "ServerOptions",
+    "bench",
+    "build",
+    "check",
+    "plan_build",
+    "predict",
+    "serve",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'qtriton' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

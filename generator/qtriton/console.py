@@ -54,39 +54,39 @@ def as_json(data: Any) -> None:
 def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Draw a table as wide as it needs; where that is too wide, without frames and without columns of dashes."""
     console = _out if sys.stdout.isatty() else Console(highlight=False, width=200)
-    drawn = _table(title, headers, rows, HEAVY_HEAD)
-    if console.measure(drawn, options=console.options.update(max_width=10_000)).maximum > console.width:
-        told = [place for place in range(len(headers)) if any(row[place] != "-" for row in rows)]
-        headers, rows = [headers[place] for place in told], [[row[place] for place in told] for row in rows]
-        drawn = _table(title, headers, rows, None)
-        for column, width in zip(drawn.columns, _widths(headers, rows, console.width), strict=True):
+    grid = _table(title, headers, rows, HEAVY_HEAD)
+    if console.measure(grid, options=console.options.update(max_width=10_000)).maximum > console.width:
+        columns = [place for place in range(len(headers)) if any(row[place] != "-" for row in rows)]
+        headers, rows = [headers[place] for place in columns], [[row[place] for place in columns] for row in rows]
+        grid = _table(title, headers, rows, None)
+        for column, width in zip(grid.columns, _widths(headers, rows, console.width), strict=True):
             column.width = width
-    console.print(drawn)
+    console.print(grid)
 
 
 def _widths(headers: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int | None]:
     """Columns that break no word, where there is room for that, and then as few lines as can be; rich would break."""
     columns = list(zip(headers, *rows, strict=True))
     widths = [max(len(word) for cell in column for word in cell.split() or [""]) for column in columns]
-    wanted = [max(map(len, column)) for column in columns]
-    left = room - sum(widths) - len(widths)
-    if left < 0:
+    full_widths = [max(map(len, column)) for column in columns]
+    spare = room - sum(widths) - len(widths)
+    if spare < 0:
         return [None] * len(widths)
-    for place in sorted(range(len(widths)), key=lambda place: wanted[place] - widths[place]):
-        more = min(left, wanted[place] - widths[place])
+    for place in sorted(range(len(widths)), key=lambda place: full_widths[place] - widths[place]):
+        more = min(spare, full_widths[place] - widths[place])
         widths[place] += more
-        left -= more
+        spare -= more
     return list(widths)
 
 
 def _table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], box: Box | None) -> Table:
     padding = (0, 1) if box else (0, 1, 0, 0)
-    drawn = Table(title=title, title_justify="left", title_style="bold", box=box, padding=padding)
+    grid = Table(title=title, title_justify="left", title_style="bold", box=box, padding=padding)
     for header in headers:
-        drawn.add_column(escape(header), overflow="fold")
+        grid.add_column(escape(header), overflow="fold")
     for row in rows:
-        drawn.add_row(*(escape(cell) for cell in row))
-    return drawn
+        grid.add_row(*(escape(cell) for cell in row))
+    return grid
 
 
 class _Count(MofNCompleteColumn):

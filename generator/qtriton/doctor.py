@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -156,7 +157,7 @@ def _on_gpu(runtimes: dict[str, str | None]) -> list[Finding]:
     return found or [Finding("TensorRT", "warning", "not installed", fix)]
 
 
-def packages(installed: dict[str, str | None]) -> list[Finding]:
+def packages(installed: Mapping[str, str | None]) -> list[Finding]:
     return [_package(package, installed.get(package.name)) for package in PACKAGES]
 
 

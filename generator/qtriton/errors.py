@@ -81,7 +81,7 @@ class RepositoryError(QtritonError):
 
 
 class ServerError(QtritonError):
-    """Tritonserver did not start, did not load a model, or went away."""
+    """Tritonserver did not start, did not load a model, or ended."""
 
     exit_code = ExitCode.SERVER
 

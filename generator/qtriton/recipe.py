@@ -1,4 +1,4 @@
-"""How an INT8 artifact is made: whose ranges it has, and which of its layers stay in floating point."""
+"""How an INT8 artifact is made: whose ranges it has, and which of its layers are kept in floating point."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -26,8 +26,8 @@ class Algorithm(str, Enum):
 class PtqOptions:
     """Knobs of ACT's post-training quantization."""
 
-    #: Measured over the zoo: avg loses 0.6 points on yolov5n, 0.7 on mobilenet_v1, none on resnet56_cifar10, 4.6 on
-    #: yolov6lite_l0; abs_max is 0.3 to 0.7 better on the first two and loses 24 on yolov6lite_l0, whose rare huge
+    #: Measured over the zoo: avg drops 0.6 points on yolov5n, 0.7 on mobilenet_v1, none on resnet56_cifar10, 4.6 on
+    #: yolov6lite_l0; abs_max is 0.3 to 0.7 better on the first two and drops 24 on yolov6lite_l0, whose rare huge
     #: activations it keeps; hist is as good as abs_max and takes five times as long.
     algorithm: Algorithm = Algorithm.AVG
     hist_percent: float = 0.9999
@@ -54,7 +54,7 @@ class QatOptions:
 class Recipe:
     """One way to INT8; layers are named as ACT's scales name them."""
 
-    #: PTQ or QAT, never AUTO: that is the search among recipes; none where there are no integers (FP16).
+    #: PTQ or QAT, never AUTO: that is the search among recipes; none where nothing is quantized (FP16).
     method: Method | None = Method.PTQ
     #: ACT's algorithm for the ranges; QAT starts from them.
     algorithm: Algorithm = Algorithm.AVG

@@ -44,8 +44,8 @@ class Workspace:
     @classmethod
     def default(cls) -> "Workspace":
         """$QTRITON_CACHE, else qtriton in $XDG_CACHE_HOME, else ~/.cache/qtriton."""
-        if own := os.environ.get("QTRITON_CACHE"):
-            return cls(Path(own).absolute())
+        if folder := os.environ.get("QTRITON_CACHE"):
+            return cls(Path(folder).absolute())
         try:
             shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         except RuntimeError as error:
@@ -130,12 +130,12 @@ class Workspace:
             for old in parent.glob("*[0-9]"):
                 if not Path(f"/proc/{old.name}").exists():
                     shutil.rmtree(old, ignore_errors=True)
-        own = parent / str(os.getpid())
-        own.mkdir(exist_ok=True)
+        folder = parent / str(os.getpid())
+        folder.mkdir(exist_ok=True)
         try:
-            yield own
+            yield folder
         finally:
-            shutil.rmtree(own, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def lock_of(path: Path) -> Path:

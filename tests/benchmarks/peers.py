@@ -15,8 +15,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from int8_speed import find
 
 from qtriton import console, machine
@@ -163,7 +165,7 @@ class Reader:
         self._images = iter(np.load(frames, mmap_mode="r"))
         self._name = name
 
-    def get_next(self) -> dict[str, np.ndarray] | None:
+    def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
         image = next(self._images, None)
         return None if image is None else {self._name: np.array(image[np.newaxis])}
 
@@ -182,7 +184,7 @@ def static(data: Zoo, frames: Path, out: Path, *, method: str, only: list[str] |
         str(out / "model.onnx"),
         Reader(name, frames),
         per_channel=True,
-        # Without VNNI u8 * s8 saturates; seven bits are ONNX Runtime's own cure.
+        # Without VNNI u8 * s8 saturates; seven bits are ONNX Runtime's own remedy.
         reduce_range=not machine.cpu().has_vnni,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,

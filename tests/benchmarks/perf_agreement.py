@@ -100,8 +100,8 @@ def measured(given: argparse.Namespace) -> tuple[list[Compared], str]:
         serve(given.repository, ServerOptions(grpc_port=0, http_port=0)) as server,
         Session(server.grpc_url) as session,
     ):
-        found = find(session, [given.model] if given.model else None)
-        pipeline = next((each for each in found if each.variant.precision == "int8"), found[0])
+        pipelines = find(session, [given.model] if given.model else None)
+        pipeline = next((each for each in pipelines if each.variant.precision == "int8"), pipelines[0])
         images = given.images or Repository.open(given.repository).manifest(pipeline.variant.ensemble).images
         image = read_images(images, 1)[0]
         tensors = fed(session, pipeline, image)

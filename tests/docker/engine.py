@@ -63,12 +63,12 @@ def engine() -> Iterator[None]:
     # No rules for a firewall of ours: ports are published by docker's proxy, and builds use the host's network.
     # Of the storage drivers, the one that does not copy every layer.
     command = ["dockerd", "--iptables=false", "--ip6tables=false", "--storage-driver=overlay2"]
-    command += ["--data-root", KEPT / "engine"]
-    command += ["--exec-root", folder, "--pidfile", folder / "pid", "-H", f"unix://{folder}/socket"]
+    command += ["--data-root", str(KEPT / "engine")]
+    command += ["--exec-root", str(folder), "--pidfile", str(folder / "pid"), "-H", f"unix://{folder}/socket"]
     folder.mkdir()
     os.environ["DOCKER_HOST"] = f"unix://{folder}/socket"
     with (KEPT / "dockerd.log").open("w") as log:
-        process = subprocess.Popen(list(map(str, command)), stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
         _wait_for(process)
         yield

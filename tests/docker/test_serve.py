@@ -63,7 +63,7 @@ def test_a_model_that_does_not_load_is_told_in_tritons_words(image: str, demo_re
     (repository / "demo_digits_preprocess" / "1" / "model.py").write_text("raise RuntimeError('broken on purpose')\n")
     done = qtriton("serve", repository, "--docker", "--image", image, *FREE)
     assert done.returncode == 8, done.stderr
-    assert "its own words" in done.stderr and "RuntimeError: broken on purpose" in done.stderr
+    assert "tritonserver did not load" in done.stderr and "RuntimeError: broken on purpose" in done.stderr
     assert containers(image) == before
 
 
@@ -76,7 +76,7 @@ def test_a_port_that_is_taken(image: str, demo_repository: Path) -> None:
     assert done.returncode == 8 and "--grpc-port (0: any free)" in done.stderr
 
 
-def test_refusals_have_a_cure(triton: str, demo_repository: Path, tmp_path: Path) -> None:
+def test_refusals_have_a_fix(triton: str, demo_repository: Path, tmp_path: Path) -> None:
     missing = qtriton("serve", demo_repository, "--docker", "--image", "qtriton-test-nosuch")
     assert missing.returncode == 5 and "docker build -t qtriton-test-nosuch -f docker/Dockerfile ." in missing.stderr
     silent = qtriton("serve", demo_repository, "--docker", DOCKER_HOST=f"unix://{tmp_path}/none")

@@ -21,8 +21,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One cache for the run, so that nothing of the user's is read or written."""
-    folder = tmp_path_factory.mktemp("cache")
+    """One cache for the run and all its workers, so that nothing of the user's is read or written."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    folder.mkdir(exist_ok=True)
     os.environ["QTRITON_CACHE"] = str(folder)
     yield folder
     del os.environ["QTRITON_CACHE"]

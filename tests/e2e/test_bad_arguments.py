@@ -1,4 +1,4 @@
-"""Every mistake on the command line: one sentence with the cure, its exit code, no traceback, nothing half written."""
+"""Every mistake on the command line: one sentence with the fix, its exit code, no traceback, nothing half written."""
 
 import os
 from pathlib import Path
@@ -44,7 +44,7 @@ CASES: list[tuple[str, int, str]] = [
     ("build mine.yaml --precision fp32 --weights corrupt.onnx --validation empty", 2, "no JPEG or PNG"),
     ("build demo_digits --max-accuracy-drop -1", 2, "points of 100"),
     ("build demo_digits --max-accuracy-drop half", 2, "--max-accuracy-drop"),
-    ("build demo_digits --algorithm average", 2, "'average' is not"),
+    ("build demo_digits --algorithm average", 2, "--algorithm average: choose one of auto, avg"),
     ("build demo_digits --method qat --iterations 0", 2, "at least 1"),
     ("build demo_digits --method qat --learning-rate 2", 2, "between 0 and 1"),
     ("build demo_digits --method qat --epochs 0", 2, "at least 1"),
@@ -52,7 +52,7 @@ CASES: list[tuple[str, int, str]] = [
     ("explain demo_digits", 2, "`qtriton build` publishes one"),
     ("explain demo_digits --repository nowhere", 2, "nowhere"),
     ("explain demo_digits --layers", 2, "`qtriton build` publishes one"),
-    ("build demo_digits --precision int9", 2, "'int9' is not one of 'fp32'"),
+    ("build demo_digits --precision int9", 2, "--precision int9: choose one of fp32, fp16"),
     ("build demo_digits --precision int8-fp16 --backend paddle", 4, "--precision int8 or --backend tensorrt"),
     ("build demo_digits --precision fp16 --backend openvino", 4, "--precision int8 or --backend tensorrt"),
     ("build demo_digits --backend paddle-tensorrt --precision int8", 4, "--precision int8-fp16"),
@@ -63,7 +63,7 @@ CASES: list[tuple[str, int, str]] = [
     ("build demo_digits --pinned-memory", 2, "runs on the CPU here"),
     ("engines build nowhere", 2, "no such folder"),
     ("engines list nowhere", 2, "no such folder"),
-    ("build demo_digits --method quick", 2, "'quick' is not one of"),
+    ("build demo_digits --method quick", 2, "--method quick: choose one of auto, ptq"),
     ("build demo_digits --threads 0", 2, "at least 1"),
     ("build demo_digits --precision fp32 --repository file", 7, "a file, not a folder"),
     ("build demo_digits --precision fp32 --repository /", 7, "the root of the file system"),

@@ -188,7 +188,7 @@ def test_layers_of_a_quantized_paddle_model_go_back_to_float(tmp_path: Path) -> 
         restore_float(tmp_path / "work" / QUANTIZED, tmp_path / "paddle", names[:count], place / "mixed")
         found = in_paddle(place / "mixed", Precision.INT8, batch)
         apart.append(float(np.abs(found - want).max()))
-    # oneDNN would quantize a convolution behind ACT's back: nothing of the sort is left with all in float.
+    # oneDNN would quantize a convolution behind ACT's back: no layer is quantized where all are kept in floating point.
     assert apart[-1] <= 1e-4 * np.abs(want).max()
     assert all(one > apart[-1] for one in apart[:-1])
 
@@ -197,7 +197,7 @@ def test_a_layer_that_the_quantized_model_lacks_is_an_error(tmp_path: Path) -> N
     calibration = images(tmp_path / "images.npy", 16)
     import_onnx(onnx_net(tmp_path / "fp32.onnx"), (1, 3, 16, 16), tmp_path / "paddle")
     compress(tmp_path / "paddle", calibration=calibration, work=tmp_path / "work")
-    with pytest.raises(CompressionError, match="1 layers were to stay in floating point, the model has 0"):
+    with pytest.raises(CompressionError, match="1 layers are to be kept in floating point, the model has 0 of them"):
         restore_float(tmp_path / "work" / QUANTIZED, tmp_path / "paddle", ["nobody"], tmp_path / "mixed")
     assert not (tmp_path / "mixed").exists()
 

@@ -31,11 +31,11 @@ def weights(path: Path) -> Path:
     """Each class is the sum of one channel."""
     matrix = np.kron(np.eye(3, dtype=np.float32), np.ones((16, 1), np.float32))
     nodes = [helper.make_node("Flatten", ["x"], ["flat"]), helper.make_node("MatMul", ["flat", "w"], ["y"])]
-    values = [
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *dims])]
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *dims])
         for name, dims in (("x", [3, 4, 4]), ("y", [3]))
-    ]
-    graph = helper.make_graph(nodes, "toy", *values, [numpy_helper.from_array(matrix, "w")])
+    )
+    graph = helper.make_graph(nodes, "toy", [x], [y], [numpy_helper.from_array(matrix, "w")])
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
     return path
 

@@ -106,7 +106,7 @@ def test_training_is_one_method_of_the_build(own_cache: Path, tmp_path: Path) ->
 
 
 def test_the_same_inputs_give_the_same_artifact(own_cache: Path, tmp_path: Path) -> None:
-    made = []
+    made: list[list[bytes]] = []
     for place in (own_cache, tmp_path / "another cache"):
         repository = tmp_path / f"repository{len(made)}"
         said = build(place, repository, "--backend", "onnxruntime,openvino", "--max-accuracy-drop", "1")

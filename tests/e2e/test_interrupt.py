@@ -85,7 +85,7 @@ def test_bench_shows_the_last_words_of_a_server_that_died(demo_repository: Path,
     next(child for child in started if child.name() == "tritonserver").kill()
     _, said = process.communicate(timeout=60)
     assert process.returncode == 8, said
-    assert "tritonserver has ended; the last it said:" in said and "Started HTTPService" in said
+    assert "tritonserver has ended; its log ends with:" in said and "Started HTTPService" in said
     assert all_gone(started)
     assert not (tmp_path / "results.json").exists()
 

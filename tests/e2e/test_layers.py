@@ -39,7 +39,7 @@ def convolutions(told: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize(("backend", "in_float"), [("onnxruntime", 3), ("openvino", 2), ("paddle", 0)])
 def test_int8_runs_in_int8_and_fp32_does_not(told: dict[str, Any], backend: str, in_float: int) -> None:
-    """ONNX Runtime leaves the image layer in float, and it and OpenVINO the two last; Paddle none."""
+    """ONNX Runtime keeps the image layer in floating point, it and OpenVINO the last two; Paddle none."""
     fp32, int8 = (convolutions(told[f"demo_digits_{backend}_{each}"]) for each in ("fp32", "int8"))
     assert fp32 == ["FP32"] * 12
     assert sorted(int8) == ["FP32"] * in_float + ["INT8"] * (12 - in_float)

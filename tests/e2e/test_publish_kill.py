@@ -18,7 +18,7 @@ KILLS = 30
 #: Stands for a file system that cannot swap two folders in one step.
 WITHOUT_EXCHANGE = """
 from qtriton.repository import tree
-tree._exchanged = lambda new, old: False
+tree._exchange_at_once = lambda new, old: False
 """
 
 #: Publishes version after version of several models as fast as it can; prints once it has published the first.

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from qtriton.errors import InputError, RepositoryError, ServerError
@@ -70,7 +72,8 @@ def write_config(repository: Path, name: str, **overrides: object) -> None:
 
 @pytest.fixture(scope="module")
 def grpc() -> ModuleType:
-    return pytest.importorskip("tritonclient.grpc", reason="tritonclient[grpc] is not installed")
+    module: ModuleType = pytest.importorskip("tritonclient.grpc", reason="tritonclient[grpc] is not installed")
+    return module
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +88,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     assert {path.name for path in written} == {"config.pbtxt", "model.onnx"}, "the server wrote to the repository"
 
 
-def call(grpc: ModuleType, server: Server, model: str, x: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def call(grpc: ModuleType, server: Server, model: str, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
     with grpc.InferenceServerClient(server.grpc_url) as client:
         tensor = grpc.InferInput("x", list(x.shape), "INT64" if x.dtype == np.int64 else "FP32")
         tensor.set_data_from_numpy(x)

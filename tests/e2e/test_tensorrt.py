@@ -177,5 +177,5 @@ def test_the_typed_onnx_is_near_fp32(real: Real, precision: Precision, zoo: Path
     assert done.returncode == 0, done.stderr
     fp32, typed = (each["metric"]["value"] for each in json.loads(done.stdout)["variants"])
     assert fp32 == pytest.approx(real.fp32, abs=real.within)
-    # With every layer in integers, and 127 steps for what Relu leaves of a range, a net loses what it loses in Paddle.
+    # With every layer quantized, and 127 steps for what Relu leaves of a range, accuracy drops as much as in Paddle.
     assert fp32 - typed <= (0.2 if precision is Precision.FP16 else real.paddle or real.loss)

@@ -106,9 +106,9 @@ def rendered(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         if precision in backend.precisions
     )
     targets += (Target("tensorrt", Precision.INT8_FP16, pinned=True),)
-    request = Request(BuildOptions(backend=",".join(BACKENDS), repository=tmp_path / name))
+    wanted = Request(BuildOptions(backend=",".join(BACKENDS), repository=tmp_path / name))
     variants = [variant(target, artifact, name) for target in targets]
-    publish(Plan(load_spec(name), request, targets, ()), artifact, variants, SILENT)
+    publish(Plan(load_spec(name), wanted, targets, ()), artifact, variants, SILENT)
     return tmp_path / name
 
 

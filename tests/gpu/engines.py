@@ -76,7 +76,11 @@ def timed(engines: dict[str, Engine], requests: int) -> dict[str, tuple[float, f
                     taken = time.perf_counter_ns() - started
                     if block >= 0:  # the first two warm up
                         found[name][place].append(taken)
-    return {name: tuple(statistics.median(each) / 1e6 for each in lists) for name, lists in found.items()}  # type: ignore[misc]
+    return {name: (median_ms(one), median_ms(two), median_ms(three)) for name, (one, two, three) in found.items()}
+
+
+def median_ms(taken_ns: list[int]) -> float:
+    return statistics.median(taken_ns) / 1e6
 
 
 def three_ways(engine: Engine) -> tuple[Callable[[], Any], Callable[[], Any], Callable[[], Any]]:

@@ -62,7 +62,7 @@ def answer(folder: Path, inputs: dict[str, Any]) -> list[Response]:
 
 
 def main(preprocess: str, postprocess: str, image: str, raw: str) -> None:
-    sys.meta_path.insert(0, _Blocked())  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _Blocked())
     backend: Any = types.ModuleType("triton_python_backend_utils")
     backend.Tensor, backend.InferenceResponse, backend.TritonError = Tensor, Response, Error
     backend.get_input_tensor_by_name = lambda request, name: request[name]

@@ -139,9 +139,7 @@ def test_an_error_of_the_worker_is_one_sentence_with_the_log(files: Path, asked:
     with pytest.raises(CompressionError) as caught:
         ask_compress()
     log = files / "work" / "worker.log"
-    assert str(caught.value) == (
-        f"The compression worker failed: ValueError: unknown op Einsum. The whole log is {log}."
-    )
+    assert str(caught.value) == (f"The compression worker failed: ValueError: unknown op Einsum. Its log is {log}.")
 
 
 @pytest.mark.parametrize(
@@ -166,7 +164,7 @@ def test_a_crash_comes_with_the_line_of_the_log_that_tells_most(
     with pytest.raises(CompressionError) as caught:
         ask_compress()
     where = files / "work" / "worker.log"
-    assert str(caught.value) == f"The compression worker was killed by SIGSEGV: {words}. The whole log is {where}."
+    assert str(caught.value) == f"The compression worker was killed by SIGSEGV: {words}. Its log is {where}."
 
 
 @pytest.mark.parametrize(("status", "hint"), [(-9, True), (-6, False), (1, False)])
@@ -222,7 +220,7 @@ def test_images_that_it_could_not_read_are_refused_before_it_starts(
 @pytest.mark.parametrize(
     ("gone", "message"),
     [
-        ("model.onnx", "model.onnx: there is no such file"),
+        ("model.onnx", "model.onnx: no such file"),
         ("paddle/inference.pdmodel", "paddle: no inference.pdmodel in it"),
         ("paddle/inference.pdiparams", "paddle: no inference.pdiparams in it"),
     ],
@@ -257,7 +255,7 @@ def test_training_goes_on_from_its_checkpoints_and_must_leave_a_model(files: Pat
     assert made.arguments[1:] == (options, files / "points", files / "out")
 
     asked(nothing)
-    with pytest.raises(InputError, match="there is no such file"):
+    with pytest.raises(InputError, match="no such file"):
         train(Path("model.onnx"), checkpoints=Path("points"), out=Path("none"), **arguments)  # type: ignore[arg-type]
 
 

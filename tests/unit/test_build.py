@@ -217,8 +217,8 @@ def test_an_interrupted_build_says_what_became_of_the_repository(
 @pytest.mark.parametrize(
     ("step", "command"),
     [
-        ("qtriton.plan.make_plan", ["build", "ten.yaml", "--weights", "ten.onnx", "--precision", "fp32"]),
-        ("qtriton.plan.make_plan", ["plan", "ten.yaml", "--weights", "ten.onnx", "--precision", "fp32"]),
+        ("qtriton.api.make_plan", ["build", "ten.yaml", "--weights", "ten.onnx", "--precision", "fp32"]),
+        ("qtriton.api.make_plan", ["plan", "ten.yaml", "--weights", "ten.onnx", "--precision", "fp32"]),
         ("qtriton.operate.predict.predict_repository", ["predict", "ten", "images/0.png"]),
         ("qtriton.workspace.Workspace.default", ["cache", "list"]),
     ],

@@ -13,7 +13,11 @@ HOUR = 3600.0
 
 def fill(workspace: Workspace, name: str, used: float, size: int = 10_000) -> Path:
     """A stage's result that was last used at some time, and that nobody holds."""
-    folder = workspace.stage(name, "0" * 64, lambda place: (place / "file").write_bytes(bytes(size)) and None)
+
+    def produce(place: Path) -> None:
+        (place / "file").write_bytes(bytes(size))
+
+    folder = workspace.stage(name, "0" * 64, produce)
     os.utime(folder, (used, used))
     return folder
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from qtriton import console
@@ -36,10 +37,11 @@ def images(folder: Path, count: int, seed: int = 0) -> Path:
     return folder
 
 
-def calibrate(folder: Path, spec: ModelSpec, few: bool = False) -> np.ndarray:
+def calibrate(folder: Path, spec: ModelSpec, few: bool = False) -> npt.NDArray[np.float32]:
     out = folder.parent / "frames.npy"
     write_frames(folder, spec, out, few, console)
-    return np.load(out)
+    frames: npt.NDArray[np.float32] = np.load(out)
+    return frames
 
 
 def request(calibration: Path, validation: Path | None = None, **more: Any) -> Request:

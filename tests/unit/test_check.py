@@ -140,12 +140,8 @@ def test_a_good_repository_has_no_problem(good: Path) -> None:
 
 
 FIXED = onnx_file({"x": (TensorProto.FLOAT, (1, 3, 8, 8))}, {"raw": (TensorProto.FLOAT, (1, 10, "k"))})
-
-
-def in_openvino(repository: Path) -> None:
-    """The runtime step as an ONNX file for OpenVINO."""
-    edit("run", 'platform: "onnxruntime_onnx"', 'backend: "openvino" default_model_filename: "model.onnx"')(repository)
-
+#: The runtime step as an ONNX file for OpenVINO.
+IN_OPENVINO = edit("run", 'platform: "onnxruntime_onnx"', 'backend: "openvino" default_model_filename: "model.onnx"')
 
 GOOD = {
     "a config without a name": edit("run", 'name: "run"', ""),
@@ -164,7 +160,7 @@ GOOD = {
     ),
     "a batch that is fixed at max_batch_size, in OpenVINO": lambda repository: (
         FIXED(repository),
-        in_openvino(repository),
+        IN_OPENVINO(repository),
         edit("run", "max_batch_size: 4", "max_batch_size: 1")(repository),
         edit("m", "max_batch_size: 4", "max_batch_size: 1")(repository),
     ),
@@ -212,14 +208,14 @@ ROWS: dict[str, tuple[Change, str, str]] = {
     "config is empty": (put("run/config.pbtxt", ""), "run/config.pbtxt", "neither platform nor backend"),
     "other name": (edit("run", 'name: "run"', 'name: "ran"'), "run/config.pbtxt", "name is 'ran', the folder is 'run'"),
     "unknown platform": (
-        edit("run", "onnxruntime_onnx", "onnxruntime"), "run/config.pbtxt", "platform 'onnxruntime' is not known"),
+        edit("run", "onnxruntime_onnx", "onnxruntime"), "run/config.pbtxt", "'onnxruntime' is not one of ensemble"),
     "platform of another backend": (
-        add("run", 'backend: "tensorrt"\n'), "run/config.pbtxt", "is not for the backend 'tensorrt'"),
+        add("run", 'backend: "tensorrt"\n'), "run/config.pbtxt", "does not fit the backend 'tensorrt'"),
     "no backend": (edit("post", 'backend: "python"', ""), "post/config.pbtxt", "neither platform nor backend"),
     "negative batch": (
         edit("run", "max_batch_size: 4", "max_batch_size: -1"), "run/config.pbtxt", "max_batch_size is -1"),
     "a hidden folder": (put(".cache/x", ""), ".cache", "Triton takes a hidden folder for a model too"),
-    "a python step that a shell would not find": (rename("post", "p(ost"), "p(ost", "is run over a shell"),
+    "a python step that a shell would not find": (rename("post", "p(ost"), "p(ost", "has a name that a shell"),
     # tensors
     "no outputs": (
         put("post/config.pbtxt", 'name: "post" backend: "python"'),
@@ -256,7 +252,7 @@ ROWS: dict[str, tuple[Change, str, str]] = {
     "negative GPU": (
         edit("run", "KIND_CPU count: 1", "KIND_GPU count: 1 gpus: [-1]"), "run/config.pbtxt", "a negative gpu"),
     "warm-up of another input": (
-        edit("run", 'key: "x"', 'key: "y"'), "run/config.pbtxt", "has an input 'y' that the model has not"),
+        edit("run", 'key: "x"', 'key: "y"'), "run/config.pbtxt", "has an input 'y', but the model does not"),
     "warm-up without an input": (
         edit("run", 'key: "x"', 'key: "y"'), "run/config.pbtxt", "has no input 'x'"),
     "warm-up type": (
@@ -284,15 +280,15 @@ ROWS: dict[str, tuple[Change, str, str]] = {
     "no module of `from . import`": (
         put("post/1/model.py", model_py("from . import ops")), "post/1/model.py", "imports .ops"),
     "import from outside": (
-        put("post/1/model.py", model_py("from ..pre import x")), "post/1/model.py", "from outside of its folder"),
-    "model.py is no Python": (put("post/1/model.py", "class ("), "post/1/model.py", "is no readable Python"),
-    "a module is no Python": (put("pre/1/ops.py", b"\x00"), "pre/1/ops.py", "is no readable Python"),
+        put("post/1/model.py", model_py("from ..pre import x")), "post/1/model.py", "from outside its folder"),
+    "model.py is no Python": (put("post/1/model.py", "class ("), "post/1/model.py", "cannot be read as Python"),
+    "a module is no Python": (put("pre/1/ops.py", b"\x00"), "pre/1/ops.py", "cannot be read as Python"),
     "no class": (put("post/1/model.py", "x = 1\n"), "post/1/model.py", "has no class TritonPythonModel"),
     "no settings": (drop("pre/1/spec.json"), "pre/1/spec.json", "is missing, and settings.py reads it"),
     "settings are no JSON": (put("pre/1/spec.json", "{"), "pre/1/spec.json", "is not valid JSON"),
     "a batch that is fixed": (FIXED, "run/1/model.onnx", "batches need a free first size"),
     "a batch that OpenVINO does not have": (
-        lambda repository: (FIXED(repository), in_openvino(repository)),
+        lambda repository: (FIXED(repository), IN_OPENVINO(repository)),
         "run/1/model.onnx", "batches need a free first size"),
     "no weights beside the model": (
         lambda repository: put(
@@ -313,15 +309,15 @@ ROWS: dict[str, tuple[Change, str, str]] = {
         "run/1/w", "does not have the sha256"),
     "another artifact": (
         put("run/1/manifest.json", '{"artifact": {"sha256": "00"}}'), "run/1/model.onnx", "does not have the sha256"),
-    "manifest without a hash": (put("run/1/manifest.json", "{}"), "run/1/manifest.json", "does not tell the sha256"),
-    "manifest is a list": (put("run/1/manifest.json", "[]"), "run/1/manifest.json", "does not tell the sha256"),
+    "manifest without a hash": (put("run/1/manifest.json", "{}"), "run/1/manifest.json", "does not state the sha256"),
+    "manifest is a list": (put("run/1/manifest.json", "[]"), "run/1/manifest.json", "does not state the sha256"),
     # the ONNX model
-    "onnx is corrupt": (put("run/1/model.onnx", b"\x08\x07garbage"), "run/1/model.onnx", "is no ONNX model"),
-    "onnx is empty": (put("run/1/model.onnx", b""), "run/1/model.onnx", "is no ONNX model"),
-    "onnx is cut off": (put("run/1/model.onnx", graph()[:-20]), "run/1/model.onnx", "is no ONNX model"),
+    "onnx is corrupt": (put("run/1/model.onnx", b"\x08\x07garbage"), "run/1/model.onnx", "is not an ONNX model"),
+    "onnx is empty": (put("run/1/model.onnx", b""), "run/1/model.onnx", "is not an ONNX model"),
+    "onnx is cut off": (put("run/1/model.onnx", graph()[:-20]), "run/1/model.onnx", "is not an ONNX model"),
     "onnx is a folder": (
         lambda repository: (drop("run/1/model.onnx")(repository), put("run/1/model.onnx/x", "")(repository)),
-        "run/1/model.onnx", "is no ONNX model"),
+        "run/1/model.onnx", "is not an ONNX model"),
     "onnx input name": (
         onnx_file({"y": (TensorProto.FLOAT, ("n", 3, 8, 8))}), "run/1/model.onnx", "has no input 'x' (it has y)"),
     "onnx input not listed": (
@@ -374,7 +370,7 @@ ROWS: dict[str, tuple[Change, str, str]] = {
     "no step version": (edit("m", "model_version: -1", ""), "m/config.pbtxt", "step pre wants version 0"),
     "batch of a step": (
         edit("pre", "max_batch_size: 4", "max_batch_size: 2"), "m/config.pbtxt",
-        "max_batch_size 4 is more than the 2 of its step pre"),
+        "max_batch_size 4 is more than the 2 of step pre"),
     "a step without batches": (
         edit("post", "max_batch_size: 4", "max_batch_size: 0"), "m/config.pbtxt", "input 'geometry' of post is [6]"),
     "an ensemble without batches": (

@@ -63,11 +63,11 @@ ROWS = {
     "delay in order": (
         "dynamic_batching { preserve_ordering: true "
         "default_queue_policy { timeout_action: DELAY default_timeout_microseconds: 9 } }",
-        "does not go with timeout_action DELAY"),
+        "does not work with timeout_action DELAY"),
     "delay of a level in order": (
         "dynamic_batching { preserve_ordering: true priority_levels: 1 default_priority_level: 1 priority_queue_policy "
         "{ key: 1 value { timeout_action: DELAY default_timeout_microseconds: 9 } } }",
-        "does not go with timeout_action DELAY"),
+        "does not work with timeout_action DELAY"),
     "control tensor twice": (
         f"sequence_batching {{ {control('s', 'START')} {control('s', 'READY')} }}",
         "sequence control tensor 's' is listed 2 times"),

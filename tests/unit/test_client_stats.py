@@ -25,7 +25,7 @@ from qtriton_client import (
 from qtriton_client.catalog import Feed, pipeline
 from qtriton_client.errors import RequestRefused
 from qtriton_client.load import Ticker, send_block
-from qtriton_client.measure import cpu_model, settled, split, turns
+from qtriton_client.measure import cpu_model, read_statistics, split, turns
 from qtriton_client.results import Block, StepTotals
 from qtriton_client.session import is_loopback
 
@@ -123,8 +123,8 @@ def test_turns_reverse_every_other_round() -> None:
 
 def test_statistics_that_come_late_are_waited_for() -> None:
     late: Iterator[StepTotals] = iter([NONE, replace(NONE, requests=1), replace(NONE, requests=2)])
-    assert settled(lambda: next(late), 2).requests == 2
-    assert settled(lambda: NONE, 1, wait_s=0.03).requests == 0
+    assert read_statistics(lambda: next(late), 2).requests == 2
+    assert read_statistics(lambda: NONE, 1, wait_s=0.03).requests == 0
 
 
 @pytest.mark.parametrize("threads", [1, 4])
@@ -221,7 +221,7 @@ def damaged(change: str) -> str:
         ("lengths", r"runs\[0\].end2end.blocks\[0\]: 2 starts but 1 ends"),
         ("schema", "schema 'qtriton-bench/99'"),
         ("cut", "not JSON"),
-        ("nan", "NaN is no number of JSON's"),
+        ("nan", "NaN is not a number in JSON"),
         ("other", "no schema"),
     ],
 )

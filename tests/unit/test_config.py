@@ -54,7 +54,7 @@ def test_a_mistake_in_a_template_is_found(
     assert changed, "the row changes nothing"
     monkeypatch.setattr(resources, "templates", lambda: tmp_path)
 
-    with pytest.raises(RepositoryError, match=f"{config.name}: the rendered config does not read back"):
+    with pytest.raises(RepositoryError, match=f"{config.name}: the rendered config does not say what it should"):
         render_config(config)
 
 

@@ -1,12 +1,13 @@
 """Measuring accuracy: what the labels must fit."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from qtriton.backends.runner import Array, Feed, TensorInfo
+from qtriton.backends.runner import Array, Feed, Runner, TensorInfo
 from qtriton.builder.evaluate import evaluate
 from qtriton.datasets import LabelledImages
 from qtriton.errors import InputError
@@ -24,11 +25,14 @@ postprocess: [{op: softmax}, {op: top_k, k: 3}]
 )
 
 
-class Brightest:
+class Brightest(Runner):
     """A model that knows ten greys: its class is the brightness in tenths."""
 
-    inputs = (TensorInfo("image", "FP32", (-1, 3, 8, 8)),)
-    outputs = (TensorInfo("scores", "FP32", (-1, 10)),)
+    def __init__(self) -> None:
+        inputs = (TensorInfo("image", "FP32", (-1, 3, 8, 8)),)
+        outputs = (TensorInfo("scores", "FP32", (-1, 10)),)
+        channel: Any = None  # it runs in no process
+        super().__init__(inputs, outputs, channel, "ten greys")
 
     def __call__(self, feed: Feed) -> dict[str, Array]:
         return {"scores": np.eye(10, dtype=np.float32)[(feed["image"].mean(axis=(1, 2, 3)) * 9.99).astype(int)]}

@@ -6,7 +6,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from test_qdq import fp32, images, net, run, scales  # noqa: F401  (fixtures)
 
 from qtriton.backends.tensorrt.cpu_fallback import Engine, widened
 from qtriton.compress.scales import Scales
@@ -15,6 +14,8 @@ from qtriton.quantize.graph import GraphView
 from qtriton.quantize.qdq import Writer
 from qtriton.quantize.sensitivity import SingleLayerQuantizer
 from qtriton.quantize.symmetric import SymmetricWriter, emit_symmetric
+
+from .test_qdq import fp32, images, net, run, scales  # noqa: F401  (fixtures)
 
 
 @pytest.fixture
@@ -89,8 +90,8 @@ def test_fp16_is_near_fp32_and_is_fp32_at_both_ends(
 
 def large(tmp_path: Path) -> onnx.ModelProto:
     """x * 1e4 / 1e4, resized: the product leaves FP16's range for x of 7 and more."""
-    held = [numpy_helper.from_array(np.float32(value), name) for name, value in (("up", 1e4), ("down", 1e-4))]
-    held.append(numpy_helper.from_array(np.float32([1, 1, 2, 2]), "sizes"))
+    held = [numpy_helper.from_array(np.array(value, np.float32), name) for name, value in (("up", 1e4), ("down", 1e-4))]
+    held.append(numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "sizes"))
     nodes = [
         helper.make_node("Mul", ["x", "up"], ["huge"]),
         helper.make_node("Mul", ["huge", "down"], ["back"]),

@@ -83,7 +83,8 @@ def paddleclas(image: Array, size: tuple[int, int]) -> Array:
     top, left = (image.shape[0] - size[0]) // 2, (image.shape[1] - size[1]) // 2
     image = image[top : top + size[0], left : left + size[1]]
     mean, std = (np.array(each).reshape(1, 1, 3).astype("float32") for each in IMAGENET)
-    return ((image.astype("float32") * np.float32(0.00392157) - mean) / std).transpose(2, 0, 1)
+    tensor: Array = ((image.astype("float32") * np.float32(0.00392157) - mean) / std).transpose(2, 0, 1)
+    return tensor
 
 
 def paddledetection(image: Array, size: tuple[int, int]) -> Array:
@@ -109,7 +110,8 @@ def paddleseg(image: Array, size: tuple[int, int]) -> Array:
 def cgnet(image: Array, size: tuple[int, int]) -> Array:
     """CGNet dataset/camvid.py CamVidValDataSet; its images have the network's size, so the resizing is ours."""
     tensor = np.asarray(cv2.resize(image, size[::-1]), np.float32)[:, :, ::-1]
-    return (tensor - np.array((110.08, 108.23, 105.03))).transpose(2, 0, 1)
+    planes: Array = (tensor - np.array((110.08, 108.23, 105.03))).transpose(2, 0, 1)
+    return planes
 
 
 def mobilenet_caffe(image: Array, size: tuple[int, int]) -> Array:
@@ -126,7 +128,8 @@ def torchvision_cifar(image: Array, size: tuple[int, int]) -> Array:
     """akamaster/pytorch_resnet_cifar10 trainer.py: ToTensor, Normalize; its images are 32 x 32, so we resize."""
     planes = cv2.resize(image, size[::-1])[:, :, ::-1].transpose(2, 0, 1).astype(np.float32) / np.float32(255)
     mean, std = (np.array(each, np.float32)[:, None, None] for each in IMAGENET)
-    return (planes - mean) / std
+    normalized: Array = (planes - mean) / std
+    return normalized
 
 
 INPUTS: Final[dict[str, Callable[[Array, tuple[int, int]], Array]]] = {
@@ -210,7 +213,7 @@ def yolo(
         i, j = np.arange(len(x)), x[:, 5:].argmax(1)
         above = x[i, 5 + j] > op.score_threshold
         i, j = i[above], j[above]
-    found = np.concatenate([box[i], x[i, 5 + j, None], j[:, None].astype(np.float32)], axis=1)
+    found: Array = np.concatenate([box[i], x[i, 5 + j, None], j[:, None].astype(np.float32)], axis=1)
     found = found[np.argsort(-found[:, 4], kind="stable")[:30000]]
     # In double: beside 79 * 7680 a float32 keeps a sixteenth of a pixel, enough to decide an IoU at the threshold.
     offset = found[:, 5:6].astype(np.float64) * max_wh
@@ -251,7 +254,7 @@ def picodet(outputs: Sequence[Array], shape: tuple[int, int], op: Any, size: tup
 
 def ppyoloe(outputs: Sequence[Array], shape: tuple[int, int], op: Any, size: tuple[int, int]) -> Array:
     """PaddleDetection deploy/python: rows of class, score, box; visualize.py keeps class > -1 and score > threshold."""
-    rows = outputs[0]
+    rows: Array = outputs[0]
     rows = rows[(rows[:, 1] > op.score_threshold) & (rows[:, 0] > -1)]
     return rows[:, [2, 3, 4, 5, 1, 0]]
 
@@ -349,14 +352,16 @@ def measured(spec: ModelSpec) -> tuple[PostOp, ...]:
 
 def ordered(found: Array) -> Array:
     """Rows by class, then score, then place: two NMS may list them in different orders."""
-    return found[np.lexsort((found[:, 1], found[:, 0], -found[:, 4], found[:, 5]))]
+    rows: Array = found[np.lexsort((found[:, 1], found[:, 0], -found[:, 4], found[:, 5]))]
+    return rows
 
 
 def detections(results: Results) -> Array:
     count = int(results["num_detections"][0])
     assert not results["scores"][count:].any()
     columns = (results["boxes"], results["scores"][:, np.newaxis], results["classes"][:, np.newaxis])
-    return np.concatenate(columns, axis=1)[:count]
+    rows: Array = np.concatenate(columns, axis=1)[:count]
+    return rows
 
 
 def names_of(task: str) -> list[str]:

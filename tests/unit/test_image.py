@@ -17,7 +17,8 @@ Pixels = npt.NDArray[np.uint8]
 def scene() -> Pixels:
     """A smooth uint8 [48, 64, 3] picture, which JPEG keeps to within a few levels."""
     y, x = np.mgrid[0:48, 0:64]
-    return np.stack([x * 3, y * 4, 255 - x * 2], axis=-1).astype(np.uint8)
+    pixels: Pixels = np.stack([x * 3, y * 4, 255 - x * 2], axis=-1).astype(np.uint8)
+    return pixels
 
 
 def encode(suffix: str, pixels: npt.NDArray[np.generic], *options: int) -> bytes:

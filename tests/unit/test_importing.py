@@ -48,7 +48,7 @@ def run(made: ModelProto, image: Array) -> list[Array]:
 def fixed(made: ModelProto, *shape: int) -> ModelProto:
     """What x2paddle would get; it is seen to compute what the original does."""
     before = made.SerializeToString()
-    found = importing._fixed_shape(made, shape)
+    found: ModelProto = importing._fix_shape(made, shape)
     assert made.SerializeToString() == before, "the model that was given is changed"
     onnx.checker.check_model(found)
     image = random_image(shape)
@@ -93,7 +93,7 @@ def test_a_model_with_two_inputs_is_refused_and_a_listed_constant_is_none() -> N
 
     del one.graph.initializer[:]
     with pytest.raises(RuntimeError, match="the model has 2 inputs, compression needs exactly one"):
-        importing._fixed_shape(one, (1, 2))
+        importing._fix_shape(one, (1, 2))
 
 
 @pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])

@@ -208,8 +208,10 @@ def test_a_long_name_is_shortened_to_what_the_layer_does(name: str, short: str) 
 
 def manifest(backend: str, precision: Precision = Precision.INT8) -> Manifest:
     file = File(name="model.onnx", sha256="a")
-    known = {"model": "m", "title": "M", "key": "k", "licence": "none", "threads": 1}
-    return Manifest(backend=backend, precision=precision, artifact=file, source=file, **known)
+    return Manifest(
+        model="m", title="M", key="k", licence="none", threads=1,
+        backend=backend, precision=precision, artifact=file, source=file,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -236,8 +238,8 @@ def test_an_engine_runs_where_it_was_built_and_nowhere_else(folder: Path, monkey
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(SetupError, match="TensorRT is not installed here"):
         refused(folder)
-    trt = ModuleType("tensorrt")
-    trt.__version__ = "10.16.1.11"  # type: ignore[attr-defined]
+    trt: Any = ModuleType("tensorrt")
+    trt.__version__ = "10.16.1.11"
     monkeypatch.setitem(sys.modules, "tensorrt", trt)
     monkeypatch.setattr(machine, "gpu", lambda: None)
     with pytest.raises(SetupError, match="no NVIDIA GPU here"):
@@ -245,8 +247,10 @@ def test_an_engine_runs_where_it_was_built_and_nowhere_else(folder: Path, monkey
     monkeypatch.setattr(machine, "gpu", lambda: Gpu("Tesla T4", "7.5", "550.54.15"))
     with pytest.raises(RepositoryError, match=r"nothing tells where its engine was built.*engines build"):
         refused(folder)
-    facts = {"onnx_sha256": "a", "recipe_sha256": "b", "plan_sha256": "c", "seconds": 1.0}
-    PlanFacts(tensorrt="8.6.1", gpu="A10", compute_capability="8.6", driver="550", **facts).save(folder)
+    PlanFacts(
+        tensorrt="8.6.1", gpu="A10", compute_capability="8.6", driver="550",
+        onnx_sha256="a", recipe_sha256="b", plan_sha256="c", seconds=1.0,
+    ).save(folder)  # fmt: skip
     with pytest.raises(RepositoryError, match=r"by TensorRT 8.6.1 on A10, here are TensorRT 10.16.1.11 and Tesla T4"):
         refused(folder)
 

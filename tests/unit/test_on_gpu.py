@@ -1,6 +1,7 @@
 """What a GPU changes in a build, and what the runtimes on it are told; no test here needs one."""
 
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -108,7 +109,12 @@ SOURCES: Any = SimpleNamespace(context=SimpleNamespace(workspace="cache", report
 
 def test_an_artifact_on_a_gpu_is_opened_as_its_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(artifacts, "build_engine", lambda *given: asked.append(given) or tmp_path / "engine")
+
+    def build_engine(*given: Any) -> Path:
+        asked.append(given)
+        return tmp_path / "engine"
+
+    monkeypatch.setattr(artifacts, "build_engine", build_engine)
     there = Target("tensorrt", Precision.INT8, device=DEVICE)
     opened = Artifact(there, tmp_path, None, artifacts._engine(SOURCES, there, tmp_path, "m: int8")).opened
     assert opened == tmp_path / "engine" / "model.plan" and asked == [(tmp_path, "m: int8", "cache", "reporter")]
@@ -232,7 +238,7 @@ def test_tritons_own_backend_takes_the_place_of_ours(tmp_path: Path) -> None:
     layout = prepare(tmp_path / "server", wheel, tmp_path / "own")
     assert [path.name for path in (layout.backends / "tensorrt").iterdir()] == ["libtriton_tensorrt.so"]
     assert (layout.backends / "onnxruntime" / "model.py").is_file()
-    with pytest.raises(InputError, match=r"there is no backend in it"):
+    with pytest.raises(InputError, match=r"holds no backend"):
         prepare(tmp_path / "another", wheel, tmp_path / "own" / "tensorrt")
 
 
@@ -242,7 +248,7 @@ def test_a_build_for_gpus_takes_the_place_of_a_package(monkeypatch: pytest.Monke
 
     def version(name: str) -> str:
         if name not in there:
-            raise packages.PackageNotFoundError(name)
+            raise PackageNotFoundError(name)
         return there[name]
 
     monkeypatch.setattr(packages, "version", version)

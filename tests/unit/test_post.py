@@ -14,7 +14,8 @@ UNMOVED = Geometry(1000, 1000)
 def random_boxes(count: int, seed: int) -> Floats:
     rng = np.random.default_rng(seed)
     corner = rng.uniform(0, 100, (count, 2))
-    return np.concatenate([corner, corner + rng.uniform(5, 60, (count, 2))], axis=1).astype(np.float32)
+    boxes: Floats = np.concatenate([corner, corner + rng.uniform(5, 60, (count, 2))], axis=1).astype(np.float32)
+    return boxes
 
 
 def iou(a: Floats, b: Floats) -> float:

@@ -39,7 +39,7 @@ class Server:
         self.asked: list[tuple[str, bytes]] = []
         self.running = False
         monkeypatch.setattr(module, "Session", self.session)
-        monkeypatch.setattr(module, "serve", self.serve)
+        monkeypatch.setattr(module, "serve_repository", self.serve)
         monkeypatch.setattr(module, "find", self.find)
 
     @contextmanager

@@ -35,7 +35,7 @@ CALLS: Final = frozenset(
     )
 )
 #: Their locks end with the process, and ours goes on.
-HOLD_THE_LOCK: Final = ("_lock", "_locked")
+HOLD_THE_LOCK: Final = ("_lock", "_lock_held")
 
 
 def write(folder: Path, files: Files) -> None:
@@ -180,7 +180,7 @@ def _tidies_up(frame: FrameType | None) -> bool:
         name, caller = frame.f_code.co_name, frame.f_back.f_code.co_name if frame.f_back else ""
         if name == "rmtree" and frame.f_locals.get("ignore_errors"):
             return True
-        if (name, caller) in (("unlink", "_locked"), ("rmdir", "staged")):
+        if (name, caller) in (("unlink", "_lock_held"), ("rmdir", "staged")):
             return True
         frame = frame.f_back
     return False

@@ -1,4 +1,4 @@
-"""The Q/DQ emitter: what it writes runs in integers in ONNX Runtime, close to FP32, with a free batch."""
+"""The Q/DQ emitter: ONNX Runtime runs what it writes quantized, close to FP32, with a free batch."""
 
 from collections import Counter
 from dataclasses import replace
@@ -112,7 +112,7 @@ def fused_ops(path: Path, tmp: Path) -> Counter[str]:
 def test_everything_fuses_to_integer_kernels(fp32: Path, scales: Scales, tmp_path: Path) -> None:
     report = emit(fp32, scales, NO_VNNI, tmp_path / "int8.onnx", Policy(last_layers=True))
     ops = fused_ops(tmp_path / "int8.onnx", tmp_path)
-    assert (report.layers, report.integer_layers, dict(report.left)) == (4, 4, {})
+    assert (report.layers, report.integer_layers, dict(report.float_reasons)) == (4, 4, {})
     assert ops["QLinearConv"] == 3
     assert ops["QGemm"] == 1
     assert ops["QLinearSigmoid"] == ops["QLinearMul"] == ops["QLinearAdd"] == ops["QLinearConcat"] == 1
@@ -199,7 +199,7 @@ def test_a_file_that_is_no_onnx_is_an_error(scales: Scales, tmp_path: Path) -> N
 
 def test_the_last_layers_stay_float(fp32: Path, scales: Scales, tmp_path: Path) -> None:
     report = emit(fp32, scales, NO_VNNI, tmp_path / "int8.onnx")
-    assert dict(report.left) == {"y": "a last layer"}
+    assert dict(report.float_reasons) == {"y": "one of the last layers"}
     assert fused_ops(tmp_path / "int8.onnx", tmp_path)["Gemm"] == 1
 
 

@@ -162,8 +162,8 @@ def test_a_template_that_names_what_is_not_there_raises(tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("text", "fragment"),
     [
-        ('name: "another"\n', "does not read back"),
-        ("name: {{ config.name | quoted }}\n", "does not read back"),
+        ('name: "another"\n', "does not say what it should"),
+        ("name: {{ config.name | quoted }}\n", "does not say what it should"),
         ("name: {{ config.name }}\n", "config.pbtxt is not valid, line 1:"),
         ('name: "a"\nno_such_field: 1\n', "no_such_field"),
     ],

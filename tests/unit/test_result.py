@@ -25,8 +25,8 @@ def manifest(target: Target, *, fp32_ms: float = 0, ms: float = 0, gate: Gate | 
     return Manifest(
         model="yolov5n", title="YOLOv5n", backend=target.backend, precision=target.precision, threads=1, key="key",
         artifact=File(name="model.onnx", sha256="0" * 64), source=File(name="w.onnx", sha256="0" * 64), licence="none",
-        method=Method.PTQ if gate else None, gate=gate,
-        metric=Metric(name="mAP50-95", value=VALUES[target.backend], images=80),
+        method=Method.PTQ if gate else None, metric=Metric(name="mAP50-95", value=VALUES[target.backend], images=80),
+        gate=gate,
         speed=speed, settings={"recipe": "PTQ avg"} if gate else {},
     )  # fmt: skip
 

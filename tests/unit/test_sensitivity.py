@@ -20,7 +20,7 @@ from qtriton.compress.scales import LearntLayer, Scales
 from qtriton.errors import ArtifactLoadError
 from qtriton.progress import ignore
 from qtriton.quantize.qdq import Writer
-from qtriton.quantize.sensitivity import LayerCost, ranked
+from qtriton.quantize.sensitivity import LayerCost, rank
 from qtriton.spec import ModelSpec, parse_spec
 from qtriton.target import Method, Target
 
@@ -203,4 +203,4 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
 
     assert load_costs(tmp_path) == costs
     assert all(isinstance(cost.weights, tuple) for cost in load_costs(tmp_path))
-    assert ranked(load_costs(tmp_path)) == (one,)
+    assert rank(load_costs(tmp_path)) == (one,)

@@ -50,10 +50,10 @@ class Engine:
 
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    fake = ModuleType("triton_python_backend_utils")
-    fake.Tensor, fake.InferenceResponse, fake.TritonError = Tensor, Response, str  # type: ignore[attr-defined]
-    fake.TritonModelException = type("TritonModelException", (Exception,), {})  # type: ignore[attr-defined]
-    fake.get_input_tensor_by_name = lambda request, name: request[name]  # type: ignore[attr-defined]
+    fake: Any = ModuleType("triton_python_backend_utils")
+    fake.Tensor, fake.InferenceResponse, fake.TritonError = Tensor, Response, str
+    fake.TritonModelException = type("TritonModelException", (Exception,), {})
+    fake.get_input_tensor_by_name = lambda request, name: request[name]
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", fake)
     return module_at(MODEL)
 

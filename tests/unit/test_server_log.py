@@ -60,7 +60,7 @@ def test_the_message_names_models_reasons_and_the_log() -> None:
     summary = LogSummary((), (Failure("a", "one\ntwo"), Failure("b", "three")), None, None)
     message = explain(summary, None, "", Path("server.log"))
     assert message.splitlines() == [
-        "tritonserver did not load 2 models; its own words:", "  a: one", "    two", "  b: three",
+        "tritonserver did not load 2 models:", "  a: one", "    two", "  b: three",
         "The whole log: server.log",
     ]  # fmt: skip
 
@@ -68,4 +68,4 @@ def test_the_message_names_models_reasons_and_the_log() -> None:
 def test_without_any_reason_the_last_lines_are_shown() -> None:
     text = "\n".join(str(number) for number in range(20))
     message = explain(summarize(text), "it ended", text, None)
-    assert message.startswith("it ended; it said: 12\n") and message.endswith("\n19")
+    assert message.startswith("it ended; its log ends with: 12\n") and message.endswith("\n19")

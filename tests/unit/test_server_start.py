@@ -97,7 +97,7 @@ def test_a_host_that_is_none_is_told_as_such(monkeypatch: pytest.MonkeyPatch) ->
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    with pytest.raises(ServerError, match="--host nosuch: no address of this machine"):
+    with pytest.raises(ServerError, match="--host nosuch: not an address of this machine"):
         ports._address("nosuch")
 
 

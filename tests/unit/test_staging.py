@@ -278,7 +278,7 @@ def test_a_file_in_the_place_of_its_parent(tmp_path: Path) -> None:
         replace_a(tmp_path / "home" / "repository")
 
 
-CURES = {
+FIXES = {
     errno.EACCES: "write rights to it and to its parent, or name another with --repository.",
     errno.EPERM: "write rights to it and to its parent",
     errno.EROFS: "write rights to it and to its parent",
@@ -289,7 +289,7 @@ CURES = {
 
 
 @pytest.mark.parametrize("place", ["mkdir", "copy2", "fsync"])
-@pytest.mark.parametrize("code", CURES, ids=errno.errorcode.get)
+@pytest.mark.parametrize("code", FIXES, ids=errno.errorcode.get)
 def test_an_error_of_the_system_comes_with_its_cure(
     repository: Path, monkeypatch: pytest.MonkeyPatch, place: str, code: int
 ) -> None:
@@ -309,7 +309,7 @@ def test_an_error_of_the_system_comes_with_its_cure(
     owner = {"mkdir": Path, "copy2": shutil, "fsync": os}[place]
     monkeypatch.setattr(owner, place, fail)
 
-    with pytest.raises(RepositoryError, match=re.escape(CURES[code])) as caught:
+    with pytest.raises(RepositoryError, match=re.escape(FIXES[code])) as caught:
         replace_a(repository)
 
     assert str(repository) in str(caught.value)
@@ -329,7 +329,7 @@ class Libc:
 
 
 @pytest.mark.parametrize(
-    ("code", "cure"),
+    ("code", "fix"),
     [
         (errno.EBUSY, "it is a mount point, which cannot be swapped as a whole. Name a folder inside it"),
         (errno.EACCES, "write rights to it and to its parent"),
@@ -338,12 +338,12 @@ class Libc:
     ids=["EBUSY", "EACCES", "ENOSPC"],
 )
 def test_a_swap_that_fails_changes_nothing(
-    repository: Path, monkeypatch: pytest.MonkeyPatch, code: int, cure: str
+    repository: Path, monkeypatch: pytest.MonkeyPatch, code: int, fix: str
 ) -> None:
     before = tree(repository)
     monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Libc(code))
 
-    with pytest.raises(RepositoryError, match=re.escape(cure)):
+    with pytest.raises(RepositoryError, match=re.escape(fix)):
         replace_a(repository)
 
     assert tree(repository) == before

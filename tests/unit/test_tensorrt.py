@@ -60,7 +60,7 @@ def tensorrt(version: str, calls: Calls, **answers: Any) -> ModuleType:
     for name, members in surface["classes"].items():
         setattr(module, name, cls(name, members))
     severity = type("Severity", (), {"ERROR": 1, "INTERNAL_ERROR": 0})
-    module.ILogger.Severity = severity  # type: ignore[attr-defined]
+    module.ILogger.Severity = severity
     for name in surface["functions"]:
         setattr(module, name, lambda *given, name=name: called(name, *given))
 
@@ -145,8 +145,8 @@ def test_a_model_that_tensorrt_cannot_read_is_told_in_its_words(tmp_path: Path) 
         def get_error(self, _: int) -> str:
             return "No importer for op Mystery"
 
-    trt = tensorrt("10.16.1.11", [])
-    trt.OnnxParser = Parser  # type: ignore[attr-defined]
+    trt: Any = tensorrt("10.16.1.11", [])
+    trt.OnnxParser = Parser
     with pytest.raises(CompressionError, match=r"No importer for op Mystery.*Try another --precision"):
         build_plan(trt, tmp_path, recipe(Precision.INT8))
 
@@ -157,12 +157,12 @@ def test_no_engine_is_an_error_with_the_last_words(tmp_path: Path) -> None:
 
 
 def test_a_tensorrt_that_does_not_start_is_an_error(tmp_path: Path) -> None:
-    trt = tensorrt("8.6.0", [])
+    trt: Any = tensorrt("8.6.0", [])
 
     def null(_: Any) -> None:
         raise TypeError("pybind11::init(): factory function returned nullptr")
 
-    trt.Builder = null  # type: ignore[attr-defined]
+    trt.Builder = null
     with pytest.raises(SetupError, match="does not start on this machine"):
         build_plan(trt, tmp_path, recipe(Precision.FP32))
 
@@ -229,8 +229,8 @@ def test_what_is_missing_is_a_sentence_with_a_cure(
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(SetupError, match=r"TensorRT is not installed here.*pip install"):
         list(build_engines(repository, Workspace(tmp_path / "cache"), SILENT))
-    old = ModuleType("tensorrt")
-    old.__version__ = "8.4.3.1"  # type: ignore[attr-defined]
+    old: Any = ModuleType("tensorrt")
+    old.__version__ = "8.4.3.1"
     monkeypatch.setitem(sys.modules, "tensorrt", old)
     with pytest.raises(SetupError, match=r"8.4.3.1 is too old"):
         list(build_engines(repository, Workspace(tmp_path / "cache"), SILENT))
@@ -268,7 +268,7 @@ def test_check_refuses_a_plan_of_another_model(repository: Path, on: Any) -> Non
     (folder / "model.onnx").write_text("another")
     assert "was built from another model" in problems(repository, GpuServer())[0]
     (folder / "model.plan").write_text("torn")
-    assert "is not the plan that plan.json tells of" in problems(repository, GpuServer())[0]
+    assert "is not the plan that plan.json describes" in problems(repository, GpuServer())[0]
 
 
 def test_a_server_does_not_start_while_an_engine_is_pending(repository: Path) -> None:

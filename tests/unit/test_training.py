@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from qtriton.compress.scales import LearntLayer, Scales
@@ -42,12 +43,16 @@ def test_the_order_is_that_of_the_seed_wherever_training_goes_on() -> None:
 @pytest.mark.parametrize(("images", "held"), [(32, 4), (100, 12), (16, 4), (3, 2)])
 def test_what_is_held_back_is_not_trained_on(images: int, held: int) -> None:
     about = lesson(images)
-    assert len(about.held_back) == held
-    assert not {about.order(i) for i in range(3 * images)} & set(about.held_back)
+    assert len(about.holdout) == held
+    assert not {about.order(i) for i in range(3 * images)} & set(about.holdout)
 
 
 def test_a_checkpoint_keeps_names_that_files_could_not_have(tmp_path: Path) -> None:
-    arrays = {"conv2d_0.w_0@scale": np.float32([1, 2]), "a/b": np.int64([3]), "": np.array("note")}
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "conv2d_0.w_0@scale": np.array([1, 2], np.float32),
+        "a/b": np.array([3], np.int64),
+        "": np.array("note"),
+    }
     save_arrays(tmp_path / "checkpoint.npz", arrays)
     found = load_arrays(tmp_path / "checkpoint.npz")
     assert found.keys() == arrays.keys()
@@ -70,7 +75,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(
     assert np.array_equal(load_arrays(path)["w"], np.zeros(3))
 
 
-def learnt(before: np.ndarray, after: np.ndarray, op: str = "conv2d") -> LearntLayer:
+def learnt(before: npt.NDArray[np.float32], after: npt.NDArray[np.float32], op: str = "conv2d") -> LearntLayer:
     return LearntLayer("out", op, before, 1.0, None, trained=after)
 
 
@@ -102,7 +107,7 @@ def test_weights_of_another_layer_are_refused() -> None:
 def test_scales_keep_what_was_trained(tmp_path: Path) -> None:
     weight = np.ones((2, 2), np.float32)
     plain = LearntLayer("a", "mul", weight, 1.0, 2.0)
-    moved = LearntLayer("b", "conv2d", weight, 1.0, None, weight * 2, np.float32([0.5, 0.25]))
+    moved = LearntLayer("b", "conv2d", weight, 1.0, None, weight * 2, np.array([0.5, 0.25], np.float32))
     Scales(Method.QAT, Algorithm.AVG.value, (plain, moved)).save(tmp_path / "scales.npz")
     first, second = Scales.load(tmp_path / "scales.npz").layers
     assert first.trained is None and first.bias_change is None

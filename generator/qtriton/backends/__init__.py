@@ -40,15 +40,15 @@ def devices(names: Sequence[str]) -> dict[str, str]:
 
 
 def cpu_fallback(target: Target) -> CpuFallback | None:
-    """What runs a target's artifacts in this build in place of a GPU that is missing; none where nothing has to."""
+    """What runs a target's artifacts in this build in place of a missing GPU; none where none is missing."""
     on_gpu = backend_for(target).gpu
     return on_gpu.cpu_fallback(target) if on_gpu is not None and not target.device else None
 
 
 def title_of(name: str) -> str:
-    """What tables call a backend; its own name where nothing is known of it."""
-    known = BACKENDS.get(name)
-    return known.title if known else name
+    """What tables call a backend; its own name where it is not in the table."""
+    backend = BACKENDS.get(name)
+    return backend.title if backend else name
 
 
 def backend_for(target: Target) -> Backend:
@@ -61,8 +61,11 @@ def backend_for(target: Target) -> Backend:
     if backend is None:
         raise UnsupportedError(f"{target.backend}: this version has no such backend. It has {', '.join(BACKENDS)}.")
     if target.precision not in backend.precisions:
-        ways = [f"--precision {p.value}" for p in Precision if p in backend.precisions]
-        ways += [f"--backend {name}" for name, other in BACKENDS.items() if target.precision in other.precisions]
-        able = " or ".join(ways)
-        raise UnsupportedError(f"--precision {target.precision.value} does not exist on {backend.title}. Use {able}.")
+        alternatives = [f"--precision {p.value}" for p in Precision if p in backend.precisions]
+        alternatives += [
+            f"--backend {name}" for name, other in BACKENDS.items() if target.precision in other.precisions
+        ]
+        raise UnsupportedError(
+            f"--precision {target.precision.value} does not exist on {backend.title}. Use {' or '.join(alternatives)}."
+        )
     return backend

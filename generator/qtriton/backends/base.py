@@ -12,7 +12,7 @@ from qtriton.target import Precision, Target
 
 @dataclass(frozen=True)
 class Serving:
-    """What config.pbtxt says of an artifact beside its tensors: Triton's platform or backend, and parameters."""
+    """What config.pbtxt says about an artifact beside its tensors: Triton's platform or backend, and parameters."""
 
     platform: str = ""
     backend: str = ""
@@ -22,12 +22,12 @@ class Serving:
     #: Triton's execution accelerator on a GPU and its parameters; "" where the backend needs none.
     accelerator: str = ""
     accelerator_parameters: tuple[tuple[str, str], ...] = ()
-    #: Whether its instances run on a GPU; there Triton's default is pinned memory, so it is said either way.
+    #: Whether its instances run on a GPU; Triton's default there is pinned memory, so the config always states it.
     gpu: bool = False
     pinned_memory: bool = False
 
     def as_config(self) -> dict[str, Any]:
-        """What an engine reads of the model configuration that Triton would give it."""
+        """What an engine reads from the model configuration that Triton would give it."""
         accelerators = [{"name": self.accelerator, "parameters": dict(self.accelerator_parameters)}]
         return {
             "parameters": {key: {"string_value": text} for key, text in self.parameters},
@@ -54,7 +54,7 @@ class GpuRuntime:
     #: The Python packages that bring it, by the names that pip knows; one is enough.
     packages: tuple[str, ...]
     cpu_fallback: Callable[[Target], CpuFallback]
-    #: What `qtriton engines` makes of an artifact on the GPU that runs it; "" where the artifact itself is run.
+    #: What `qtriton engines` builds from an artifact on the GPU that runs it; "" where the artifact itself is run.
     plan: str = ""
 
     def version(self) -> str | None:
@@ -63,13 +63,13 @@ class GpuRuntime:
 
     def device(self, title: str) -> str:
         """The GPU of this machine with the runtime on it; "" where one of them is missing."""
-        found = self.version()
-        gpu = machine.gpu() if found else None
-        return f"{gpu.name}, {title} {found}" if gpu else ""
+        version = self.version()
+        gpu = machine.gpu() if version else None
+        return f"{gpu.name}, {title} {version}" if gpu else ""
 
 
 class ArtifactSources(Protocol):
-    """What artifacts are made from. A call may take minutes the first time; what it gives is kept in the cache."""
+    """What artifacts are made from. A call may take minutes the first time; its result is kept in the cache."""
 
     @property
     def float_layers(self) -> frozenset[str]:
@@ -93,7 +93,7 @@ class ArtifactSources(Protocol):
         ...
 
     def input_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of all that the model takes, without the batch."""
+        """Names and shapes of every input of the model, without the batch."""
         ...
 
     def max_batch(self) -> int:
@@ -101,7 +101,7 @@ class ArtifactSources(Protocol):
         ...
 
     def quantize_paddle(self) -> Path:
-        """The INT8 model that ACT writes, as a Paddle inference folder, without integers in `float_layers`."""
+        """The INT8 model that ACT writes, as a Paddle inference folder, with `float_layers` in floating point."""
         ...
 
 
@@ -129,12 +129,12 @@ class Backend(Protocol):
 
     @property
     def gpu(self) -> GpuRuntime | None:
-        """What there is to know where it needs a GPU; none where it runs on the CPU."""
+        """Its GPU runtime; none where it runs on the CPU."""
         ...
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """What pip must install beside Triton's Python for the engine, NumPy apart."""
+        """What pip must install beside Triton's Python for the engine, apart from NumPy."""
         ...
 
     @property
@@ -144,8 +144,9 @@ class Backend(Protocol):
         It is copied into the backend, so it imports nothing of qtriton. `Engine(path, config)` takes the first file
         of an artifact and Triton's model configuration as a dict; `inputs` and `outputs` are (name, datatype,
         shape) with the batch, -1 where a size is free; `run(feed)` takes and returns arrays by name.
-        `layers(feed, repeats)` runs it so often and gives (name, kind, datatype, ns of each run or block of runs) of
-        every layer as the runtime fused it; the datatype is the one that it computes in, "-" where that is none.
+        `layers(feed, repeats)` runs it `repeats` times and gives (name, kind, datatype, ns of each run or block of
+        runs) of every layer as the runtime fused it; the datatype is the one that it computes in, "-" where there is
+        none.
         """
         ...
 

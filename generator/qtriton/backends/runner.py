@@ -49,10 +49,10 @@ class Signature:
 
     def answers_like(self, other: Signature) -> bool:
         """Whether the outputs have the datatypes and ranks of another's, in its order, under whatever names."""
-        mine, theirs = ([(port.datatype, len(port.shape)) for port in each.outputs] for each in (self, other))
-        return mine == theirs
+        ours, theirs = ([(port.datatype, len(port.shape)) for port in each.outputs] for each in (self, other))
+        return ours == theirs
 
-    def listed(self) -> str:
+    def describe_outputs(self) -> str:
         """The outputs in words."""
         return ", ".join(f"{port.name} {port.datatype} {list(port.shape)}" for port in self.outputs)
 
@@ -77,7 +77,7 @@ class LayerTiming:
     kind: str
     #: What it computed in; "-" where it only converts or moves.
     datatype: str
-    #: Of each run, or the means of blocks of runs where the runtime tells no more.
+    #: Of each run, or the means of blocks of runs where the runtime measures no finer.
     times_ns: tuple[int, ...]
 
 
@@ -100,7 +100,7 @@ class Runner:
         return results
 
     def time(self, feed: Feed, repeats: int) -> tuple[int, ...]:
-        """What each of so many runs in a row took, in ns, as it is measured in the process that runs them.
+        """How long each of `repeats` runs in a row took, in ns, measured in the process that runs them.
 
         Raises:
             ArtifactLoadError: the runtime cannot run it, or has crashed.
@@ -109,14 +109,14 @@ class Runner:
         return times
 
     def layers(self, feed: Feed, repeats: int) -> tuple[LayerTiming, ...]:
-        """What each layer took in so many runs.
+        """How long each layer took in each of `repeats` runs.
 
         Raises:
-            ArtifactLoadError: the runtime cannot run it or tells nothing of its layers, or has crashed.
+            ArtifactLoadError: the runtime cannot run it or does not report its layers, or has crashed.
         """
         self._channel.send(("layers", dict(feed), repeats))
-        found = _answer(self._channel, f"{self._what}, layer by layer")
-        return tuple(LayerTiming(name, kind, datatype, tuple(times)) for name, kind, datatype, times in found)
+        rows = _answer(self._channel, f"{self._what}, layer by layer")
+        return tuple(LayerTiming(name, kind, datatype, tuple(times)) for name, kind, datatype, times in rows)
 
     def _run(self, feed: Feed, repeats: int) -> tuple[dict[str, Array], tuple[int, ...]]:
         self._channel.send(("run", dict(feed), repeats))
@@ -133,7 +133,7 @@ def running(target: Target, artifact: Path) -> Iterator[Runner]:
         artifact: the file that the engine opens.
 
     Raises:
-        ArtifactLoadError: the runtime refuses the artifact; the message has its own words.
+        ArtifactLoadError: the runtime refuses the artifact; the message quotes it.
     """
     backend, fallback = backend_for(target), cpu_fallback(target)
     engine = fallback.engine if fallback else backend.engine
@@ -174,13 +174,13 @@ def _serve(pipe: Connection, engine: str, artifact: str, config: dict[str, Any])
     while True:
         request, feed, repeats = pipe.recv()
         try:
-            answer = loaded.layers(feed, repeats) if request == "layers" else _timed(loaded, feed, repeats)
+            answer = loaded.layers(feed, repeats) if request == "layers" else _run_repeatedly(loaded, feed, repeats)
             pipe.send(("done", answer))
         except Exception as error:
             pipe.send(("error", isolated.headline(error)))
 
 
-def _timed(engine: Any, feed: Feed, repeats: int) -> tuple[dict[str, Array], tuple[int, ...]]:
+def _run_repeatedly(engine: Any, feed: Feed, repeats: int) -> tuple[dict[str, Array], tuple[int, ...]]:
     times, results = [], {}
     for _ in range(repeats):
         started = time.perf_counter_ns()

@@ -93,8 +93,8 @@ def write_artifact(sources: Sources, target: Target, folder: Path) -> None:
     original = read_signature(sources.export_onnx(), spec)
     if not signature.answers_like(original):
         raise ArtifactLoadError(
-            f"{spec.name}: {backend.title} gives {signature.listed()}, the FP32 ONNX model {original.listed()}. "
-            "Choose another --backend."
+            f"{spec.name}: {backend.title} gives {signature.describe_outputs()}, the FP32 ONNX model "
+            f"{original.describe_outputs()}. Choose another --backend."
         )
     signature.save(folder)
     (folder / _FLOAT_LAYERS_FILE).write_text(json.dumps(dict(float_layers)))

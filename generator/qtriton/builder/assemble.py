@@ -57,7 +57,7 @@ def _stage(
     staging: Staging, plan: Plan, outputs: Sequence[Tensor], variants: Sequence[Variant], reporter: Reporter
 ) -> None:
     for ensemble in _stale(staging.folder, variants[0]):
-        reporter.warn(f"{ensemble} was built from another spec or other weights and is taken out.")
+        reporter.warn(f"{ensemble} was built from another spec or other weights, so it is removed.")
         staging.remove(ensemble)
         staging.remove(runtime_of(ensemble))
     _write_shared(staging, plan, outputs)
@@ -65,8 +65,8 @@ def _stage(
         _write_variant(staging, plan.spec, variant, outputs)
     for variant in variants:
         write_record(staging.folder, Names.of(plan.spec.name, variant.target), variant.record)
-    own = {name for variant in variants for name in Names.of(plan.spec.name, variant.target).all}
-    problems = [problem for problem in check(staging.folder) if problem.model in own]
+    names = {name for variant in variants for name in Names.of(plan.spec.name, variant.target).all}
+    problems = [problem for problem in check(staging.folder) if problem.model in names]
     if problems:
         raise RepositoryError("not published: " + "; ".join(map(str, problems)))
 
@@ -105,21 +105,21 @@ def _write_shared(staging: Staging, plan: Plan, outputs: Sequence[Tensor]) -> No
     (geometry,) = _single(spec, _GEOMETRY)
     pre = PythonStep(names.preprocess, batch, (_IMAGE,), (*_inputs(spec), geometry))
     post = PythonStep(names.postprocess, batch, (*outputs, geometry), _results(spec))
-    dumped = spec.model_dump(mode="json")
-    pre_settings = {"ops": dumped["preprocess"], "output": spec.input.name, "max_pixels": spec.max_pixels}
+    settings = spec.model_dump(mode="json")
+    pre_settings = {"ops": settings["preprocess"], "output": spec.input.name, "max_pixels": spec.max_pixels}
     pre_settings |= {"extra_inputs": spec.extra_inputs}
-    post_settings = {"ops": dumped["postprocess"], "inputs": [t.name for t in outputs], "batched": batch > 0}
+    post_settings = {"ops": settings["postprocess"], "inputs": [t.name for t in outputs], "batched": batch > 0}
     write_step(_write_config(staging, pre), PREPROCESS, pre_settings)
     write_step(_write_config(staging, post), POSTPROCESS, post_settings)
 
 
 def _write_variant(staging: Staging, spec: ModelSpec, variant: Variant, outputs: Sequence[Tensor]) -> None:
     names, backend = Names.of(spec.name, variant.target), backend_for(variant.target)
-    names_there = match_inputs(spec, tuple(info.name for info in variant.signature.inputs))
-    inputs = tuple(Tensor(names_there[tensor.name], tensor.dtype, tensor.dims) for tensor in _inputs(spec))
-    own_outputs = _own_outputs(spec, variant, outputs)
+    input_names = match_inputs(spec, tuple(info.name for info in variant.signature.inputs))
+    inputs = tuple(Tensor(input_names[tensor.name], tensor.dtype, tensor.dims) for tensor in _inputs(spec))
+    runtime_outputs = _artifact_outputs(spec, variant, outputs)
     batch = min(spec.max_batch_size, 1) if variant.signature.inputs[0].shape[0] == 1 else spec.max_batch_size
-    runtime = RuntimeStep(names.runtime, backend.serving(variant.target), batch, inputs, own_outputs)
+    runtime = RuntimeStep(names.runtime, backend.serving(variant.target), batch, inputs, runtime_outputs)
     version = _write_config(staging, runtime)
     for name in backend.files(variant.target):
         shutil.copyfile(variant.artifact / name, version / name)
@@ -136,14 +136,14 @@ def _write_variant(staging: Staging, spec: ModelSpec, variant: Variant, outputs:
     _write_config(staging, Ensemble(names.ensemble, batch, (_IMAGE,), _results(spec), steps, parameters))
 
 
-def _own_outputs(spec: ModelSpec, variant: Variant, outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def _artifact_outputs(spec: ModelSpec, variant: Variant, outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The outputs under the artifact's own names: a converter may rename them, but keeps their order.
 
     A size that the FP32 ONNX leaves free and the artifact fixes is stated as the artifact has it, for Triton compares.
     """
     return tuple(
-        Tensor(own.name, own.dtype, tuple(b if a < 0 else a for a, b in zip(fp32.dims, own.dims, strict=True)))
-        for own, fp32 in zip(_tensors(variant.signature.outputs, spec), outputs, strict=True)
+        Tensor(output.name, output.dtype, tuple(b if a < 0 else a for a, b in zip(fp32.dims, output.dims, strict=True)))
+        for output, fp32 in zip(_tensors(variant.signature.outputs, spec), outputs, strict=True)
     )
 
 

@@ -64,9 +64,9 @@ def sources() -> Sources:
     """The code of this installation."""
     roots = {}
     for name in OURS:
-        found = importlib.util.find_spec(name)
-        assert found is not None and found.origin is not None
-        roots[name] = Path(found.origin).parent
+        spec = importlib.util.find_spec(name)
+        assert spec is not None and spec.origin is not None
+        roots[name] = Path(spec.origin).parent
     return Sources(roots)
 
 
@@ -79,14 +79,14 @@ class Sources:
 
     def closure(self, module: str) -> frozenset[str]:
         """The modules of ours that a module imports, directly or not, with itself."""
-        found: set[str] = set()
-        waiting = [module]
-        while waiting:
-            name = waiting.pop()
-            if name not in found:
-                found.add(name)
-                waiting += self._module(name).ours
-        return frozenset(found)
+        modules: set[str] = set()
+        queue = [module]
+        while queue:
+            name = queue.pop()
+            if name not in modules:
+                modules.add(name)
+                queue += self._module(name).ours
+        return frozenset(modules)
 
     def code_sha256(self, module: str) -> str:
         """The SHA-256 of the code of a module's closure, in hex."""

@@ -63,12 +63,12 @@ def fetch(spec: ModelSpec, weights: Path | None, workspace: Workspace, progress:
     """
     if weights is not None:
         return given_weights(spec, weights, workspace)
-    found, cached = weights_at_hand(spec, workspace), _cached(spec, workspace)
-    if found is not None:
-        if found == cached:
-            _check_kept(spec, found)
-            workspace.use(found)
-        return found
+    local, cached = weights_at_hand(spec, workspace), _cached(spec, workspace)
+    if local is not None:
+        if local == cached:
+            _check_unchanged(spec, local)
+            workspace.use(local)
+        return local
     if spec.source.url is None or cached is None:
         raise InputError(
             f"{spec.name}: no weights at hand, and its spec names no download. Pass --weights FILE with the FP32 model."
@@ -81,10 +81,10 @@ def _paddle_folder(spec: ModelSpec, folder: Path, pair: tuple[str, str], workspa
         return folder
 
     def produce(copy: Path) -> None:
-        for name, own in zip((PADDLE_MODEL, PADDLE_WEIGHTS), pair, strict=True):
-            shutil.copyfile(folder / own, copy / name)
+        for name, file in zip((PADDLE_MODEL, PADDLE_WEIGHTS), pair, strict=True):
+            shutil.copyfile(folder / file, copy / name)
 
-    key = StageKey(f"{spec.name}-weights", tuple(sha256_file(folder / own) for own in pair), paddle_pair)
+    key = StageKey(f"{spec.name}-weights", tuple(sha256_file(folder / file) for file in pair), paddle_pair)
     return workspace.stage(key.name, key.digest, produce)
 
 
@@ -109,11 +109,11 @@ def _recorded(cached: Path) -> dict[str, str]:
     return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
 
 
-def _check_kept(spec: ModelSpec, cached: Path) -> None:
-    """What was downloaded must still be what it was."""
+def _check_unchanged(spec: ModelSpec, cached: Path) -> None:
+    """Raise ModelError where a download has changed on disk."""
     (whole, *_), parts = _recorded(cached).values(), (PADDLE_MODEL, PADDLE_WEIGHTS)
-    wanted = {cached: whole} if cached.is_file() else {cached / name: _recorded(cached)[name] for name in parts}
-    for path, digest in wanted.items():
+    digests = {cached: whole} if cached.is_file() else {cached / name: _recorded(cached)[name] for name in parts}
+    for path, digest in digests.items():
         if not path.is_file() or sha256_file(path) != digest:
             raise ModelError(
                 f"{spec.name}: {path} has changed since it was downloaded (its sha256 was {digest}). "
@@ -122,7 +122,7 @@ def _check_kept(spec: ModelSpec, cached: Path) -> None:
 
 
 def _download(spec: ModelSpec, url: str, target: Path, progress: Progress) -> Path:
-    """Download with resume: what arrived stays as .part and the next try asks for the rest."""
+    """Download with resume: what has arrived stays as .part, and the next try downloads the rest."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
     try:
@@ -141,37 +141,37 @@ def _download(spec: ModelSpec, url: str, target: Path, progress: Progress) -> Pa
 
 def _keep(spec: ModelSpec, url: str, part: Path, target: Path) -> None:
     """Check a download, record its hashes, and put it in its place."""
-    found = sha256_file(part)
-    _check_promise(spec, url, found, target)
-    hashes, made = {Path(urlsplit(url).path).name: found}, part
+    sha256 = sha256_file(part)
+    _check_promise(spec, url, sha256, target)
+    hashes, download = {Path(urlsplit(url).path).name: sha256}, part
     if spec.source.format == "paddle":
-        made = target.with_name(f"{target.name}.partial")
-        shutil.rmtree(made, ignore_errors=True)
-        unpack(part, made, f"{spec.name}: {url}")
-        hashes |= {name: sha256_file(made / name) for name in (PADDLE_MODEL, PADDLE_WEIGHTS)}
+        download = target.with_name(f"{target.name}.partial")
+        shutil.rmtree(download, ignore_errors=True)
+        unpack(part, download, f"{spec.name}: {url}")
+        hashes |= {name: sha256_file(download / name) for name in (PADDLE_MODEL, PADDLE_WEIGHTS)}
         shutil.rmtree(target, ignore_errors=True)
     lines = "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
     write_atomically(_record(target), lines.encode())
-    made.replace(target)
+    download.replace(target)
 
 
-def _check_promise(spec: ModelSpec, url: str, found: str, target: Path) -> None:
-    if spec.source.sha256 not in (None, found):
+def _check_promise(spec: ModelSpec, url: str, sha256: str, target: Path) -> None:
+    if spec.source.sha256 not in (None, sha256):
         raise ModelError(
-            f"{spec.name}: {url} has the sha256 {found}, the spec promises {spec.source.sha256}. "
+            f"{spec.name}: {url} has the sha256 {sha256}, the spec promises {spec.source.sha256}. "
             "The file was removed; pass --weights FILE, or correct the spec if the file is the right one."
         )
-    first = next(iter(_recorded(target).values()), found)
-    if spec.source.sha256 is None and first != found:
+    first = next(iter(_recorded(target).values()), sha256)
+    if spec.source.sha256 is None and first != sha256:
         raise ModelError(
-            f"{spec.name}: {url} has the sha256 {found}, at the first download it was {first}. The file was removed; "
+            f"{spec.name}: {url} has the sha256 {sha256}, at the first download it was {first}. The file was removed; "
             f"pass --weights FILE, or remove {_record(target)} if the file is the right one."
         )
 
 
 def _receive(url: str, part: Path, progress: Progress) -> None:
-    have = part.stat().st_size if part.is_file() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    received = part.stat().st_size if part.is_file() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={received}-"} if received else {})
     try:
         response = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
@@ -180,12 +180,12 @@ def _receive(url: str, part: Path, progress: Progress) -> None:
         return
     with response:
         resumed = response.status == 206
-        have = have if resumed else 0
-        total = have + int(response.headers.get("Content-Length", 0))
+        received = received if resumed else 0
+        total = received + int(response.headers.get("Content-Length", 0))
         with part.open("ab" if resumed else "wb") as file:
             while block := response.read(_BLOCK):
                 file.write(block)
-                have += len(block)
-                progress(have, max(total, have))
-    if have < total:
-        raise OSError(f"the connection ended after {have} of {total} bytes")
+                received += len(block)
+                progress(received, max(total, received))
+    if received < total:
+        raise OSError(f"the connection ended after {received} of {total} bytes")

@@ -9,7 +9,7 @@ import numpy as np
 
 from qtriton.progress import Progress
 from qtriton.quantize.fp16 import overflowing
-from qtriton.quantize.qdq import prepared
+from qtriton.quantize.qdq import load_simplified
 
 _FILE: Final = "fp16.json"
 
@@ -26,7 +26,7 @@ def write_overflowing(
         folder: where the file is written that `read_overflowing` reads.
         progress: images done, and how many there are.
     """
-    names = overflowing(prepared(onnx), np.load(frames, mmap_mode="r"), dict(extras), progress)
+    names = overflowing(load_simplified(onnx), np.load(frames, mmap_mode="r"), dict(extras), progress)
     (folder / _FILE).write_text(json.dumps(sorted(names)))
 
 

@@ -92,8 +92,8 @@ def _current(plan: Plan, records: Mapping[Target, PublishRecord]) -> tuple[tuple
     repository, manifests = Repository(plan.request.options.repository), []
     for target, record in records.items():
         names = Names.of(plan.spec.name, target)
-        found = read_record(repository.version(names.ensemble))
-        if found is None or found[0] != record or not repository.is_untouched(found[1]):
+        entry = read_record(repository.version(names.ensemble))
+        if entry is None or entry[0] != record or not repository.is_untouched(entry[1]):
             return None
         try:
             manifests.append((target, Manifest.read(repository.version(names.runtime))))

@@ -58,14 +58,14 @@ class BuildResult:
     def as_json(self) -> dict[str, Any]:
         """Repository, every variant, and the one that was asked for on the first backend, for programs."""
         variants = [self._variant(target, manifest) for target, manifest in self.variants]
-        asked = next((each for each in variants if each["ensemble"] == self.plan.names.ensemble), variants[-1])
+        main = next((each for each in variants if each["ensemble"] == self.plan.names.ensemble), variants[-1])
         return {
             "model": self.plan.spec.name,
             "changed": self.changed,
             "repository": str(self.repository.path.resolve()),
             "default": self.names(self.default).ensemble,
-            **{key: asked[key] for key in ("ensemble", "steps", "artifact", "manifest")},
-            "metrics": {each["precision"]: each["metric"] for each in variants if each["backend"] == asked["backend"]},
+            **{key: main[key] for key in ("ensemble", "steps", "artifact", "manifest")},
+            "metrics": {each["precision"]: each["metric"] for each in variants if each["backend"] == main["backend"]},
             "variants": variants,
             "left_out": [
                 {

@@ -14,7 +14,7 @@ from qtriton.builder.sources import Sources
 from qtriton.builder.speed import speed
 from qtriton.errors import AccuracyBudgetError, CompressionError
 from qtriton.plan import accuracy_budget
-from qtriton.quantize.sensitivity import LayerCost, ranked
+from qtriton.quantize.sensitivity import LayerCost, rank
 from qtriton.recipe import Algorithm, Recipe
 from qtriton.repository.manifest import Gate, Speed, Trial
 from qtriton.repository.naming import Names
@@ -123,7 +123,7 @@ class _Search:
         except CompressionError as error:
             self._context.reporter.warn(f"{error} No layer can be kept in floating point by itself.")
             return None
-        order = [cost.name for cost in ranked(self._costs)]
+        order = [cost.name for cost in rank(self._costs)]
         passing: dict[int, Candidate] = {}
         failed, count = 0, 1
         while count < len(order) and count not in passing:

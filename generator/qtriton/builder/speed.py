@@ -22,8 +22,8 @@ def speed(context: BuildContext, fp32: Artifact, artifact: Artifact) -> Speed:
         with context.reporter.progress(f"{context.spec.name}: speed of {artifact}") as progress:
             first, second = ((each.target, each.opened) for each in (fp32, artifact))
             fp32_ms, compressed_ms = timing.time_pair(first, second, progress)
-        found = Speed(fp32_ms=fp32_ms, compressed_ms=compressed_ms, threads=threads, processor=processor)
-        (folder / _FILE).write_text(found.model_dump_json())
+        result = Speed(fp32_ms=fp32_ms, compressed_ms=compressed_ms, threads=threads, processor=processor)
+        (folder / _FILE).write_text(result.model_dump_json())
 
     inputs = (fp32.files(), artifact.files(), threads, processor, sorted(Speed.model_fields))
     key = StageKey(f"{context.spec.name}-{target.backend}-speed", inputs, timing.time_pair)

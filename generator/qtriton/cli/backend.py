@@ -20,8 +20,8 @@ def backend(
     from qtriton.backends import triton_backends
     from qtriton.server.folder import write_backend
 
-    if name not in (known := triton_backends()):
-        raise InputError(f"{name}: no such backend. There are {', '.join(known)}.")
+    if name not in (backends := triton_backends()):
+        raise InputError(f"{name}: no such backend. There are {', '.join(backends)}.")
     target = folder / name
     if target.exists():
         raise InputError(f"{target}: exists. Remove it, or name another folder.")

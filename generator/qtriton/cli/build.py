@@ -14,16 +14,10 @@ def build(model: o.Model, *, options: BuildOptions, json: o.Json = False) -> Non
     named as the one to serve. A second run with nothing changed does nothing.
     """
     # Loaded when called: NumPy, OpenCV, pydantic.
-    from qtriton.builder.fetch import weights_at_hand
-    from qtriton.builder.pipeline import build as run
-    from qtriton.plan import Request, make_plan
+    from qtriton import api
     from qtriton.report.summary import summarize_build
-    from qtriton.spec import load_spec
-    from qtriton.workspace import Workspace
 
-    spec, workspace = load_spec(model), Workspace.default()
-    plan = make_plan(spec, Request.here(options), weights_at_hand(spec, workspace))
-    result = run(plan, workspace, console)
+    result = api.build(model, options, reporter=console)
     if json:
         console.as_json(result.as_json())
     else:

@@ -88,10 +88,10 @@ def prune_entries(
 
 
 def _parse(text: str, units: dict[str, int], option: str, example: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]?)", text.strip())
-    if found is None or found[2] not in units:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]?)", text.strip())
+    if match is None or match[2] not in units:
         raise InputError(f"{option} {text}: not understood. Write {example}.")
-    return float(found[1]) * units[found[2]]
+    return float(match[1]) * units[match[2]]
 
 
 def _row(entry: CacheEntry) -> dict[str, object]:

@@ -10,17 +10,13 @@ from qtriton.options import BuildOptions
 def plan(model: o.Model, *, options: BuildOptions, json: o.Json = False) -> None:
     """Show the steps that build would take, without taking them."""
     # Loaded when called: NumPy, OpenCV, pydantic.
-    from qtriton.builder.fetch import weights_at_hand
-    from qtriton.plan import Request, make_plan
-    from qtriton.spec import load_spec
-    from qtriton.workspace import Workspace
+    from qtriton.api import plan_build
 
-    spec = load_spec(model)
-    plan = make_plan(spec, Request.here(options), weights_at_hand(spec, Workspace.default()))
+    plan = plan_build(model, options)
     if json:
         console.as_json(plan.as_json())
         return
     rows = [(str(number), step.name, step.what) for number, step in enumerate(plan.steps, 1)]
-    title = f"{spec.name}: {options.precision.value} on {', '.join(options.backends)}"
+    title = f"{plan.spec.name}: {options.precision.value} on {', '.join(options.backends)}"
     console.table(title, ("", "Step", "What it does"), rows)
     console.say("Nothing was done. `qtriton build` with the same arguments takes these steps.")

@@ -63,25 +63,24 @@ class ServeOptions:
 def serve(repository: o.RepositoryArgument = DEFAULT_REPOSITORY, *, options: ServeOptions) -> None:
     """Serve a model repository with tritonserver until Ctrl-C: the embedded one, or docker's."""
     # Loaded when called: NumPy, pydantic.
+    from qtriton.operate.serve import serve_repository
     from qtriton.server import IMAGE, ServerOptions, serve_in_docker
-    from qtriton.server import serve as start
 
     if options.backends and options.docker:
         raise InputError("--backends is the embedded server's; mount the folder in docker, as docker/README.md shows.")
     if (options.image or options.dry_run) and not options.docker:
         raise InputError(f"{'--image' if options.image else '--dry-run'} belongs to --docker. Pass --docker too.")
     ports = options.grpc_port, options.http_port, options.metrics_port
-    wanted = ServerOptions(options.host, *ports, options.startup_timeout, backends=options.backends)
+    server_options = ServerOptions(options.host, *ports, options.startup_timeout, backends=options.backends)
     image = options.image or IMAGE
     if options.dry_run:
-        console.text(_command(repository, image, wanted))
+        console.text(_command(repository, image, server_options))
         return
     with ExitStack() as stack:
         if options.docker:
-            server = stack.enter_context(serve_in_docker(repository, image, wanted, console))
+            server = stack.enter_context(serve_in_docker(repository, image, server_options, console))
         else:
-            with console.progress(f"{repository}: start tritonserver") as progress:
-                server = stack.enter_context(start(repository, wanted, progress))
+            server = stack.enter_context(serve_repository(repository, server_options, console))
         _watch(server)
 
 
@@ -92,7 +91,7 @@ def _watch(server: Server) -> None:
         console.say(f"Ready: {names}")
         console.say(f"gRPC {server.grpc_url}, HTTP {server.http_url}. Ctrl-C ends it.")
         status = server.wait()
-        raise ServerError(f"tritonserver ended with status {status}; the last it said:\n{server.last_words()}")
+        raise ServerError(f"tritonserver ended with status {status}; its log ends with:\n{server.last_words()}")
     except KeyboardInterrupt:
         console.say("Stopping.")
 

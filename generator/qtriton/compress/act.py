@@ -1,4 +1,4 @@
-"""PaddleSlim ACT from the side of the caller: start the worker, follow its progress, read what it learnt."""
+"""The caller's side of PaddleSlim ACT: starts the worker, follows its progress, reads the ranges that it learnt."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def compress(
 ) -> Scales:
     """Run ACT on an FP32 ONNX file, or on a folder with inference.pdmodel and inference.pdiparams.
 
-    With `trained`, what `train` made of the model, the ranges are those of that.
+    With `trained`, the folder that `train` wrote, the ranges are those of the trained model.
 
     `calibration` is an .npy file, float32 [K, C, H, W], as the model takes it; `extras` are further inputs, float32
-    [1, 2], which are fed with ones. The log is work/worker.log, the results stay in work/scales.npz and work/act.
+    [1, 2], which are fed with ones. The log is work/worker.log, the results are kept in work/scales.npz and work/act.
 
     Raises:
         InputError: the calibration array or the model folder is not as described.
@@ -46,22 +46,22 @@ def compress(
     """
     _check_model(model)
     _check_calibration(calibration)
-    chosen = options or PtqOptions()
-    result = work / SCALES_FILE
-    result.unlink(missing_ok=True)
+    ptq_options = options or PtqOptions()
+    scales_file = work / SCALES_FILE
+    scales_file.unlink(missing_ok=True)
     source = CalibratedModel(model.absolute(), calibration.absolute(), work.absolute(), tuple(extras))
-    _ask(
+    _run_worker(
         worker.learn_ranges,
         source,
-        chosen,
+        ptq_options,
         trained and trained.absolute(),
         work=work,
-        threads=chosen.threads,
+        threads=ptq_options.threads,
         progress=progress,
     )
-    if not result.is_file():
+    if not scales_file.is_file():
         raise CompressionError(f"The compression worker ended without a result. Its log is {work / LOG_FILE}.")
-    return Scales.load(result)
+    return Scales.load(scales_file)
 
 
 def train(
@@ -77,8 +77,8 @@ def train(
 ) -> None:
     """Quantization-aware training by ACT, the FP32 model as teacher; `out` becomes a Paddle folder in floating point.
 
-    The images are those of `calibration`, as for `compress`; no labels. What is in the folder `checkpoints` is gone on
-    with, so it must belong to the same model, images and options. The log is work/worker.log.
+    The images are those of `calibration`, as for `compress`; no labels. Training goes on from what is in the folder
+    `checkpoints`, so that must belong to the same model, images and options. The log is work/worker.log.
 
     Raises:
         InputError: the calibration array or the model folder is not as described.
@@ -87,7 +87,7 @@ def train(
     _check_model(model)
     _check_calibration(calibration)
     source = CalibratedModel(model.absolute(), calibration.absolute(), work.absolute(), tuple(extras))
-    _ask(
+    _run_worker(
         worker.train_student,
         source,
         options,
@@ -108,23 +108,25 @@ def export_fp32(folder: Path, out: Path, work: Path | None = None) -> None:
         CompressionError: paddle2onnx failed; the message names the log.
     """
     _check_model(folder)
-    place = work or out.absolute().parent / f"{out.name}.export"
-    _ask(worker.export, folder.absolute(), out.absolute(), work=place)
+    log_folder = work or out.absolute().parent / f"{out.name}.export"
+    _run_worker(worker.export, folder.absolute(), out.absolute(), work=log_folder)
     if not out.is_file():
-        raise CompressionError(f"paddle2onnx wrote no model. Its log is {place / LOG_FILE}.")
+        raise CompressionError(f"paddle2onnx wrote no model. Its log is {log_folder / LOG_FILE}.")
 
 
 def import_onnx(source: Path, shape: tuple[int, ...], folder: Path) -> list[NDArray[Any]]:
     """Write an ONNX model, its one input fixed to `shape`, as a Paddle inference model; the log lies beside `folder`.
 
     Returns:
-        the outputs of what was written for `random_image(shape)`: a conversion can be wrong.
+        the outputs of the new model for `random_image(shape)`: a conversion can be wrong.
 
     Raises:
         CompressionError: x2paddle failed; the message names the log.
     """
     work = folder.absolute().parent
-    outputs: list[NDArray[Any]] = _ask(worker.convert, source.absolute(), shape, folder.absolute(), work, work=work)
+    outputs: list[NDArray[Any]] = _run_worker(
+        worker.convert, source.absolute(), shape, folder.absolute(), work, work=work
+    )
     _check_model(folder)
     return outputs
 
@@ -136,37 +138,35 @@ def restore_float(quantized: Path, fp32: Path, layers: Sequence[str], out: Path)
         CompressionError: the worker failed, or there is no such layer; the message names its log.
     """
     models = quantized.absolute(), fp32.absolute()
-    _ask(worker.restore_float, *models, frozenset(layers), out.absolute(), work=out.absolute().parent)
+    _run_worker(worker.restore_float, *models, frozenset(layers), out.absolute(), work=out.absolute().parent)
     _check_model(out)
 
 
-def _ask(
+def _run_worker(
     task: Callable[..., Any], *arguments: object, work: Path, threads: int = 0, progress: Progress | None = None
 ) -> Any:
-    """Have the worker do a task, with its log in the folder `work`, which is made.
+    """Run a task in the worker, with its log in the folder `work`, which is created.
 
     Raises:
-        CompressionError: the worker failed or crashed; the message holds its last words and names its log.
+        CompressionError: the worker failed or crashed; the message quotes it and names its log.
     """
     work.mkdir(parents=True, exist_ok=True)
     log = work.absolute() / LOG_FILE
     try:
         return isolated.run(task, *arguments, progress=progress, env=_environment(threads), folder=work, log=log)
     except isolated.RemoteError as error:
-        raise CompressionError(
-            f"The compression worker failed: {_short(str(error))}. The whole log is {log}."
-        ) from error
+        raise CompressionError(f"The compression worker failed: {_shorten(str(error))}. Its log is {log}.") from error
     except isolated.CrashError as error:
-        memory = " Less memory is needed with fewer calibration images." if error.status == -signal.SIGKILL else ""
-        words = f"The compression worker {error}: {_last_words(log)}. The whole log is {log}.{memory}"
-        raise CompressionError(words) from error
+        hint = " Pass fewer calibration images if memory is short." if error.status == -signal.SIGKILL else ""
+        message = f"The compression worker {error}: {_crash_line(log)}. Its log is {log}.{hint}"
+        raise CompressionError(message) from error
 
 
 def _environment(threads: int) -> dict[str, str]:
     count = str(threads or len(os.sched_getaffinity(0)))
     return {
         "PYTHONUNBUFFERED": "1",
-        # Paddle walks sets of names, and the same inputs shall give the same bytes.
+        # Paddle iterates over sets of names, and the same inputs must give the same bytes.
         "PYTHONHASHSEED": "0",
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": count,
@@ -175,14 +175,14 @@ def _environment(threads: int) -> dict[str, str]:
     }
 
 
-def _last_words(log: Path) -> str:
+def _crash_line(log: Path) -> str:
     """The line of the log that says most about a crash."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    telling = [line for line in lines if "Error" in line] or lines or ["it wrote nothing"]
-    return _short(telling[-1])
+    errors = [line for line in lines if "Error" in line] or lines or ["it wrote nothing"]
+    return _shorten(errors[-1])
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     return text.rstrip(".")[:300]
 
 
@@ -195,7 +195,7 @@ def _check_model(model: Path) -> None:
                 "saved by paddle.jit.save as 'inference', or an ONNX file."
             )
     elif not model.is_file():
-        raise InputError(f"{model}: there is no such file. Give an ONNX file or a Paddle inference folder.")
+        raise InputError(f"{model}: no such file. Give an ONNX file or a Paddle inference folder.")
 
 
 def _check_calibration(calibration: Path) -> None:

@@ -1,10 +1,12 @@
-"""An FP32 ONNX file becomes a Paddle inference model (runs in the compression worker)."""
+"""Converts an FP32 ONNX file to a Paddle inference model (runs in the compression worker)."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from qtriton.fresh_names import FreshNames
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,10 +28,10 @@ def import_onnx(source: Path, shape: tuple[int, ...], folder: Path) -> Path:
     """Write `source`, with its one input fixed to `shape`, as a Paddle inference model; return its folder."""
     import onnx
 
-    fixed = folder / "fixed.onnx"
+    fixed_shape_file = folder / "fixed.onnx"
     folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(_fixed_shape(onnx.load(str(source)), shape), str(fixed))
-    _convert(fixed, folder / "x2paddle")
+    onnx.save(_fix_shape(onnx.load(str(source)), shape), str(fixed_shape_file))
+    _convert(fixed_shape_file, folder / "x2paddle")
     model = folder / "x2paddle" / "inference_model"
     if not (model / "model.pdmodel").is_file():
         # x2paddle reports many failures on stdout only and returns as if all were well.
@@ -41,7 +43,7 @@ def import_onnx(source: Path, shape: tuple[int, ...], folder: Path) -> Path:
     return paddle_folder
 
 
-def _fixed_shape(model: ModelProto, shape: tuple[int, ...]) -> ModelProto:
+def _fix_shape(model: ModelProto, shape: tuple[int, ...]) -> ModelProto:
     import onnx
     import onnxsim
 
@@ -54,83 +56,81 @@ def _fixed_shape(model: ModelProto, shape: tuple[int, ...]) -> ModelProto:
     weights = {tensor.name: tensor.dims for tensor in inferred.graph.initializer}
     for node in inferred.graph.node:
         if node.op_type in ("Conv", "ConvTranspose") and not any(a.name == "kernel_shape" for a in node.attribute):
-            # ONNX lets it be left out, x2paddle does not.
+            # Optional in ONNX, but not for x2paddle.
             node.attribute.append(onnx.helper.make_attribute("kernel_shape", weights[node.input[1]][2:]))
         if node.op_type == "Resize":
-            _half_pixel(node)
+            _rename_half_pixel(node)
             if len(node.input) == 4:
                 _sizes_to_scales(inferred, node)
         if node.op_type == "Slice":
-            _bounded_ends(inferred, node)
+            _bound_ends(inferred, node)
         if node.op_type == "Pad":
-            _channels_beside(inferred, node)
+            _concat_channels(inferred, node)
         if node.op_type == "Gemm":
-            _columns_first(inferred, node)
+            _transpose_weights(inferred, node)
         if node.op_type.endswith("Pool"):
-            _undilated(node)
-    _distinct_names(inferred)
+            _drop_dilations(node)
+    _rename_tensors(inferred)
     return inferred
 
 
-def _distinct_names(model: ModelProto) -> None:
-    """Name every tensor so that x2paddle, to which a.0 and a_0 are the same, keeps it apart from the others."""
+def _rename_tensors(model: ModelProto) -> None:
+    """Give every tensor a name of its own for x2paddle, to which a.0 and a_0 are the same."""
     graph = model.graph
     del graph.value_info[:]  # x2paddle infers the shapes itself
-    new = {"": ""}
+    names = {"": ""}
     for name in dict.fromkeys(
         [*(value.name for value in graph.input), *(name for node in graph.node for name in (*node.input, *node.output))]
     ):
         plain = re.sub(r"\W", "_", name)
-        new.setdefault(name, plain if plain not in new.values() else f"{plain}_{len(new)}_")
+        names.setdefault(name, plain if plain not in names.values() else f"{plain}_{len(names)}_")
     for value in (*graph.input, *graph.output, *graph.initializer):
-        value.name = new.get(value.name, value.name)
+        value.name = names.get(value.name, value.name)
     for node in graph.node:
-        node.input[:] = [new[name] for name in node.input]
-        node.output[:] = [new[name] for name in node.output]
+        node.input[:] = [names[name] for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
 
 
-def _undilated(node: NodeProto) -> None:
+def _drop_dilations(node: NodeProto) -> None:
     """x2paddle refuses a pooling that states its dilations, as PyTorch's exporter does, even where they are 1."""
-    kept = [each for each in node.attribute if each.name != "dilations" or set(each.ints) != {1}]
+    attributes = [each for each in node.attribute if each.name != "dilations" or set(each.ints) != {1}]
     del node.attribute[:]
-    node.attribute.extend(kept)
+    node.attribute.extend(attributes)
 
 
-def _half_pixel(node: NodeProto) -> None:
-    """x2paddle knows half pixels under PyTorch's name only, and aligns the corners otherwise.
+def _rename_half_pixel(node: NodeProto) -> None:
+    """Give half pixels PyTorch's name: x2paddle knows no other, and aligns the corners otherwise.
 
     The two differ where the result is one pixel large.
     """
     from onnx import helper
 
     name = "coordinate_transformation_mode"
-    stated = next((each for each in node.attribute if each.name == name), None)
-    if stated is None:
+    mode = next((each for each in node.attribute if each.name == name), None)
+    if mode is None:
         node.attribute.append(helper.make_attribute(name, "pytorch_half_pixel"))
-    elif stated.s == b"half_pixel":
-        stated.s = b"pytorch_half_pixel"
+    elif mode.s == b"half_pixel":
+        mode.s = b"pytorch_half_pixel"
 
 
-def _columns_first(model: ModelProto, node: NodeProto) -> None:
-    """Transposed weights are written the other way round: Paddle 2.6.2 quantizes a trans_y along the wrong axis."""
+def _transpose_weights(model: ModelProto, node: NodeProto) -> None:
+    """Write transposed weights untransposed: Paddle 2.6.2 quantizes a trans_y along the wrong axis."""
     import numpy as np
     from onnx import numpy_helper
 
-    held = {tensor.name: tensor for tensor in model.graph.initializer}
-    weights = held.get(node.input[1])
-    transposed = next((each for each in node.attribute if each.name == "transB" and each.i), None)
-    if weights is None or transposed is None:
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}.get(node.input[1])
+    trans_b = next((each for each in node.attribute if each.name == "transB" and each.i), None)
+    if weights is None or trans_b is None:
         return
-    name = f"{node.input[1]}_columns"
-    if name not in held:  # else another layer has the same weights
-        flipped = np.ascontiguousarray(numpy_helper.to_array(weights).T)
-        model.graph.initializer.append(numpy_helper.from_array(flipped, name))
+    name = FreshNames(model).fresh(f"{node.input[1]}_columns")
+    columns = np.ascontiguousarray(numpy_helper.to_array(weights).T)
+    model.graph.initializer.append(numpy_helper.from_array(columns, name))
     node.input[1] = name
-    node.attribute.remove(transposed)
+    node.attribute.remove(trans_b)
 
 
-def _channels_beside(model: ModelProto, node: NodeProto) -> None:
-    """Padding of channels with a constant becomes a Concat: under oneDNN Paddle's `pad` corrupts memory."""
+def _concat_channels(model: ModelProto, node: NodeProto) -> None:
+    """Replace padding of channels with a constant by a Concat: under oneDNN Paddle's `pad` corrupts memory."""
     import numpy as np
     from onnx import helper, numpy_helper
 
@@ -140,11 +140,13 @@ def _channels_beside(model: ModelProto, node: NodeProto) -> None:
     if pads is None or mode != b"constant" or len(pads) != 8 or pads.min() < 0 or np.delete(pads, [1, 5]).any():
         return
     value = constants[node.input[2]] if len(node.input) > 2 and node.input[2] else np.zeros(1, np.float32)
-    added = {f"{node.output[0]}_{side}": int(count) for side, count in (("before", pads[1]), ("behind", pads[5]))}
-    for name in filter(added.get, added):
-        filled = np.full((sizes[0], added[name], *sizes[2:]), value.reshape(-1)[0], value.dtype)
-        model.graph.initializer.append(numpy_helper.from_array(filled, name))
-    before, behind = ([name] if added[name] else [] for name in added)
+    names = FreshNames(model)
+    sides = (("before", int(pads[1])), ("behind", int(pads[5])))
+    counts = {names.fresh(f"{node.output[0]}_{side}"): count for side, count in sides}
+    for name in filter(counts.get, counts):
+        padding = np.full((sizes[0], counts[name], *sizes[2:]), value.reshape(-1)[0], value.dtype)
+        model.graph.initializer.append(numpy_helper.from_array(padding, name))
+    before, behind = ([name] if counts[name] else [] for name in counts)
     parts = [*before, node.input[0], *behind]
     node.CopyFrom(helper.make_node("Concat", parts, list(node.output), name=node.name, axis=1))
 
@@ -158,8 +160,10 @@ def _constants(model: ModelProto) -> dict[str, Any]:
     return {name: numpy_helper.to_array(tensor) for name, tensor in tensors}
 
 
-def _bounded_ends(model: ModelProto, node: NodeProto) -> None:
-    """ONNX says "to the end" with the largest int64; Paddle's int32 makes it -1 and then writes out of bounds."""
+def _bound_ends(model: ModelProto, node: NodeProto) -> None:
+    """Limit the ends of a Slice to the sizes: ONNX says "to the end" with the largest int64, which Paddle's int32 turns
+    into -1, and it then writes out of bounds.
+    """
     import numpy as np
     from onnx import numpy_helper
 
@@ -171,25 +175,25 @@ def _bounded_ends(model: ModelProto, node: NodeProto) -> None:
     if len(node.input) > 3 and node.input[3] in constants:
         axes = numpy_helper.to_array(constants[node.input[3]]).tolist()
     sizes = _dims(model, node.input[0])
-    bounded = np.array([min(int(end), sizes[axis]) for end, axis in zip(ends, axes, strict=True)], ends.dtype)
-    name = f"{node.output[0]}_ends"
-    model.graph.initializer.append(numpy_helper.from_array(bounded, name))
+    limits = np.array([min(int(end), sizes[axis]) for end, axis in zip(ends, axes, strict=True)], ends.dtype)
+    name = FreshNames(model).fresh(f"{node.output[0]}_ends")
+    model.graph.initializer.append(numpy_helper.from_array(limits, name))
     node.input[2] = name
 
 
 def _sizes_to_scales(model: ModelProto, node: NodeProto) -> None:
-    """x2paddle reads a Resize's scales only: replace the sizes."""
+    """Replace the sizes of a Resize by scales: x2paddle reads nothing else."""
     import numpy as np
     from onnx import numpy_helper
 
     before, after = (_dims(model, name) for name in (node.input[0], node.output[0]))
     scales = np.array([b / a for a, b in zip(before, after, strict=True)], dtype=np.float32)
-    name = f"{node.output[0]}_scales"
+    name = FreshNames(model).fresh(f"{node.output[0]}_scales")
     model.graph.initializer.append(numpy_helper.from_array(scales, name))
     roi = node.input[1]
-    kept = [node.input[0], roi, name]
+    inputs = [node.input[0], roi, name]
     del node.input[:]
-    node.input.extend(kept)
+    node.input.extend(inputs)
 
 
 def _dims(model: ModelProto, name: str) -> list[int]:

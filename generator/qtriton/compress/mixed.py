@@ -1,4 +1,4 @@
-"""Takes the integers out of chosen layers of the Paddle model that ACT wrote (runs in the compression worker)."""
+"""Puts some layers of ACT's Paddle model back into floating point (runs in the compression worker)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-#: x * 1 below zero and x above: nothing, but an operation of oneDNN's, in its own layout, that has no integers.
+#: x * 1 below zero and x above: an identity, but an operation of oneDNN's, in its own layout, without an INT8 kernel.
 _IDENTITY: Final = ("leaky_relu", {"alpha": 1.0})
 
 
-def without_integers(
+def keep_in_float(
     program: Any, scope: Any, layers: Collection[tuple[Any, str, str]], weights: dict[str, NDArray[np.float32]]
 ) -> None:
-    """Let layers read floats, under a name of their own.
+    """Let layers read floating point, from tensors of their own.
 
     oneDNN's passes quantize every convolution whose input has a scale, whether or not it reads a quantizer's output,
-    so what these layers read must be a tensor that ACT has given no scale.
+    so these layers must read tensors that ACT has given no scale.
 
     Args:
         program: ACT's, loaded into `scope`.
@@ -36,19 +36,19 @@ def without_integers(
     block = program.global_block()
     source = quantized_from(block.ops)
     for op, activation, weight in layers:
-        held, read = (origin(op.input(name)[0], source) for name in (weight, activation))
-        if not block.has_var(f"{held}.float"):
-            value = weights[held]
-            block.create_var(name=f"{held}.float", shape=value.shape, dtype="float32", persistable=True)
-            scope.var(f"{held}.float").get_tensor().set(value, paddle.CPUPlace())
-        if not block.has_var(f"{read}.float"):
-            copy = block.create_var(name=f"{read}.float", shape=block.var(read).shape, dtype="float32")
+        weight_name, input_name = (origin(op.input(name)[0], source) for name in (weight, activation))
+        if not block.has_var(f"{weight_name}.float"):
+            value = weights[weight_name]
+            block.create_var(name=f"{weight_name}.float", shape=value.shape, dtype="float32", persistable=True)
+            scope.var(f"{weight_name}.float").get_tensor().set(value, paddle.CPUPlace())
+        if not block.has_var(f"{input_name}.float"):
+            copy = block.create_var(name=f"{input_name}.float", shape=block.var(input_name).shape, dtype="float32")
             kind, attributes = _IDENTITY
-            place = next(index for index, each in enumerate(block.ops) if each.desc.id() == op.desc.id())
-            inputs, outputs = {"X": [block.var(read)]}, {"Out": [copy]}
-            block._insert_op(place, type=kind, inputs=inputs, outputs=outputs, attrs=attributes)
-        op.desc.set_input(activation, [f"{read}.float"])
-        op.desc.set_input(weight, [f"{held}.float"])
+            position = next(index for index, each in enumerate(block.ops) if each.desc.id() == op.desc.id())
+            inputs, outputs = {"X": [block.var(input_name)]}, {"Out": [copy]}
+            block._insert_op(position, type=kind, inputs=inputs, outputs=outputs, attrs=attributes)
+        op.desc.set_input(activation, [f"{input_name}.float"])
+        op.desc.set_input(weight, [f"{weight_name}.float"])
 
 
 def is_quantizer(op: Any) -> bool:
@@ -57,7 +57,7 @@ def is_quantizer(op: Any) -> bool:
 
 
 def quantized_from(ops: Iterable[Any]) -> dict[str, str]:
-    """What each quantizer reads, by what it gives."""
+    """The input of each quantizer, by its output."""
     return {op.output("Y")[0]: op.input("X")[0] for op in ops if is_quantizer(op)}
 
 
@@ -69,10 +69,10 @@ def origin(name: str, source: dict[str, str]) -> str:
 
 
 def save(folder: Path, program: Any, feeds: list[str], fetches: list[Any], executor: Any, stage: str) -> None:
-    """Write an inference model without what its outputs do not need.
+    """Write an inference model with only the operations that its outputs need.
 
     Paddle puts a `scale` behind each output; without a name of its own for each `stage` of saving, it would write into
-    the tensor that it reads, and ACT finds a cycle in the graph then.
+    the tensor that it reads, and ACT would find a cycle in the graph.
     """
     import paddle
 

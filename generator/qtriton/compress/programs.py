@@ -1,19 +1,23 @@
-"""Reads Paddle's inference programs: their layers with weights, and what ACT learnt of them (in the worker)."""
+"""Reads Paddle's inference programs: their layers with weights, and what ACT learnt for them (in the worker)."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE
 from qtriton.compress.mixed import is_quantizer, origin, quantized_from
-from qtriton.compress.scales import LearntLayer
+from qtriton.compress.scales import LearntLayer, fingerprint
 
+#: What a model is fed with, by the name of the input.
+Arrays: TypeAlias = dict[str, NDArray[Any]]
+#: How many tensors of a model are held in memory at a time.
+_AT_ONCE: Final = 32
 #: Paddle's layers with weights, and the names of their activation and weight inputs.
 LAYERS: Final = {
     "conv2d": ("Input", "Filter"),
@@ -30,66 +34,66 @@ class Program:
     def __init__(self, ops: list[Any], weights: dict[str, NDArray[np.float32]]) -> None:
         self.ops, self.weights = ops, weights
         self.source = quantized_from(ops)
-        self._makers: dict[str, Any] = {}
+        self._producers: dict[str, Any] = {}
         self._readers: dict[str, list[Any]] = defaultdict(list)
         for op in ops:
             for name in op.output_arg_names:
-                self._makers.setdefault(name, op)
+                self._producers.setdefault(name, op)
             if not is_quantizer(op):
                 for name in {origin(name, self.source) for name in op.input_arg_names}:
                     self._readers[name].append(op)
 
     def layers(self) -> Iterator[Any]:
         """The operations with constant weights, in order."""
-        return (op for op in self.ops if op.type in LAYERS and self.held(op) in self.weights)
+        return (op for op in self.ops if op.type in LAYERS and self.weight_name(op) in self.weights)
 
-    def held(self, layer: Any) -> str:
+    def weight_name(self, layer: Any) -> str:
         """The parameter with the weights of a layer."""
         return origin(layer.input(LAYERS[layer.type][1])[0], self.source)
 
-    def behind(self, layer: Any) -> str:
+    def output(self, layer: Any) -> str:
         """The output of a layer, with the addition of its bias or the batch normalisation that follows it."""
-        after = self._folded(layer)
-        if after is None:
-            return self._output(layer)
-        return str(after.output("Y" if after.type == "batch_norm" else "Out")[0])
+        successor = self._successor(layer)
+        if successor is None:
+            return self._raw_output(layer)
+        return str(successor.output("Y" if successor.type == "batch_norm" else "Out")[0])
 
     def bias(self, layer: Any) -> str | None:
         """The parameter that is added behind a convolution, if there is one."""
-        after = self._folded(layer)
-        if after is None or after.type != "elementwise_add" or not layer.type.endswith("conv2d"):
+        successor = self._successor(layer)
+        if successor is None or successor.type != "elementwise_add" or not layer.type.endswith("conv2d"):
             return None
-        return self._parameter(after.input("Y")[0])
+        return self._parameter(successor.input("Y")[0])
 
     def trainable(self) -> list[str]:
         """The weights of layers, and the biases of convolutions."""
         layers = list(self.layers())
         biases = [bias for op in layers if (bias := self.bias(op)) is not None]
-        return sorted({*map(self.held, layers), *biases})
+        return sorted({*map(self.weight_name, layers), *biases})
 
     def last_tensors(self) -> list[str]:
-        """What the layers give that no other layer is behind: logits and box distributions, before any decoding."""
+        """The outputs of the layers that no other layer follows: logits and box distributions, before any decoding."""
         layers = {op.desc.id() for op in self.layers()}
         needed: set[str] = set()
-        found: list[str] = []
+        tensors: list[str] = []
         for op in reversed(self.ops):
             is_layer, is_needed = op.desc.id() in layers, not needed.isdisjoint(op.output_arg_names)
             if is_layer and not is_needed:
-                found.append(self.behind(op))
+                tensors.append(self.output(op))
             if is_layer or is_needed:
                 needed |= set(op.input_arg_names)
-        return found[::-1]
+        return tensors[::-1]
 
-    def _folded(self, layer: Any) -> Any | None:
+    def _successor(self, layer: Any) -> Any | None:
         """The one operation that reads a layer's output, if it normalises it or adds a constant."""
-        readers = self._readers[self._output(layer)]
+        readers = self._readers[self._raw_output(layer)]
         if len(readers) != 1:
             return None
-        after = readers[0]
-        adds = after.type == "elementwise_add" and self._parameter(after.input("Y")[0]) is not None
-        return after if adds or after.type == "batch_norm" else None
+        successor = readers[0]
+        is_addition = successor.type == "elementwise_add" and self._parameter(successor.input("Y")[0]) is not None
+        return successor if is_addition or successor.type == "batch_norm" else None
 
-    def _output(self, layer: Any) -> str:
+    def _raw_output(self, layer: Any) -> str:
         return str(next(layer.output(name)[0] for name in layer.output_names if name in ("Output", "Out")))
 
     def _parameter(self, name: str) -> str | None:
@@ -97,14 +101,17 @@ class Program:
         name = origin(name, self.source)
         if name in self.weights:
             return name
-        maker = self._makers.get(name)
-        if maker is None or maker.type != "reshape2" or maker.input("X")[0] not in self.weights:
+        producer = self._producers.get(name)
+        if producer is None or producer.type != "reshape2" or producer.input("X")[0] not in self.weights:
             return None
-        return str(maker.input("X")[0])
+        return str(producer.input("X")[0])
 
 
-def learnt_layers(fp32: Path, folder: Path, quantized: Path) -> Iterator[LearntLayer]:
-    """Each layer's FP32 weights, what training made of them in `folder`, and the thresholds that ACT found."""
+def learnt_layers(fp32: Path, folder: Path, quantized: Path, feeds: Sequence[Arrays]) -> Iterator[LearntLayer]:
+    """Each layer's FP32 weights, the trained ones in `folder`, the thresholds that ACT learnt, and fingerprints.
+
+    `feeds` are the images to take the fingerprints on, as the FP32 model takes them.
+    """
     ops, values = read(quantized)
     _, before = read(fp32)
     _, after = (None, before) if folder == fp32 else read(folder)
@@ -114,15 +121,36 @@ def learnt_layers(fp32: Path, folder: Path, quantized: Path) -> Iterator[LearntL
         if op.type == "quantize_linear"
     }
     program = Program(ops, before)
-    for op in program.layers():
-        taken = origin(op.input(LAYERS[op.type][0])[0], program.source)
-        if taken in thresholds:
-            handed, held, bias = program.behind(op), program.held(op), program.bias(op)
+    layers = [(op, origin(op.input(LAYERS[op.type][0])[0], program.source)) for op in program.layers()]
+    prints = fingerprints(fp32, {name for op, source in layers for name in (source, program.output(op))}, feeds)
+    for op, input_name in layers:
+        if input_name in thresholds:
+            output_name, weight_name, bias = program.output(op), program.weight_name(op), program.bias(op)
             yield LearntLayer(
-                *(handed, op.type, before[held], thresholds[taken], thresholds.get(handed)),
-                after[held] if folder != fp32 else None,
+                *(output_name, op.type, before[weight_name], thresholds[input_name], thresholds.get(output_name)),
+                after[weight_name] if folder != fp32 else None,
                 (after[bias] - before[bias]).reshape(-1) if folder != fp32 and bias is not None else None,
+                read=prints.get(input_name),
+                given=prints.get(output_name),
             )
+
+
+def fingerprints(folder: Path, tensors: Collection[str], feeds: Sequence[Arrays]) -> dict[str, NDArray[np.float64]]:
+    """The fingerprints of tensors of an inference model, float64 [feeds, features]; of those that it has."""
+    import paddle
+
+    scope, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+    prints: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
+    with paddle.static.scope_guard(scope):
+        program, _, _ = load(folder, executor)
+        names = sorted(set(tensors) & set(program.global_block().vars))
+        for feed in feeds:
+            for start in range(0, len(names), _AT_ONCE):
+                part = names[start : start + _AT_ONCE]
+                values = executor.run(program, feed=feed, fetch_list=part)
+                for name, value in zip(part, values, strict=True):
+                    prints[name].append(fingerprint(value))
+    return {name: np.stack(rows) for name, rows in prints.items()}
 
 
 def read(folder: Path) -> tuple[list[Any], dict[str, NDArray[np.float32]]]:
@@ -158,5 +186,7 @@ def image_input(folder: Path, extras: tuple[str, ...]) -> str:
         _, feeds, _ = load(folder, paddle.static.Executor(paddle.CPUPlace()))
     images = [str(name) for name in feeds if name not in extras]
     if len(images) != 1:
-        raise RuntimeError(f"the model takes {', '.join(images)}: compression needs one image, see extra_inputs")
+        raise RuntimeError(
+            f"the model takes {', '.join(images)}: compression needs one image; name the others in extra_inputs"
+        )
     return images[0]

@@ -1,8 +1,8 @@
-"""Quantization-aware training with the FP32 model as teacher, by ACT; killed, it goes on where it was (in the worker).
+"""Quantization-aware training with the FP32 model as teacher, by ACT; after a kill it resumes (in the worker).
 
 ACT prepares the programs, quantizes the student and distils; ours is the loop: a fixed order of images, checkpoints,
-evaluation on images that were held back, and the best weights kept. What it gives are the trained weights in floating
-point: post-training quantization then finds their ranges as it does for any model.
+evaluation on held-out images, and the best weights. The result is the trained weights in floating point: post-training
+quantization then learns their ranges as it does for any model.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from qtriton.compress.mixed import is_quantizer, origin, quantized_from, save
 from qtriton.compress.programs import load
 from qtriton.recipe import QatOptions
 
-#: One image of so many is held back to tell which weights are best, but at least HELD_LEAST.
-HELD_BACK: Final = 8
-HELD_LEAST: Final = 4
+#: One image of so many is held out to find the best weights, but at least MIN_HOLDOUT.
+HOLDOUT_DIVISOR: Final = 8
+MIN_HOLDOUT: Final = 4
 _CHECKPOINT: Final = "checkpoint.npz"
 _BEST: Final = "best.npz"
 
@@ -37,7 +37,7 @@ Arrays = dict[str, NDArray[Any]]
 class TrainingTask:
     """What is trained, and on what."""
 
-    #: Tensors that the student shall have as the teacher has them, and the weight of each in the loss.
+    #: Tensors in which the student is to match the teacher, and the weight of each in the loss.
     nodes: Mapping[str, float]
     #: Parameters that may change.
     trainable: Sequence[str]
@@ -47,26 +47,26 @@ class TrainingTask:
     checkpoints: Path
 
     @property
-    def held_back(self) -> range:
+    def holdout(self) -> range:
         """The images that are not trained on: the last ones."""
-        count = max(HELD_LEAST, self.images // HELD_BACK)
+        count = max(MIN_HOLDOUT, self.images // HOLDOUT_DIVISOR)
         return range(max(1, self.images - count), self.images)
 
     @property
     def iterations(self) -> int:
         """How many images are trained on, one after the other."""
         epochs = self.options.epochs
-        return self.options.iterations if epochs is None else epochs * self.held_back.start
+        return self.options.iterations if epochs is None else epochs * self.holdout.start
 
     def rate(self, iteration: int) -> float:
-        """The learning rate: it rises over the first twentieth, and falls as a cosine to nothing."""
-        warm = max(1, self.iterations // 20)
-        rising = min(1.0, (iteration + 1) / warm)
-        return self.options.learning_rate * rising * (1 + math.cos(math.pi * iteration / self.iterations)) / 2
+        """The learning rate: it rises over the first twentieth, and falls to 0 as a cosine."""
+        warmup = max(1, self.iterations // 20)
+        factor = min(1.0, (iteration + 1) / warmup)
+        return self.options.learning_rate * factor * (1 + math.cos(math.pi * iteration / self.iterations)) / 2
 
     def order(self, iteration: int) -> int:
         """The image of an iteration: every epoch takes each once, in an order of its own."""
-        count = self.held_back.start
+        count = self.holdout.start
         epoch, place = divmod(iteration, count)
         return int(np.random.default_rng([self.options.seed, epoch]).permutation(count)[place])
 
@@ -78,8 +78,8 @@ def train(folder: Path, out: Path, task: TrainingTask, loader: Any, report: Call
         folder: inference.pdmodel and inference.pdiparams with a batch of 1.
         out: a folder for the same files.
         task: what is trained, and on what.
-        loader: a paddle.io.DataLoader of the images, which ACT wants to see.
-        report: called with iterations done and all.
+        loader: a paddle.io.DataLoader of the images, which ACT asks for.
+        report: called with the iterations done and their total.
     """
     import paddle
     from paddleslim.auto_compression import AutoCompression, compressor
@@ -89,18 +89,18 @@ def train(folder: Path, out: Path, task: TrainingTask, loader: Any, report: Call
     task.checkpoints.mkdir(parents=True, exist_ok=True)
     # ACT makes everything trainable between loading the student and giving it to the optimizer, and has no other hook.
     recover = compressor.recover_inference_program
-    compressor.recover_inference_program = lambda *given: _freeze(recover(*given), task.trainable)
+    compressor.recover_inference_program = lambda *arguments: _freeze(recover(*arguments), task.trainable)
 
-    # Observers of every output: the ranges are found behind the training, and these take minutes to put in.
-    quanter.OutScaleForTrainingPass = _Nothing
+    # Observers of every output take minutes to insert, and the ranges are learnt after the training.
+    quanter.OutScaleForTrainingPass = _NoPass
 
     class Training(AutoCompression):  # type: ignore[misc]
         def _compiled_program(self, info: Any, strategy: str) -> Any:
-            _teach_in_float(info.program)
+            _keep_teacher_in_float(info.program)
             return super()._compiled_program(info, strategy)
 
         def _start_train(self, train: Any, test: Any, *_: Any) -> Any:
-            _Loop(self._exe, train, test, task, _taught(folder, task)).run(report)
+            _Loop(self._exe, train, test, task, _teacher_outputs(folder, task)).run(report)
             return test
 
         def _save_model(self, *_: Any) -> None:
@@ -144,9 +144,9 @@ def _config(folder: Path, task: TrainingTask) -> dict[str, Any]:
 
 
 def _freeze(program: Any, trainable: Sequence[str]) -> Any:
-    """Leave only some parameters to the optimizer.
+    """Let the optimizer change only some parameters.
 
-    Statistics of the training data stay, too: a few dozen images, one at a time, would ruin them.
+    The statistics of the training data are kept, too: a few dozen images, one at a time, would ruin them.
     """
     for parameter in program.all_parameters():
         if parameter.name not in trainable:
@@ -159,19 +159,19 @@ def _freeze(program: Any, trainable: Sequence[str]) -> Any:
     return program
 
 
-def _teach_in_float(program: Any) -> None:
-    """Take out the quantizers of the teacher's matrix products, whose weights are no parameters to ACT (2.6.0)."""
+def _keep_teacher_in_float(program: Any) -> None:
+    """Remove the quantizers of the teacher's matrix products: ACT (2.6.0) does not see their weights as parameters."""
     ops = program.global_block().ops
     source = quantized_from(ops)
     for op in ops:
         if is_quantizer(op):
             continue
         for name in op.input_arg_names:
-            if (read := origin(name, source)) != name and read.startswith("teacher_"):
-                op._rename_input(name, read)
+            if (source_name := origin(name, source)) != name and source_name.startswith("teacher_"):
+                op._rename_input(name, source_name)
 
 
-class _Nothing:
+class _NoPass:
     """A pass that changes nothing."""
 
     def __init__(self, **_: Any) -> None: ...
@@ -181,9 +181,9 @@ class _Nothing:
 
 
 class _Loop:
-    def __init__(self, executor: Any, train: Any, test: Any, task: TrainingTask, taught: list[Arrays]) -> None:
+    def __init__(self, executor: Any, train: Any, test: Any, task: TrainingTask, teacher_outputs: list[Arrays]) -> None:
         self._exe, self._train, self._test = executor, train, test
-        self._task, self._taught = task, taught
+        self._task, self._teacher_outputs = task, teacher_outputs
         program = train.program._program
         # The teacher does not change; fetch and feed hold no tensor.
         state = [
@@ -191,15 +191,15 @@ class _Loop:
             for var in program.list_vars()
             if var.persistable and var.name not in ("feed", "fetch") and not var.name.startswith("teacher_")
         ]
-        # ACT numbers the averages of the activations by addresses in memory: by what they belong to, they are the
-        # same in the next process.
+        # ACT names the averages of the activations by addresses in memory; a name by their owner is the same in the
+        # next process.
         owners = {
             op.input(role)[0]: f"{op.input('X')[0]}@{role}"
             for op in program.global_block().ops
             for role in ("InAccum", "InState")
             if role in op.input_names and op.input(role)
         }
-        # A scheduler of Paddle's is lost when ACT's passes make another program of this one (measured: the rate stays).
+        # ACT's passes write a new program, which drops a scheduler of Paddle's (measured: the rate does not change).
         self._rate = next(op.input("LearningRate")[0] for op in program.global_block().ops if op.type == "adam")
         self._state = {owners.get(name, name): name for name in state}
 
@@ -234,14 +234,14 @@ class _Loop:
         return int(note["done"]), float(note["best"])
 
     def _distance(self) -> float:
-        """How far the student is from the teacher on the images that were held back."""
+        """How far the student is from the teacher on the images that are held out."""
         names = list(self._task.nodes)
         total = 0.0
-        for index, taught in zip(self._task.held_back, self._taught, strict=True):
-            found = self._exe.run(self._test.program, feed=self._task.feed(index), fetch_list=names)
-            for name, array in zip(names, found, strict=True):
-                total += self._task.nodes[name] * float(((array - taught[name]) ** 2).mean())
-        return total / len(self._taught)
+        for index, teacher in zip(self._task.holdout, self._teacher_outputs, strict=True):
+            outputs = self._exe.run(self._test.program, feed=self._task.feed(index), fetch_list=names)
+            for name, array in zip(names, outputs, strict=True):
+                total += self._task.nodes[name] * float(((array - teacher[name]) ** 2).mean())
+        return total / len(self._teacher_outputs)
 
 
 def _arrays(names: Mapping[str, str]) -> Arrays:
@@ -249,10 +249,10 @@ def _arrays(names: Mapping[str, str]) -> Arrays:
     import paddle
 
     scope = paddle.static.global_scope()
-    found = {key: scope.find_var(name) for key, name in names.items()}
+    variables = {key: scope.find_var(name) for key, name in names.items()}
     return {
         key: np.array(var.get_tensor())
-        for key, var in found.items()
+        for key, var in variables.items()
         if var is not None and var.get_tensor()._is_initialized()
     }
 
@@ -265,9 +265,9 @@ def _set(arrays: Arrays) -> None:
         scope.var(name).get_tensor().set(array, paddle.CPUPlace())
 
 
-def _taught(folder: Path, task: TrainingTask) -> list[Arrays]:
-    """What the teacher makes of the images that were held back."""
-    return run_nodes(folder, list(task.nodes), [task.feed(index) for index in task.held_back])
+def _teacher_outputs(folder: Path, task: TrainingTask) -> list[Arrays]:
+    """The teacher's outputs for the images that are held out."""
+    return run_nodes(folder, list(task.nodes), [task.feed(index) for index in task.holdout])
 
 
 def run_nodes(folder: Path, names: Sequence[str], feeds: Sequence[Arrays]) -> list[Arrays]:
@@ -293,7 +293,7 @@ def _write(folder: Path, out: Path, executor: Any, trained: Arrays) -> None:
 
 
 def save_arrays(path: Path, arrays: Arrays) -> None:
-    """Write arrays under any names, whole or not at all."""
+    """Write arrays under any names, as a whole or not at all."""
     staged = path.with_name(f".{path.name}.{os.getpid()}")
     names = sorted(arrays)
     with staged.open("wb") as file:

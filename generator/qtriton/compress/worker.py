@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from qtriton.compress.exporting import name_squeezed_axes
 from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE, import_onnx, random_image
-from qtriton.compress.mixed import save, without_integers
+from qtriton.compress.mixed import keep_in_float, save
 from qtriton.compress.programs import LAYERS, Program, image_input, learnt_layers, load, read
-from qtriton.compress.scales import QUANTIZED, SCALES_FILE, Scales
+from qtriton.compress.scales import QUANTIZED, SCALES_FILE, Scales, probe_indexes
 from qtriton.compress.training import TrainingTask, run_nodes, train
 from qtriton.progress import Progress
 from qtriton.recipe import PtqOptions, QatOptions
@@ -60,11 +60,13 @@ def restore_float(quantized: Path, fp32: Path, layers: frozenset[str], out: Path
     scope, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
     with paddle.static.scope_guard(scope):
         program, feeds, fetches = load(quantized, executor)
-        view = Program(list(program.global_block().ops), weights)
-        chosen = [(op, *LAYERS[op.type]) for op in view.layers() if view.behind(op) in layers]
-        if len(chosen) != len(layers):
-            raise RuntimeError(f"{len(layers)} layers were to stay in floating point, the model has {len(chosen)}")
-        without_integers(program, scope, chosen, weights)
+        graph = Program(list(program.global_block().ops), weights)
+        float_ops = [(op, *LAYERS[op.type]) for op in graph.layers() if graph.output(op) in layers]
+        if len(float_ops) != len(layers):
+            raise RuntimeError(
+                f"{len(layers)} layers are to be kept in floating point, the model has {len(float_ops)} of them"
+            )
+        keep_in_float(program, scope, float_ops, weights)
         staged = out.with_name(f"{out.name}.partial")
         save(staged, program, feeds, fetches, executor, "mixed")
     staged.replace(out)
@@ -88,7 +90,7 @@ class CalibratedModel:
         return images
 
     def folder(self, model: Path, name: str = "import") -> Path:
-        """A model as Paddle reads it, in a folder of ours: ACT writes into the folder that it is given."""
+        """A model as Paddle reads it, in a folder of its own: ACT writes into the folder that it is given."""
         work = self.work / name
         if not model.is_dir():
             return import_onnx(model, (1, *self.images.shape[1:]), work)
@@ -99,7 +101,7 @@ class CalibratedModel:
 
 
 def learn_ranges(source: CalibratedModel, options: PtqOptions, trained: Path | None, progress: Progress) -> None:
-    """Find the ranges of the FP32 model, or of what training made of it: SCALES_FILE and QUANTIZED in its `work`."""
+    """Learn the ranges of the FP32 model, or of the trained one: SCALES_FILE and QUANTIZED in its `work`."""
     _prepare()
     import paddle
 
@@ -112,14 +114,15 @@ def learn_ranges(source: CalibratedModel, options: PtqOptions, trained: Path | N
     feed = _Images(source, image_input(folder, source.extras), total, progress)
     quantized = source.work / QUANTIZED
     _run_act(folder, feed, quantized, options)
-    layers = tuple(learnt_layers(fp32, folder, quantized))
+    probes = [_feed(feed, index) for index in probe_indexes(len(feed))]
+    layers = tuple(learnt_layers(fp32, folder, quantized, probes))
     if not layers:
         raise RuntimeError("ACT quantized no layer: the model has no convolution or matrix product with weights")
     image = float(source.images.min()), float(source.images.max())
     method = Method.QAT if trained else Method.PTQ
     Scales(method, options.algorithm.value, layers, image).save(source.work / SCALES_FILE)
-    for used in {fp32, folder}:
-        shutil.rmtree(used)
+    for import_folder in {fp32, folder}:
+        shutil.rmtree(import_folder)
     progress(total, total)
 
 
@@ -136,13 +139,13 @@ def train_student(
     images = _Images(source, image_input(folder, source.extras), len(source.images), progress)
 
     def feed(index: int) -> dict[str, NDArray[Any]]:
-        return {key: value[np.newaxis] for key, value in images[index].items()}
+        return _feed(images, index)
 
     program = Program(*read(folder))
     nodes = program.last_tensors()
-    seen = run_nodes(folder, nodes, [feed(index) for index in range(min(8, len(images)))])
-    # Each tensor counts alike, whatever its unit.
-    scales = {node: 1 / max(float(np.var([each[node] for each in seen])), 1e-12) for node in nodes}
+    outputs = run_nodes(folder, nodes, [feed(index) for index in range(min(8, len(images)))])
+    # Each tensor has the same weight, whatever its unit.
+    scales = {node: 1 / max(float(np.var([each[node] for each in outputs])), 1e-12) for node in nodes}
     task = TrainingTask(scales, program.trainable(), feed, len(images), options, checkpoints)
     staged = source.work / "staged"
     train(folder, staged, task, _loader(images), progress)
@@ -151,19 +154,19 @@ def train_student(
 
 
 def _prepare() -> None:
-    """PaddleSlim and x2paddle call pip and their makers' servers on some paths: nothing here may."""
+    """Block the network and the shell: PaddleSlim and x2paddle call pip and their vendors' servers on some paths."""
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise OSError("the compression worker does not use the network or a shell")
 
     socket.getaddrinfo = refuse
     os.system = refuse
-    for package in ("scipy", "sklearn", "paddle"):  # Paddle 2.6 imported before the others crashes the process
+    for package in ("scipy", "sklearn", "paddle"):  # the process crashes where Paddle 2.6 is imported first
         importlib.import_module(package)
 
 
 def _outputs(folder: Path, shape: tuple[int, ...]) -> list[NDArray[Any]]:
-    """What the model gives for `random_image`."""
+    """The outputs of the model for `random_image`."""
     import paddle
 
     paddle.enable_static()
@@ -191,6 +194,11 @@ class _Images:
             self._served = min(self._served + 1, self._total - 1)
             self._progress(self._served, self._total)
         return {self._name: np.array(self._images[index], dtype=np.float32), **self._extras}
+
+
+def _feed(images: _Images, index: int) -> dict[str, NDArray[Any]]:
+    """One image, as a batch."""
+    return {key: value[np.newaxis] for key, value in images[index].items()}
 
 
 def _loader(images: _Images) -> Any:

@@ -144,8 +144,8 @@ def loss(
     rows = model.decode(logits)
     iou, giou = overlaps(rows[:, :, :4], boxes)
     box = ((1.0 - giou) * positive).sum() / count
-    wanted = positive * paddle.clip(iou.detach(), 0.0, 1.0)
-    objectness = F.binary_cross_entropy_with_logits(logits[:, :, 4], wanted, reduction="sum") / count
+    target = positive * paddle.clip(iou.detach(), 0.0, 1.0)
+    objectness = F.binary_cross_entropy_with_logits(logits[:, :, 4], target, reduction="sum") / count
     one_hot = F.one_hot(digits, CLASSES) * 0.98 + 0.002
     scores = F.binary_cross_entropy_with_logits(logits[:, :, 5:], one_hot, reduction="none").sum(-1)
     return box, objectness, (scores * positive).sum() / count

@@ -56,14 +56,14 @@ def sample(seed: int) -> Sample:
     return Sample(pixels, drawn.boxes * scale + offset, drawn.classes, int(geometry.pad_y))
 
 
-def vary(rng: np.random.Generator, given: Sample) -> tuple[Array, Array]:
+def vary(rng: np.random.Generator, sample: Sample) -> tuple[Array, Array]:
     """Pixels float32 [3, 224, 224] and boxes: moved within the border, other colours, other contrast."""
-    shift = int(rng.integers(-given.border, given.border + 1))
-    pixels = np.roll(given.pixels, shift, axis=0)[:, :, rng.permutation(3)].astype(np.float32) / 255
+    shift = int(rng.integers(-sample.border, sample.border + 1))
+    pixels = np.roll(sample.pixels, shift, axis=0)[:, :, rng.permutation(3)].astype(np.float32) / 255
     if rng.random() < 0.3:
         pixels = 1 - pixels
     pixels = (pixels - 0.5) * rng.uniform(0.7, 1.2) + 0.5 + rng.uniform(-0.1, 0.1)
-    moved = given.boxes + np.array([0, shift, 0, shift], np.float32)
+    moved = sample.boxes + np.array([0, shift, 0, shift], np.float32)
     return pixels.clip(0, 1).transpose(2, 0, 1).astype(np.float32), moved
 
 

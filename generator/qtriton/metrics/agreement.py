@@ -1,4 +1,4 @@
-"""How far results agree with FP32's on images without labels: FP32's results take the place of the truth."""
+"""How far results agree with FP32's on images without labels: FP32's results serve as the ground truth."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from qtriton.metrics.top1 import top1
 from qtriton.runtime.post import Results
 from qtriton.spec import Task
 
-#: What an agreement is called beside METRIC.
+#: What an agreement is called; METRIC has the names with labels.
 AGREEMENT: dict[Task, str] = {
     "detection": "mAP50-95 against FP32's detections",
     "classification": "Top1 agreement with FP32",

@@ -12,7 +12,7 @@ from qtriton.runtime.post import Results
 
 
 def category_ids(coco: dict[str, Any], classes: Sequence[str]) -> list[int]:
-    """The COCO category id of each class index: by name where all names are known, else in order of id."""
+    """The COCO category id of each class index: by name where COCO has all of the names, else in order of id."""
     by_name = {category.get("name"): category["id"] for category in coco["categories"]}
     if classes and all(name in by_name for name in classes):
         return [by_name[name] for name in classes]

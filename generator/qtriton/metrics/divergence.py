@@ -1,4 +1,4 @@
-"""How far outputs are from FP32's, without labels or thresholds: it tells what an accuracy metric's noise hides."""
+"""How far outputs are from FP32's, without labels or thresholds: it shows what an accuracy metric's noise hides."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from qtriton.runtime.post import Array, Candidates, Detections, PicoHead, PostOp, Softmax, YoloHead
 from qtriton.runtime.pre import Geometry
 
-#: Candidates that FP32 scores below this reach no client and hardly any mAP.
+#: Candidates that FP32 scores below this reach no client and hardly change mAP.
 _SCORE: Final = 0.05
 _TINY: Final = 1e-9
 
@@ -38,13 +38,13 @@ def divergence(ops: Sequence[PostOp], geometry: Geometry, fp32: Sequence[Array],
 
 
 def _of_candidates(fp32: Candidates, other: Candidates) -> float:
-    seen = fp32.scores.max(axis=1) > _SCORE
-    if not seen.any():
+    relevant = fp32.scores.max(axis=1) > _SCORE
+    if not relevant.any():
         return float(np.abs(other.scores - fp32.scores).max(initial=0.0))
-    weights = fp32.scores[seen].max(axis=1)
-    moved = 1 - _iou(fp32.boxes[seen], other.boxes[seen])
-    rescored = np.abs(other.scores[seen] - fp32.scores[seen]).max(axis=1)
-    return float((weights * moved + rescored).sum() / weights.sum())
+    weights = fp32.scores[relevant].max(axis=1)
+    box_change = 1 - _iou(fp32.boxes[relevant], other.boxes[relevant])
+    score_change = np.abs(other.scores[relevant] - fp32.scores[relevant]).max(axis=1)
+    return float((weights * box_change + score_change).sum() / weights.sum())
 
 
 def _of_rows(fp32: Array, other: Array) -> float:

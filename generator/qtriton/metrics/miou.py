@@ -29,13 +29,13 @@ def miou(pairs: Iterable[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]], i
     """Mean IoU in points of 100 over the classes that occur, all images together.
 
     Args:
-        pairs: the true and the found mask of each image, of the same size.
+        pairs: the true and the predicted mask of each image, of the same size.
         ignored: true pixels of this label do not count.
     """
     counts = np.zeros((_CLASSES, _CLASSES), np.int64)
-    for true, found in pairs:
-        valid = true != ignored
-        both = true[valid].astype(np.int64) * _CLASSES + found[valid]
+    for truth, prediction in pairs:
+        valid = truth != ignored
+        both = truth[valid].astype(np.int64) * _CLASSES + prediction[valid]
         counts += np.bincount(both, minlength=_CLASSES * _CLASSES).reshape(_CLASSES, _CLASSES)
     union = counts.sum(axis=0) + counts.sum(axis=1) - np.diag(counts)
     occurs = counts.sum(axis=1) > 0

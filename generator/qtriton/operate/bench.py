@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from qtriton.builder.inputs import generate_scenes
 from qtriton.errors import BenchError, RepositoryError, ServerError
+from qtriton.operate.serve import serve_repository
 from qtriton.progress import SILENT, Reporter
 from qtriton.repository.read import Repository
-from qtriton.server import ServerOptions, serve
+from qtriton.server import ServerOptions
 from qtriton.spec import GeneratedData
 from qtriton.workspace import Workspace
 from qtriton_client import BenchResults, ClientError, LoadOptions, implausible, read_images
@@ -60,9 +60,7 @@ def bench_repository(
         model: read_images(images or _images_of(opened, model, ensembles, workspace, reporter))
         for model, ensembles in by_model.items()
     }
-    with ExitStack() as stack:
-        with reporter.progress(f"{repository}: start tritonserver") as progress:
-            server = stack.enter_context(serve(repository, ServerOptions(grpc_port=0, http_port=0), progress))
+    with serve_repository(repository, ServerOptions(grpc_port=0, http_port=0), reporter) as server:
         try:
             runs = [
                 _measure(model, server.grpc_url, ensembles, sent[model], options, reporter)
@@ -72,7 +70,7 @@ def bench_repository(
             if not server.has_ended(within_s=5):
                 raise
             # The log is in the server's own folder, which goes away with it.
-            raise ServerError(f"{error}\ntritonserver has ended; the last it said:\n{server.last_words()}") from error
+            raise ServerError(f"{error}\ntritonserver has ended; its log ends with:\n{server.last_words()}") from error
     return replace(runs[0], runs=tuple(run for results in runs for run in results.runs))
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from qtriton.atomic import write_atomically
 from qtriton.errors import BenchError, InputError
+from qtriton.operate.serve import serve_repository
 from qtriton.progress import SILENT, Reporter
 from qtriton.repository.read import Repository
-from qtriton.server import ServerOptions, serve
+from qtriton.server import ServerOptions
 from qtriton.spec import classes, load_spec, zoo_names
 from qtriton_client.catalog import Pipeline, find
 from qtriton_client.errors import RequestRefused
@@ -53,10 +53,10 @@ def predict_repository(
     targets = _targets(images, output)
     ensembles = list(Repository.open(repository).ensembles([name]))
     _require_one(name, ensembles)
-    with ExitStack() as stack:
-        with reporter.progress(f"{repository}: start tritonserver") as progress:
-            server = stack.enter_context(serve(repository, ServerOptions(grpc_port=0, http_port=0), progress))
-        session = stack.enter_context(Session(server.grpc_url))
+    with (
+        serve_repository(repository, ServerOptions(grpc_port=0, http_port=0), reporter) as server,
+        Session(server.grpc_url) as session,
+    ):
         return _predict(session, find(session, ensembles)[0], images, targets, reporter)
 
 

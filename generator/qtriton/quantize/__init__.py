@@ -1,1 +1,1 @@
-"""From ACT's learnt ranges to the INT8 ONNX that a runtime really executes in integers."""
+"""Places ACT's learnt ranges in an ONNX graph, so that the runtime really runs its layers quantized."""

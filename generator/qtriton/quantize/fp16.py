@@ -19,37 +19,37 @@ LARGEST: Final = float(np.finfo(np.float16).max)
 _SMALLEST: Final = float(np.finfo(np.float16).smallest_subnormal)
 #: An activation that comes so near to FP16's largest number on the calibration images is not safe on others.
 MARGIN: Final = 2.0
-#: Ops that the converter leaves in FP32 though TensorRT has them in FP16; each would be fenced in by casts.
-_ABLE: Final = frozenset({"Resize", "Upsample", "Min", "Max"})
+#: Ops that the converter keeps in FP32 by default though TensorRT has them in FP16; each would stand between two casts.
+_CONVERTED_OPS: Final = frozenset({"Resize", "Upsample", "Min", "Max"})
 
 
-def to_half(model: ModelProto, floats: Collection[str]) -> ModelProto:
+def to_half(model: ModelProto, float_outputs: Collection[str]) -> ModelProto:
     """The model with FP16 weights and activations, and FP32 inputs and outputs.
 
     Args:
         model: FP32, with or without Q/DQ; it is not changed.
-        floats: outputs of the nodes that stay in FP32.
+        float_outputs: outputs of the nodes that are kept in FP32.
     """
     import onnx
     from onnxruntime.transformers import float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
-    whole = onnx.version_converter.convert_version(model, _OPSET)
-    for index, node in enumerate(whole.graph.node):
+    source = onnx.version_converter.convert_version(model, _OPSET)
+    for index, node in enumerate(source.graph.node):
         node.name = f"{index}_{node.op_type}"  # the converter knows nodes by name, which need not be there or unique
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a line for each weight that is smaller than FP16 tells
-        made: ModelProto = float16.convert_float_to_float16(
-            whole,
+        warnings.simplefilter("ignore")  # one for each weight that is too small for FP16
+        half_model: ModelProto = float16.convert_float_to_float16(
+            source,
             min_positive_val=_SMALLEST,
             max_finite_val=LARGEST,
             keep_io_types=True,
-            op_block_list=sorted(set(float16.DEFAULT_OP_BLOCK_LIST) - _ABLE),
-            node_block_list=[node.name for node in whole.graph.node if node.output[0] in floats],
+            op_block_list=sorted(set(float16.DEFAULT_OP_BLOCK_LIST) - _CONVERTED_OPS),
+            node_block_list=[node.name for node in source.graph.node if node.output[0] in float_outputs],
         )
-    OnnxModel.graph_topological_sort(made.graph, is_deterministic=True)  # its casts come behind what reads them
-    onnx.checker.check_model(made)
-    return made
+    OnnxModel.graph_topological_sort(half_model.graph, is_deterministic=True)  # its casts come behind what reads them
+    onnx.checker.check_model(half_model)
+    return half_model
 
 
 def overflowing(
@@ -64,30 +64,31 @@ def overflowing(
         model: FP32, with shapes that take one image.
         images: float32 [K, C, H, W], as the model takes them.
         extras: further inputs, fed with ones, and their shapes without the batch.
-        progress: called with images done and all.
+        progress: called with the images done and their total.
     """
     import onnx
     import onnxruntime as ort
 
     inferred = onnx.shape_inference.infer_shapes(model)
-    known = {
+    float_tensors = {
         info.name for info in inferred.graph.value_info if info.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     }
-    names = [name for node in model.graph.node for name in node.output if name in known]
+    names = [name for node in model.graph.node for name in node.output if name in float_tensors]
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
-    kept = {output.name for output in probe.graph.output}
-    probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in kept)
+    output_names = {output.name for output in probe.graph.output}
+    extra_names = [name for name in names if name not in output_names]
+    probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in extra_names)
     options = ort.SessionOptions()
     options.log_severity_level = 3
     session = ort.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
     first = session.get_inputs()[0].name
     ones = {name: np.ones((1, *shape), np.float32) for name, shape in extras.items()}
-    found: set[str] = set()
+    overflows: set[str] = set()
     for done in range(len(images)):
         feed = {first: np.ascontiguousarray(images[done : done + 1]), **ones}
         for name, array in zip(names, session.run(names, feed), strict=True):
             if array.size and float(np.abs(array).max()) * MARGIN > LARGEST:
-                found.add(name)
+                overflows.add(name)
         progress(done + 1, len(images))
-    return frozenset(found)
+    return frozenset(overflows)

@@ -1,4 +1,4 @@
-"""A view of an ONNX graph: who makes a tensor, who reads it, what is constant."""
+"""A view of an ONNX graph: which node produces a tensor, which ones read it, what is constant."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class GraphView:
         return [name for name in node.input if name and name not in self.constants]
 
     def only_reader(self, tensor: str, *op_types: str) -> NodeProto | None:
-        """The one node that reads `tensor`, if it is of one of these types and nobody else needs the tensor."""
+        """The one node that reads `tensor`, if it is of one of these types and nothing else needs the tensor."""
         readers = self.readers(tensor)
         if len(readers) == 1 and tensor not in self.outputs and readers[0].op_type in op_types:
             return readers[0]

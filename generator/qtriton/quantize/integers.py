@@ -26,8 +26,8 @@ class Affine:
     zero: int
 
     @classmethod
-    def of(cls, wanted: Range) -> Affine:
-        low, high = min(wanted.low, 0.0), max(wanted.high, 0.0)
+    def of(cls, bounds: Range) -> Affine:
+        low, high = min(bounds.low, 0.0), max(bounds.high, 0.0)
         scale = np.float32(max(high - low, _TINY) / 255.0)
         return cls(scale, int(np.clip(round(-low / float(scale)), 0, 255)))
 
@@ -55,10 +55,10 @@ def to_integers(
         # A channel of almost no weight must not push its bias out of int32.
         scales = np.maximum(scales, np.abs(bias) / (source.scale * _BIAS_LIMIT)).astype(np.float32)
     shape = [-1 if axis == channel else 1 for axis in range(weight.ndim)]
-    whole = np.clip(np.rint(weight / scales.reshape(shape)), -_WEIGHT_LIMIT, _WEIGHT_LIMIT).astype(np.int8)
+    integers = np.clip(np.rint(weight / scales.reshape(shape)), -_WEIGHT_LIMIT, _WEIGHT_LIMIT).astype(np.int8)
     bias_scales = (source.scale * scales).astype(np.float32)
-    whole_bias = None if bias is None else np.rint(bias.astype(np.float64) / bias_scales).astype(np.int32)
-    return IntegerLayer(whole, scales, whole_bias, bias_scales)
+    integer_bias = None if bias is None else np.rint(bias.astype(np.float64) / bias_scales).astype(np.int32)
+    return IntegerLayer(integers, scales, integer_bias, bias_scales)
 
 
 def largest_pair(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -72,5 +72,5 @@ def largest_pair(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     if rows.ndim == 4:
         orders.append(rows.transpose(0, 2, 3, 1).reshape(len(rows), -1))
     sums = [np.abs(flat[:, 1:] + flat[:, :-1]).max(axis=1, initial=0.0) for flat in orders]
-    found: NDArray[np.float32] = np.maximum.reduce(sums)
-    return found
+    largest: NDArray[np.float32] = np.maximum.reduce(sums)
+    return largest

@@ -1,4 +1,4 @@
-"""Which nodes run in integers."""
+"""Which nodes are quantized."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from qtriton.quantize.graph import GraphView, attribute
 from qtriton.quantize.match import Layer
-from qtriton.quantize.ranges import PASS_THROUGH, Ranges
+from qtriton.quantize.ranges import PASS_THROUGH, Ranges, passes_through
 
 if TYPE_CHECKING:
     from onnx import NodeProto
 
 ACTIVATIONS: Final = ("Relu", "Clip")
-#: Moving bytes is cheaper than moving floats, so these go along behind the last integer layer too.
+#: Moving bytes is cheaper than moving floats, so these are quantized behind the last quantized layer too.
 MOVES: Final = frozenset({"Reshape", "Transpose", "Flatten"})
 #: Ops that ONNX Runtime has integer kernels for, when all they read and write is quantized.
 BETWEEN: Final = PASS_THROUGH | {
@@ -26,83 +26,85 @@ BETWEEN: Final = PASS_THROUGH | {
 class Policy:
     """What is decided by speed, measured in ONNX Runtime on x86 (see Placement)."""
 
-    #: A convolution of the input image (at most 4 channels) is slower in integers than in float: 7.1 against 4.7 ms
-    #: for yolov5n's, 0.55 against 0.35 for MobileNet's.
+    #: A convolution of the input image (at most 4 channels) is slower when it is quantized: 7.1 ms, not 4.7,
+    #: for yolov5n's, 0.55, not 0.35, for MobileNet's.
     image_layer: bool = False
-    #: Layers from which only float ops lead to the output: for yolov5n's heads integers give 2 % of speed and take
-    #: 0.7 to 1 point of mAP.
+    #: Layers from which only float ops lead to the output: quantized, yolov5n's heads are 2 % faster, and mAP drops
+    #: by 0.7 to 1 point.
     last_layers: bool = False
-    #: What stands between layers (SiLU, Add, Concat ...) runs in integers too, as ONNX Runtime has kernels for it;
-    #: without, only what a layer reads is quantized, for a runtime that fuses the rest into the layer before.
+    #: What stands between layers (SiLU, Add, Concat ...) is quantized too, as ONNX Runtime has kernels for it; without
+    #: this, only what a layer reads is quantized, for a runtime that fuses the rest into the layer before.
     between: bool = True
     #: Without `between`: what additions and concatenations join is quantized too, where a layer reads the result.
     joins: bool = False
-    #: Layers, as ACT's scales name them, that cost more accuracy than the budget has.
+    #: Layers, as ACT's scales name them, that are kept in floating point to stay within the accuracy budget.
     float_layers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Placement:
-    """The nodes that run in integers, by output name, and the activations that get a Q/DQ pair."""
+    """The nodes that are quantized, by output name, and the activations that get a Q/DQ pair."""
 
     nodes: frozenset[str]
     tensors: frozenset[str]
-    #: Why a layer with weights stays float, by output name.
-    left: Mapping[str, str]
+    #: Why a layer with weights is kept in floating point, by output name.
+    float_reasons: Mapping[str, str]
 
 
 def place(view: GraphView, layers: Mapping[str, Layer], ranges: Ranges, policy: Policy) -> Placement:
-    left: dict[str, str] = {}
-    chosen: set[str] = set()
+    float_reasons: dict[str, str] = {}
+    nodes: set[str] = set()
     for name, layer in layers.items():
-        reason = _why_float(view, layer, ranges, policy)
+        reason = _float_reason(view, layer, ranges, policy)
         if reason is None:
-            chosen.add(name)
+            nodes.add(name)
         else:
-            left[name] = reason
+            float_reasons[name] = reason
     if not policy.between:
-        read = {layers[name].node.input[0] for name in chosen}
+        inputs = {layers[name].node.input[0] for name in nodes}
         return Placement(
-            frozenset(chosen), frozenset(read | _joined(view, read, ranges) if policy.joins else read), left
+            frozenset(nodes),
+            frozenset(inputs | _join_inputs(view, inputs, ranges) if policy.joins else inputs),
+            float_reasons,
         )
-    chosen |= {
+    nodes |= {
         node.output[0]
         for node in view.nodes
-        if node.output[0] not in layers and node.op_type in BETWEEN and _is_able(view, node, ranges)
+        if node.output[0] not in layers and node.op_type in BETWEEN and _has_kernel(view, node, ranges)
     }
-    _prune(view, chosen, layers)
-    return Placement(frozenset(chosen), frozenset(_tensors(view, chosen, layers)), left)
+    _prune(view, nodes, layers)
+    return Placement(frozenset(nodes), frozenset(_tensors(view, nodes, layers)), float_reasons)
 
 
-def _joined(view: GraphView, read: set[str], ranges: Ranges) -> set[str]:
-    """What additions and concatenations join on the way to the tensors that layers read in integers."""
-    found: set[str] = set()
-    waiting = sorted(read)
-    while waiting:
-        maker = view.producer.get(waiting.pop())
-        if maker is None:
+def _join_inputs(view: GraphView, inputs: set[str], ranges: Ranges) -> set[str]:
+    """What additions and concatenations join on the way to the tensors that quantized layers read."""
+    tensors: set[str] = set()
+    queue = sorted(inputs)
+    while queue:
+        producer = view.producer.get(queue.pop())
+        if producer is None:
             continue
-        sources = view.activations(maker)
-        if maker.op_type in ("Add", "Concat") and len(sources) > 1 and all(ranges.of(name) for name in sources):
-            waiting += sorted({*sources} - found)
-            found.update(sources)
-        elif maker.op_type in PASS_THROUGH or maker.op_type in ACTIVATIONS:
-            waiting.append(maker.input[0])
-    return found
+        sources = view.activations(producer)
+        if producer.op_type in ("Add", "Concat") and len(sources) > 1 and all(ranges.of(name) for name in sources):
+            queue += sorted({*sources} - tensors)
+            tensors.update(sources)
+        elif passes_through(producer) or producer.op_type in ACTIVATIONS:
+            queue.append(producer.input[0])
+    return tensors
 
 
 def result(view: GraphView, node: NodeProto) -> str:
-    """What a node hands on: behind the activation that ONNX Runtime folds into it, if there is one."""
+    """The output of a node, or of the activation that ONNX Runtime folds into it, if there is one."""
     after = view.only_reader(node.output[0], *ACTIVATIONS)
     return str(node.output[0] if after is None or node.op_type in ACTIVATIONS else after.output[0])
 
 
-def _why_float(view: GraphView, layer: Layer, ranges: Ranges, policy: Policy) -> str | None:
+def _float_reason(view: GraphView, layer: Layer, ranges: Ranges, policy: Policy) -> str | None:
     node, source = layer.node, layer.node.input[0]
     if layer.learnt.name in policy.float_layers:
-        return "costs too much accuracy in integers"
+        return "costs too much accuracy when quantized"
     if layer.node.op_type == "Conv" and source in view.inputs and layer.weight.shape[1] <= 4 and not policy.image_layer:
-        return "reads the image: float is faster"
+        return "reads the image: floating point is faster"
     if ranges.of(source) is None:
         return "the range of its input is unknown"
     if node.op_type == "Gemm" and attribute(node, "transA", 0):
@@ -110,7 +112,7 @@ def _why_float(view: GraphView, layer: Layer, ranges: Ranges, policy: Policy) ->
     if node.op_type == "Conv" and ranges.of(result(view, node)) is None:
         return "the range of its output is unknown"
     if not policy.last_layers and not _leads_to_layer(view, node.output[0], set()):
-        return "a last layer"
+        return "one of the last layers"
     return None
 
 
@@ -125,63 +127,63 @@ def _leads_to_layer(view: GraphView, tensor: str, seen: set[str]) -> bool:
     return False
 
 
-def _is_able(view: GraphView, node: NodeProto, ranges: Ranges) -> bool:
-    read = view.activations(node)
-    if node.op_type in ("Add", "Mul") and len(read) != 2:
+def _has_kernel(view: GraphView, node: NodeProto, ranges: Ranges) -> bool:
+    inputs = view.activations(node)
+    if node.op_type in ("Add", "Mul") and len(inputs) != 2:
         return False
     if node.op_type == "Resize" and attribute(node, "mode", b"nearest") not in (b"nearest", b"linear"):
         return False
-    return all(ranges.of(name) is not None for name in (*read, node.output[0]))
+    return all(ranges.of(name) is not None for name in (*inputs, node.output[0]))
 
 
-def _prune(view: GraphView, chosen: set[str], layers: Mapping[str, Layer]) -> None:
-    """Drop what would need a conversion of its own: an op counts only between integer producers and readers."""
+def _prune(view: GraphView, nodes: set[str], layers: Mapping[str, Layer]) -> None:
+    """Drop what would need a conversion of its own: an op pays only between quantized producers and readers."""
     changed = True
     while changed:
         changed = False
         for node in view.nodes:
             name = node.output[0]
-            if name not in chosen or name in layers:
+            if name not in nodes or name in layers:
                 continue
-            fed = all(_is_quantized_source(view, item, chosen) for item in view.activations(node))
-            read = any(reader.output[0] in chosen for reader in view.readers(name))
-            folded = node.op_type in ACTIVATIONS and _folds(view, node, chosen)
-            moved = node.op_type in MOVES and node.output[0] not in view.outputs
-            if not fed or not (read or folded or moved):
-                chosen.discard(name)
+            has_quantized_inputs = all(_is_quantized_source(view, item, nodes) for item in view.activations(node))
+            has_quantized_reader = any(reader.output[0] in nodes for reader in view.readers(name))
+            is_folded = node.op_type in ACTIVATIONS and _folds(view, node, nodes)
+            is_move = node.op_type in MOVES and node.output[0] not in view.outputs
+            if not has_quantized_inputs or not (has_quantized_reader or is_folded or is_move):
+                nodes.discard(name)
                 changed = True
 
 
-def _folds(view: GraphView, node: NodeProto, chosen: set[str]) -> bool:
-    maker = view.producer.get(node.input[0])
-    return maker is not None and maker.output[0] in chosen and result(view, maker) == node.output[0]
+def _folds(view: GraphView, node: NodeProto, nodes: set[str]) -> bool:
+    producer = view.producer.get(node.input[0])
+    return producer is not None and producer.output[0] in nodes and result(view, producer) == node.output[0]
 
 
-def _is_quantized_source(view: GraphView, tensor: str, chosen: set[str]) -> bool:
-    maker = view.producer.get(tensor)
-    if maker is None:
+def _is_quantized_source(view: GraphView, tensor: str, nodes: set[str]) -> bool:
+    producer = view.producer.get(tensor)
+    if producer is None:
         return False
-    if maker.output[0] in chosen:
+    if producer.output[0] in nodes:
         return True
-    # A float tensor that an integer layer reads anyway is quantized once for all its readers.
+    # A float tensor that a quantized layer reads anyway is quantized once for all its readers.
     return any(
-        reader.output[0] in chosen and reader.op_type in ("Conv", "Gemm", "MatMul") for reader in view.readers(tensor)
+        reader.output[0] in nodes and reader.op_type in ("Conv", "Gemm", "MatMul") for reader in view.readers(tensor)
     )
 
 
-def _tensors(view: GraphView, chosen: set[str], layers: Mapping[str, Layer]) -> set[str]:
-    found: set[str] = set()
+def _tensors(view: GraphView, nodes: set[str], layers: Mapping[str, Layer]) -> set[str]:
+    tensors: set[str] = set()
     for node in view.nodes:
         name = node.output[0]
-        if name not in chosen:
+        if name not in nodes:
             continue
-        folded = node.op_type in ACTIVATIONS and _folds(view, node, chosen)
-        if not folded:
-            found.update([node.input[0]] if name in layers else view.activations(node))
-        handed = result(view, node)
+        is_folded = node.op_type in ACTIVATIONS and _folds(view, node, nodes)
+        if not is_folded:
+            tensors.update([node.input[0]] if name in layers else view.activations(node))
+        output = result(view, node)
         float_result = name in layers and node.op_type != "Conv"
-        if handed == name or handed in chosen:
-            needed = any(reader.output[0] in chosen for reader in view.readers(handed))
-            if needed or not float_result:
-                found.add(handed)
-    return found
+        if output == name or output in nodes:
+            is_read = any(reader.output[0] in nodes for reader in view.readers(output))
+            if is_read or not float_result:
+                tensors.add(output)
+    return tensors

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from qtriton.compress.scales import Scales
 from qtriton.errors import CompressionError, ModelError
-from qtriton.quantize.graph import GraphView
+from qtriton.fresh_names import FreshNames
+from qtriton.quantize.graph import GraphView, attribute
 from qtriton.quantize.integers import Affine, IntegerLayer, to_integers
 from qtriton.quantize.match import Layer, match_layers
 from qtriton.quantize.placement import Placement, Policy, place
@@ -32,12 +33,12 @@ _MIN_OPSET = 13
 
 @dataclass(frozen=True)
 class EmitReport:
-    """What runs in integers now, and which layers with weights stay float and why."""
+    """How much is quantized, and why a layer with weights is kept in floating point, by output name."""
 
     layers: int
     integer_layers: int
     integer_ops: int
-    left: Mapping[str, str]
+    float_reasons: Mapping[str, str]
 
 
 def emit(fp32: Path, scales: Scales, target: Target, out: Path, policy: Policy | None = None) -> EmitReport:
@@ -50,40 +51,40 @@ def emit(fp32: Path, scales: Scales, target: Target, out: Path, policy: Policy |
         CompressionError: a layer has no counterpart in `scales`, or nothing can be quantized.
     """
     policy = policy or Policy()
-    return written(fp32, scales, out, policy, x86_writer(target))
+    return write_quantized(fp32, scales, out, policy, x86_writer(target))
 
 
 def x86_writer(target: Target) -> Callable[..., Writer]:
-    """What spells the integers of a target on a CPU: u8 activations, s8 weights that do not saturate there."""
+    """The writer of a target on a CPU: u8 activations, s8 weights that do not saturate there."""
     return partial(Writer, vnni=target.vnni)
 
 
-def written(fp32: Path, scales: Scales, out: Path, policy: Policy, writer: Callable[..., Writer]) -> EmitReport:
-    """Write the INT8 model of `fp32` to `out` as a policy places the integers and a writer spells them; see `emit`."""
+def write_quantized(fp32: Path, scales: Scales, out: Path, policy: Policy, writer: Callable[..., Writer]) -> EmitReport:
+    """Write the INT8 model of `fp32` to `out` by a policy, in the types of a writer; see `emit`."""
     import onnx
 
-    model = prepared(fp32)
+    model = load_simplified(fp32)
     layers = with_training(model, match_layers(GraphView(model), scales.layers))
     if not policy.image_layer:
-        whole = {name: layer for name, layer in layers.items() if layer.learnt.name not in policy.float_layers}
-        layers = {**layers, **rewrite(model, whole)}
+        int8_layers = {name: layer for name, layer in layers.items() if layer.learnt.name not in policy.float_layers}
+        layers = {**layers, **rewrite(model, int8_layers)}
     view = GraphView(model)
     ranges = Ranges(view, layers, Range(*scales.image))
     placement = place(view, layers, ranges, policy)
-    chosen = [name for name in layers if name in placement.nodes]
-    if not chosen:
+    quantized = [name for name in layers if name in placement.nodes]
+    if not quantized:
         raise CompressionError(
-            f"{fp32}: none of its {len(layers)} layers with weights can run in integers. Use --precision fp32."
+            f"{fp32}: none of its {len(layers)} layers with weights can be quantized. Use --precision fp32."
         )
     writer(model, view, layers, ranges, placement).write()
     onnx.checker.check_model(model)
     staged = out.with_name(f".{out.name}.{os.getpid()}")
     staged.write_bytes(model.SerializeToString(deterministic=True))
     staged.replace(out)
-    return EmitReport(len(layers), len(chosen), len(placement.nodes), dict(placement.left))
+    return EmitReport(len(layers), len(quantized), len(placement.nodes), dict(placement.float_reasons))
 
 
-def prepared(fp32: Path) -> ModelProto:
+def load_simplified(fp32: Path) -> ModelProto:
     """The graph to write into: batch normalisation folded into the convolutions, constants folded, opset 13+."""
     import onnx
     import onnxsim
@@ -94,14 +95,23 @@ def prepared(fp32: Path) -> ModelProto:
             model = onnx.version_converter.convert_version(model, _MIN_OPSET)
         model, _ = onnxsim.simplify(model)
     except Exception as error:  # protobuf, the converter and onnxsim raise kinds of their own
-        raise ModelError(f"{fp32}: not an ONNX model that can be read ({error}). Export it again.") from error
+        raise ModelError(f"{fp32}: cannot be read as an ONNX model ({error}). Export it again.") from error
     return model
+
+
+def is_depthwise(layer: Layer) -> bool:
+    """Whether ONNX Runtime's depthwise kernel takes a layer: one channel in and one out for each of several groups.
+
+    It widens to int16 before it multiplies, so that nothing saturates on any CPU.
+    """
+    weight, groups = layer.weight, attribute(layer.node, "group", 1)
+    return layer.node.op_type == "Conv" and weight.shape[1] == 1 and groups == weight.shape[0] > 1
 
 
 class Writer:
     """Rebuilds the node list once, in order, with a Q/DQ pair behind every quantized activation: u8, for x86.
 
-    `model` is written into; `view` and `layers` may be of another copy of it. `vnni`: see Target.
+    `model` is changed; `view` and `layers` may be of another copy of it. `vnni`: see Target.
     """
 
     def __init__(
@@ -117,6 +127,7 @@ class Writer:
         self._ranges, self._placement, self._vnni = ranges, placement, vnni
         self._nodes: list[NodeProto] = []
         self._renamed: dict[str, str] = {}
+        self._names = FreshNames(model)
 
     def write(self) -> None:
         for name in self._view.inputs:
@@ -128,9 +139,9 @@ class Writer:
         graph.node.extend(self._nodes)
         del graph.value_info[:]  # the intermediate tensors have other names and types now
         used = {name for node in self._nodes for name in node.input}
-        kept = [tensor for tensor in graph.initializer if tensor.name in used]
+        initializers = [tensor for tensor in graph.initializer if tensor.name in used]
         del graph.initializer[:]
-        graph.initializer.extend(kept)
+        graph.initializer.extend(initializers)
 
     def _add(self, old: NodeProto) -> None:
         import onnx
@@ -145,66 +156,66 @@ class Writer:
         for index, name in enumerate(old.output):
             source = name
             if name in self._placement.tensors and name in self._view.outputs:
-                source = node.output[index] = f"{name}_float"
+                source = node.output[index] = self._names.fresh(f"{name}_float")
             self._quantize(name, source)
 
     def _quantize(self, tensor: str, source: str) -> None:
         """A Q/DQ pair on what is called `tensor` in the FP32 graph and `source` in this one."""
         if tensor not in self._placement.tensors:
             return
-        wanted = self._ranges.of(tensor)
-        assert wanted is not None, tensor
+        bounds = self._ranges.of(tensor)
+        assert bounds is not None, tensor
         scale, zero = (
-            self._constant(f"{tensor}_{what}", np.asarray(value))
-            for what, value in zip(("scale", "zero"), self._affine(wanted), strict=True)
+            self._constant(f"{tensor}_{suffix}", np.asarray(value))
+            for suffix, value in zip(("scale", "zero"), self._affine(bounds), strict=True)
         )
-        back = tensor if source != tensor else f"{tensor}_dq"
-        self._node("QuantizeLinear", [source, scale, zero], f"{tensor}_q")
-        self._node("DequantizeLinear", [f"{tensor}_q", scale, zero], back)
-        self._renamed[tensor] = back
+        quantized = self._node("QuantizeLinear", [source, scale, zero], self._names.fresh(f"{tensor}_q"))
+        output = tensor if source != tensor else self._names.fresh(f"{tensor}_dq")
+        self._renamed[tensor] = self._node("DequantizeLinear", [quantized, scale, zero], output)
 
-    def _affine(self, wanted: Range) -> tuple[np.float32, np.generic]:
+    def _affine(self, bounds: Range) -> tuple[np.float32, np.generic]:
         """Scale and zero point of an activation."""
-        affine = Affine.of(wanted)
+        affine = Affine.of(bounds)
         return affine.scale, np.uint8(affine.zero)
 
     def _fold_weights(self, node: NodeProto, layer: Layer) -> None:
         bias = self._view.constants.get(node.input[2]) if len(node.input) > 2 else None
-        wanted = self._ranges.of(layer.node.input[0])
-        assert wanted is not None, layer.node.input[0]
+        bounds = self._ranges.of(layer.node.input[0])
+        assert bounds is not None, layer.node.input[0]
         float_bias = None if bias is None else bias.astype(np.float32).reshape(-1)
-        whole = to_integers(layer.weight, float_bias, layer.channel, Affine.of(wanted), self._is_saturating(layer))
-        self._layer_constants(node, layer, whole)
+        integers = to_integers(layer.weight, float_bias, layer.channel, Affine.of(bounds), self._is_saturating(layer))
+        self._layer_constants(node, layer, integers)
 
     def _is_saturating(self, layer: Layer) -> bool:
-        # ONNX Runtime's depthwise kernel widens to int16 before it multiplies: nothing saturates on any CPU.
-        depthwise = layer.node.op_type == "Conv" and layer.weight.shape[1] == 1
-        return not (self._vnni or depthwise)
+        return not (self._vnni or is_depthwise(layer))
 
-    def _layer_constants(self, node: NodeProto, layer: Layer, whole: IntegerLayer) -> None:
+    def _layer_constants(self, node: NodeProto, layer: Layer, integers: IntegerLayer) -> None:
         base = layer.node.output[0]
-        scale = self._constant(f"{base}_weight_scale", whole.scales)
-        zero = self._constant(f"{base}_weight_zero", np.zeros(len(whole.scales), np.int8))
-        weight = self._constant(f"{base}_weight_q", whole.weight)
-        self._node("DequantizeLinear", [weight, scale, zero], f"{base}_weight", axis=layer.channel)
-        node.input[1] = f"{base}_weight"
-        if whole.bias is not None:
-            bias = self._constant(f"{base}_bias_q", whole.bias)
-            scale = self._constant(f"{base}_bias_scale", whole.bias_scales)
-            zero = self._constant(f"{base}_bias_zero", np.zeros(len(whole.bias), np.int32))
-            self._node("DequantizeLinear", [bias, scale, zero], f"{base}_bias", axis=0)
-            node.input[2] = f"{base}_bias"
+        scale = self._constant(f"{base}_weight_scale", integers.scales)
+        zero = self._constant(f"{base}_weight_zero", np.zeros(len(integers.scales), np.int8))
+        weight = self._constant(f"{base}_weight_q", integers.weight)
+        weight_name = self._names.fresh(f"{base}_weight")
+        node.input[1] = self._node("DequantizeLinear", [weight, scale, zero], weight_name, axis=layer.channel)
+        if integers.bias is not None:
+            bias = self._constant(f"{base}_bias_q", integers.bias)
+            scale = self._constant(f"{base}_bias_scale", integers.bias_scales)
+            zero = self._constant(f"{base}_bias_zero", np.zeros(len(integers.bias), np.int32))
+            bias_name = self._names.fresh(f"{base}_bias")
+            node.input[2] = self._node("DequantizeLinear", [bias, scale, zero], bias_name, axis=0)
 
     def _constant(self, name: str, value: NDArray[np.generic]) -> str:
         from onnx import numpy_helper
 
-        self._model.graph.initializer.append(numpy_helper.from_array(value, name))
-        return name
+        fresh = self._names.fresh(name)
+        self._model.graph.initializer.append(numpy_helper.from_array(value, fresh))
+        return fresh
 
-    def _node(self, op_type: str, inputs: list[str], output: str, axis: int | None = None) -> None:
+    def _node(self, op_type: str, inputs: list[str], output: str, axis: int | None = None) -> str:
+        """A node with one output, which it returns."""
         from onnx import helper
 
         node = helper.make_node(op_type, inputs, [output], name=output)
         if axis is not None:
             node.attribute.append(helper.make_attribute("axis", axis))
         self._nodes.append(node)
+        return output

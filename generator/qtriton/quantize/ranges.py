@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -33,24 +33,30 @@ class Range:
     high: float
 
     def clip(self, bounds: Range) -> Range:
+        """What both allow."""
         return Range(max(self.low, bounds.low), min(self.high, bounds.high))
+
+    def limit(self, limits: Range) -> Range:
+        """The range behind a Clip to some limits, which win where nothing lies within them."""
+        low, high = (min(max(each, limits.low), limits.high) for each in (self.low, self.high))
+        return Range(low, high)
 
 
 ANYTHING: Final = Range(-math.inf, math.inf)
 
 
 class Ranges:
-    """Answers for the range of a tensor; None where nothing is known (its producer then stays float)."""
+    """The range of each tensor; none where it is unknown, and its producer is kept in floating point then."""
 
     def __init__(self, view: GraphView, layers: Mapping[str, Layer], image: Range = ANYTHING) -> None:
         """`image`: what the graph's input can be; ACT tells its largest absolute value only."""
         self._view = view
         self._layers = layers
         self._bounds: dict[str, Range] = dict.fromkeys(view.inputs, image)
-        self._known: dict[str, Range | None] = {}
+        self._cache: dict[str, Range | None] = {}
         self._class: dict[str, str] = {}
         for node in view.nodes:
-            if node.op_type in PASS_THROUGH:
+            if passes_through(node):
                 self._class[self._root(node.output[0])] = self._root(node.input[0])
         self._members: dict[str, list[str]] = {}
         for name in {*view.producer, *view.inputs}:
@@ -58,20 +64,20 @@ class Ranges:
 
     def of(self, tensor: str) -> Range | None:
         root = self._root(tensor)
-        if root not in self._known:
-            self._known[root] = None  # a cycle of questions ends here
-            self._known[root] = self._answer(sorted(self._members[root]))
-        return self._known[root]
+        if root not in self._cache:
+            self._cache[root] = None  # ends a recursion that comes back here
+            self._cache[root] = self._infer(sorted(self._members[root]))
+        return self._cache[root]
 
     def _root(self, tensor: str) -> str:
         while tensor in self._class:
             tensor = self._class[tensor]
         return tensor
 
-    def _answer(self, members: list[str]) -> Range | None:
-        learnt = [t for name in members if (t := self._read_threshold(name)) is not None]
-        if learnt:
-            high = max(learnt)
+    def _infer(self, members: list[str]) -> Range | None:
+        thresholds = [t for name in members if (t := self._read_threshold(name)) is not None]
+        if thresholds:
+            high = max(thresholds)
             return Range(-high, high).clip(self.bounds(members[0] if len(members) == 1 else self._source(members)))
         for name in members:
             for reader in self._view.readers(name):
@@ -90,12 +96,12 @@ class Ranges:
         return members[0]
 
     def _read_threshold(self, tensor: str) -> float | None:
-        read = [
+        thresholds = [
             self._layers[node.output[0]].learnt.input_threshold
             for node in self._view.readers(tensor)
             if node.output[0] in self._layers and node.input[0] == tensor
         ]
-        return max(read, default=None)
+        return max(thresholds, default=None)
 
     def _from_producer(self, tensor: str, node: NodeProto | None) -> Range | None:
         if node is None or not self._view.activations(node):
@@ -104,8 +110,8 @@ class Ranges:
         if node.output[0] in self._layers:
             return self._layer_output(tensor, self._layers[node.output[0]])
         after = self._view.only_reader(tensor, "Relu", "Clip")
-        if node.op_type == "Add" and after is not None and (read := self.of(after.output[0])) is not None:
-            return read
+        if node.op_type == "Add" and after is not None and (output_range := self.of(after.output[0])) is not None:
+            return output_range
         before = self.of(self._view.activations(node)[0])
         match node.op_type:
             case "Sigmoid":
@@ -123,26 +129,26 @@ class Ranges:
     def _layer_output(self, tensor: str, layer: Layer) -> Range | None:
         top = layer.learnt.output_threshold
         after = self._view.only_reader(tensor, "Relu", "Clip")
-        if after is not None and (read := self.of(after.output[0])) is not None:
-            return read
+        if after is not None and (output_range := self.of(after.output[0])) is not None:
+            return output_range
         if top is None:
             return None
         symmetric = Range(-top, top)
-        gated = self._gated_output(tensor)
-        if gated is None:
+        gate = self._gated_output(tensor)
+        if gate is None:
             return symmetric
-        silu = silu_input(self._view, gated) is not None
-        activated = self.of(gated.output[0])
+        silu = silu_input(self._view, gate) is not None
+        gate_range = self.of(gate.output[0])
         # x * gate(x) <= h means x <= h + the depth of its dip: ACT's threshold behind the activation holds before it.
         dip = SILU_MIN if silu else HARD_SWISH_MIN
-        high = math.inf if activated is None else activated.high - dip
+        high = math.inf if gate_range is None else gate_range.high - dip
         return symmetric.clip(Range(SILU_TAIL if silu else HARD_SWISH_TAIL, high))
 
     def _silu(self, inner: str) -> Range | None:
-        maker = self._view.producer.get(inner)
-        if maker is not None and maker.output[0] in self._layers:
-            # Not of(inner): that asks for the range behind the activation, which is the question here.
-            top = self._layers[maker.output[0]].learnt.output_threshold
+        producer = self._view.producer.get(inner)
+        if producer is not None and producer.output[0] in self._layers:
+            # Not of(inner): that needs the range behind the activation, which is computed here.
+            top = self._layers[producer.output[0]].learnt.output_threshold
             return None if top is None else Range(SILU_MIN, top)
         before = self.of(inner)
         return None if before is None else Range(SILU_MIN, before.high)
@@ -152,51 +158,79 @@ class Ranges:
         readers = self._view.readers(tensor)
         muls = [node for node in readers if silu_input(self._view, node) == tensor or is_hard_swish(self._view, node)]
         gates = [node for node in readers if node.op_type in ("Sigmoid", "HardSigmoid")]
-        alone = len(readers) == 2 and tensor not in self._view.outputs
-        return muls[0] if alone and len(muls) == len(gates) == 1 else None
+        has_no_other_reader = len(readers) == 2 and tensor not in self._view.outputs
+        return muls[0] if has_no_other_reader and len(muls) == len(gates) == 1 else None
 
     def bounds(self, tensor: str) -> Range:
-        """What `tensor` can be at all, by the op that makes it."""
+        """The values that `tensor` can have at all, by the op that produces it."""
         if tensor not in self._bounds:
             self._bounds[tensor] = ANYTHING
             node = self._view.producer.get(tensor)
             self._bounds[tensor] = ANYTHING if node is None else self._op_bounds(node)
         return self._bounds[tensor]
 
-    def _op_bounds(self, node: NodeProto) -> Range:  # noqa: PLR0911  (a case an operation)
-        inputs = [self.bounds(name) for name in self._view.activations(node)]
+    def _op_bounds(self, node: NodeProto) -> Range:
+        inputs = [self._operand_bounds(name) for name in node.input if name]
+        return self._bounds_by_op(node) or (self._bounds_by_inputs(node, inputs) if inputs else ANYTHING)
+
+    def _bounds_by_op(self, node: NodeProto) -> Range | None:
+        """The bounds of what an op gives, whatever it reads."""
         match node.op_type:
             case "Sigmoid" | "HardSigmoid" | "Softmax":
                 return Range(0.0, 1.0)
-            case "Relu":
-                return Range(0.0, max(inputs[0].high, 0.0))
-            case "Clip":
-                return inputs[0].clip(self._clip_limits(node))
-            case "HardSwish":
-                return Range(HARD_SWISH_MIN, math.inf)
             case "Mul" if silu_input(self._view, node) is not None:
                 return Range(SILU_MIN, math.inf)
-            case "Mul" if is_hard_swish(self._view, node):
+            case "HardSwish" | "Mul" if node.op_type == "HardSwish" or is_hard_swish(self._view, node):
                 return Range(HARD_SWISH_MIN, math.inf)
+            case "Resize" if not passes_through(node):
+                return ANYTHING
+        return None
+
+    def _bounds_by_inputs(self, node: NodeProto, inputs: Sequence[Range]) -> Range:
+        """The bounds of what an op makes of inputs within theirs; constants are inputs, too."""
+        match node.op_type:
+            case "Relu":
+                return inputs[0].limit(Range(0.0, math.inf))
+            case "Clip":
+                limits = self._clip_limits(node)
+                return ANYTHING if limits is None else inputs[0].limit(limits)
             case "Mul" if len(inputs) == 2 and all(item.low >= 0 for item in inputs):
                 return Range(0.0, inputs[0].high * inputs[1].high)
             case "Add" if len(inputs) == 2:
                 return Range(inputs[0].low + inputs[1].low, inputs[0].high + inputs[1].high)
-            case "Concat" if inputs:
+            case "Concat":
                 return Range(min(item.low for item in inputs), max(item.high for item in inputs))
-            case "GlobalAveragePool" | "AveragePool" | "SpaceToDepth":
-                return inputs[0]
-            case op if op in PASS_THROUGH and inputs:
+            case "AveragePool":  # padding may count as zeros
+                return Range(min(inputs[0].low, 0.0), max(inputs[0].high, 0.0))
+            case op if passes_through(node) or op in ("GlobalAveragePool", "SpaceToDepth"):
                 return inputs[0]
         return ANYTHING
 
-    def _clip_limits(self, node: NodeProto) -> Range:
+    def _operand_bounds(self, name: str) -> Range:
+        """The bounds of an input of a node: of an activation, or the values of a constant."""
+        constant = self._view.constants.get(name)
+        if constant is None:
+            return self.bounds(name)
+        return Range(float(constant.min()), float(constant.max())) if constant.size else ANYTHING
+
+    def _clip_limits(self, node: NodeProto) -> Range | None:
+        """The limits of a Clip; none where they are computed."""
         limits = []
         for index, (name, default) in enumerate((("min", -math.inf), ("max", math.inf)), start=1):
-            constant = self._view.constants.get(node.input[index]) if len(node.input) > index else None
-            value = attribute(node, name, default) if constant is None else float(constant)
+            given = node.input[index] if len(node.input) > index else ""
+            if given and given not in self._view.constants:
+                return None
+            value = self._view.constants[given].reshape(-1)[0] if given else attribute(node, name, default)
             limits.append(float(value))  # type: ignore[arg-type]
         return Range(*limits)
+
+
+def passes_through(node: NodeProto) -> bool:
+    """Whether a node only moves or picks values; a cubic Resize overshoots, another may write a value of its own."""
+    is_other = attribute(node, "mode", b"nearest") == b"cubic" or (
+        attribute(node, "coordinate_transformation_mode", b"half_pixel") == b"tf_crop_and_resize"
+    )
+    return node.op_type in PASS_THROUGH and not (node.op_type == "Resize" and is_other)
 
 
 def silu_input(view: GraphView, node: NodeProto) -> str | None:
@@ -218,7 +252,7 @@ def _gated(view: GraphView, node: NodeProto, gate_type: str) -> str | None:
     if node.op_type != "Mul":
         return None
     for gate, value in (tuple(node.input), tuple(reversed(node.input))):
-        maker = view.producer.get(gate)
-        if maker is not None and maker.op_type == gate_type and maker.input[0] == value:
+        producer = view.producer.get(gate)
+        if producer is not None and producer.op_type == gate_type and producer.input[0] == value:
             return str(value)
     return None

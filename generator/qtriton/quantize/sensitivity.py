@@ -1,4 +1,4 @@
-"""What each layer's integers do to the output by themselves: which layers to leave in floating point first."""
+"""What quantizing each layer alone does to the outputs: which layers to keep in floating point first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qtriton.compress.scales import Scales
 from qtriton.quantize.graph import GraphView
 from qtriton.quantize.match import Layer, match_layers
 from qtriton.quantize.placement import Placement
-from qtriton.quantize.qdq import Writer, prepared
+from qtriton.quantize.qdq import Writer, load_simplified
 from qtriton.quantize.ranges import Range, Ranges
 
 if TYPE_CHECKING:
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LayerCost:
-    """A layer, what its integers cost, and what its floats would cost."""
+    """A layer, the accuracy that it costs when quantized, and the time that it costs in floating point."""
 
     #: As ACT's scales name it.
     name: str
-    #: The ONNX node's output, which people know it by.
+    #: The output of its ONNX node, by which people know it.
     node: str
     op: str
     weights: tuple[int, ...]
     #: Multiplications and additions of one image; 0 where the shapes are not known.
     macs: int
-    #: How far the outputs move when this layer alone runs in integers (metrics.divergence), mean over the images.
+    #: How far the outputs move when this layer alone is quantized (metrics.divergence), mean over the images.
     divergence: float = 0.0
 
     @property
     def order(self) -> float:
-        """Divergence taken away for each operation that goes back to floating point."""
+        """The divergence that is avoided for each operation that goes back to floating point."""
         return self.divergence / max(self.macs, 1)
 
 
@@ -45,7 +45,7 @@ class SingleLayerQuantizer:
     """Writes, for each layer, the FP32 model in which it alone is quantized."""
 
     def __init__(self, fp32: Path, scales: Scales, writer: Callable[..., Writer]) -> None:
-        self._model, self._writer = prepared(fp32), writer
+        self._model, self._writer = load_simplified(fp32), writer
         self._view = GraphView(self._model)
         self._layers = match_layers(self._view, scales.layers)
         self._ranges = Ranges(self._view, self._layers, Range(*scales.image))
@@ -77,17 +77,17 @@ def _output_sizes(model: ModelProto) -> dict[str, int]:
     """Pixels of each tensor [1, channels, height, width], for a batch of 1."""
     import onnx
 
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
-    for value in fixed.graph.input:
+    single = onnx.ModelProto()
+    single.CopyFrom(model)
+    for value in single.graph.input:
         if len(value.type.tensor_type.shape.dim) > 1:
             value.type.tensor_type.shape.dim[0].dim_value = 1
-    graph = onnx.shape_inference.infer_shapes(fixed).graph
+    graph = onnx.shape_inference.infer_shapes(single).graph
     values = [*graph.value_info, *graph.output]
     shapes = {each.name: [dim.dim_value for dim in each.type.tensor_type.shape.dim] for each in values}
     return {name: int(np.prod(shape[2:])) for name, shape in shapes.items() if len(shape) == 4}
 
 
-def ranked(costs: Sequence[LayerCost]) -> tuple[LayerCost, ...]:
-    """Those first whose floats win most accuracy for the speed that they cost; ties in the order of the graph."""
+def rank(costs: Sequence[LayerCost]) -> tuple[LayerCost, ...]:
+    """The layers that win most accuracy for the speed that they cost first; ties in the order of the graph."""
     return tuple(sorted((each for each in costs if each.divergence > 0), key=lambda each: -each.order))

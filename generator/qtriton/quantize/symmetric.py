@@ -1,8 +1,8 @@
-"""Write ACT's learnt ranges into an FP32 ONNX graph as TensorRT wants them: symmetric s8, bias in floating point.
+"""Write ACT's learnt ranges into an FP32 ONNX graph as TensorRT needs them: symmetric s8, bias in floating point.
 
 The rules are those of "Working with Quantized Types" in TensorRT's developer guide: scales without zero points, weights
 per output channel as a Q/DQ pair on floats (which every version since 8.0 reads), a bias that TensorRT adds in its
-accumulator, Q/DQ on what additions and concatenations join, and nothing behind a layer, whose Q is that of its reader.
+accumulator, Q/DQ on what additions and concatenations join, and nothing behind a layer: its reader has the Q.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from qtriton.compress.scales import Scales
 from qtriton.quantize.match import Layer
 from qtriton.quantize.placement import Policy
-from qtriton.quantize.qdq import EmitReport, Writer, written
+from qtriton.quantize.qdq import EmitReport, Writer, write_quantized
 from qtriton.quantize.ranges import Range
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ def emit_symmetric(fp32: Path, scales: Scales, out: Path, float_layers: frozense
         CompressionError: a layer has no counterpart in `scales`, or nothing can be quantized.
     """
     policy = Policy(image_layer=True, between=False, joins=True, float_layers=float_layers)
-    return written(fp32, scales, out, policy, SymmetricWriter)
+    return write_quantized(fp32, scales, out, policy, SymmetricWriter)
 
 
 class SymmetricWriter(Writer):
     """Symmetric s8 activations and weights, a Q/DQ pair on both, and a bias in floating point."""
 
-    def _affine(self, wanted: Range) -> tuple[np.float32, np.generic]:
-        largest = max(abs(wanted.low), abs(wanted.high), _TINY)
+    def _affine(self, bounds: Range) -> tuple[np.float32, np.generic]:
+        largest = max(abs(bounds.low), abs(bounds.high), _TINY)
         return np.float32(largest / _LIMIT), np.int8(0)
 
     def _fold_weights(self, node: NodeProto, layer: Layer) -> None:
@@ -57,6 +57,6 @@ class SymmetricWriter(Writer):
         scale = self._constant(f"{base}_weight_scale", scales)
         zero = self._constant(f"{base}_weight_zero", np.zeros(len(scales), np.int8))
         weight = self._constant(f"{base}_weight_float", layer.weight)
-        self._node("QuantizeLinear", [weight, scale, zero], f"{base}_weight_q", axis=layer.channel)
-        self._node("DequantizeLinear", [f"{base}_weight_q", scale, zero], f"{base}_weight", axis=layer.channel)
-        node.input[1] = f"{base}_weight"
+        quantized, output = (self._names.fresh(f"{base}_{suffix}") for suffix in ("weight_q", "weight"))
+        self._node("QuantizeLinear", [weight, scale, zero], quantized, axis=layer.channel)
+        node.input[1] = self._node("DequantizeLinear", [quantized, scale, zero], output, axis=layer.channel)

@@ -1,4 +1,4 @@
-"""Carries what training made of Paddle's weights over to the ONNX graph."""
+"""Carries Paddle's trained weights over to the ONNX graph."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qtriton.compress.scales import LearntLayer
 from qtriton.errors import CompressionError
+from qtriton.fresh_names import FreshNames
 from qtriton.quantize.graph import GraphView
 from qtriton.quantize.match import Layer
 
@@ -27,22 +28,24 @@ def with_training(model: ModelProto, layers: Mapping[str, Layer]) -> dict[str, L
     from onnx import numpy_helper
 
     constants = GraphView(model).constants
-    changed = dict(layers)
+    trained_layers, names = dict(layers), FreshNames(model)
     for name, layer in layers.items():
         if layer.learnt.trained is None:
             continue
         node = next(each for each in model.graph.node if each.output[0] == name)
         weight = trained_weight(layer.weight, layer.channel, layer.learnt)
-        node.input[1] = f"{name}_trained"
+        node.input[1] = names.fresh(f"{name}_trained")
         model.graph.initializer.append(numpy_helper.from_array(weight, node.input[1]))
         if layer.learnt.bias_change is not None:
             if len(node.input) < 3:
-                raise CompressionError(f"{node.name or name}: training moved a bias that the ONNX layer lacks.")
+                raise CompressionError(
+                    f"{node.name or name}: training changed a bias that the ONNX layer does not have. Use --method ptq."
+                )
             bias = constants[node.input[2]].astype(np.float32) + layer.learnt.bias_change
-            node.input[2] = f"{name}_trained_bias"
+            node.input[2] = names.fresh(f"{name}_trained_bias")
             model.graph.initializer.append(numpy_helper.from_array(bias, node.input[2]))
-        changed[name] = replace(layer, node=node, weight=weight)
-    return changed
+        trained_layers[name] = replace(layer, node=node, weight=weight)
+    return trained_layers
 
 
 def trained_weight(weight: NDArray[np.float32], channel: int, learnt: LearntLayer) -> NDArray[np.float32]:
@@ -54,19 +57,19 @@ def trained_weight(weight: NDArray[np.float32], channel: int, learnt: LearntLaye
     Args:
         weight: of the FP32 ONNX.
         channel: its output axis.
-        learnt: Paddle's FP32 weight and what training made of it.
+        learnt: Paddle's FP32 weight, and the same after training.
     """
     assert learnt.trained is not None
     rows = np.moveaxis(weight, channel, 0)
-    for turned in (False, True) if weight.ndim == 2 else (False,):
-        before, after = (each.T if turned else each for each in (learnt.weight, learnt.trained))
+    for transposed in (False, True) if weight.ndim == 2 else (False,):
+        before, after = (each.T if transposed else each for each in (learnt.weight, learnt.trained))
         if before.shape != rows.shape:
             continue
         factors, error = _factors(rows, before)
         if error < 1e-2:
             shape = (-1, *(1 for _ in rows.shape[1:]))
-            found: NDArray[np.float32] = np.moveaxis(after * factors.reshape(shape), 0, channel).astype(np.float32)
-            return np.ascontiguousarray(found)
+            values: NDArray[np.float32] = np.moveaxis(after * factors.reshape(shape), 0, channel).astype(np.float32)
+            return np.ascontiguousarray(values)
     raise CompressionError(f"{learnt.name}: the trained weights do not fit the ONNX layer. This is a bug of qtriton.")
 
 

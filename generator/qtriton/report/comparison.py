@@ -1,4 +1,4 @@
-"""Published tables beside ours: speed-ups and losses of accuracy, never the times of other machines."""
+"""Published tables beside ours: speed-ups and accuracy drops, never the times of other machines."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ from qtriton.spec import load_spec, zoo_names
 
 HEADERS: Final = (
     *("Model", "Inference Backend", "Hardware", "Latency", "Column"),
-    *("Speedup", "Published speedup", "Lost points", "Published lost points", "Method", "Published method"),
+    *("Speedup", "Published speedup", "Accuracy drop", "Published accuracy drop", "Method", "Published method"),
 )
 
 
@@ -35,7 +35,7 @@ def published(name: str) -> Published:
     Raises:
         InputError: there are none of that name.
     """
-    known = {
+    tables = {
         "fastdeploy": Published(
             "FastDeploy",
             resources.fastdeploy(),
@@ -43,14 +43,14 @@ def published(name: str) -> Published:
             "1 thread",
         )
     }
-    if name not in known:
-        raise InputError(f"--against {name}: no such tables. There are {', '.join(known)}.")
-    return known[name]
+    if name not in tables:
+        raise InputError(f"--against {name}: no such tables. There are {', '.join(tables)}.")
+    return tables[name]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """FP32 over a column, and what the column costs in points of the metric: ours and the published."""
+    """FP32 over a column, and the accuracy drop of the column in points: ours and the published."""
 
     kind: Kind
     model: str
@@ -59,6 +59,7 @@ class Pair:
     column: Column
     speedup: float | None
     published_speedup: float | None
+    #: The accuracy drops; programs read them under these names.
     lost: float | None
     published_lost: float | None
     method: str
@@ -92,16 +93,16 @@ def compare(rows: Sequence[Row], tables: Published) -> Comparison:
     by_key = {(row.kind, row.model, row.backend, row.device): row for row in theirs}
     names = _published_names()
     pairs: list[Pair] = []
-    alone: list[str] = []
+    unpublished: list[str] = []
     for row in rows:
         other = by_key.get((row.kind, names.get(row.model, row.model), title_of(row.backend), row.device.split()[0]))
         if other is None:
-            alone.append(f"{row.model} on {title_of(row.backend)}")
+            unpublished.append(f"{row.model} on {title_of(row.backend)}")
         else:
             pairs += _pairs(row, other, wrong)
     title = f"Beside {tables.title}'s published tables"
     table = Table(title, HEADERS, tuple(_cells(pair) for pair in pairs))
-    return Comparison(table, tuple(pairs), tuple(_notes(tables, pairs, alone, theirs, names)))
+    return Comparison(table, tuple(pairs), tuple(_notes(tables, pairs, unpublished, theirs, names)))
 
 
 def _published_names() -> Mapping[str, str]:
@@ -123,8 +124,8 @@ def _pairs(ours: Row, theirs: Row, wrong: set[str]) -> Iterable[Pair]:
             column=column,
             speedup=_speedup(ours, column),
             published_speedup=_speedup(theirs, column),
-            lost=_lost(ours),
-            published_lost=_lost(theirs),
+            lost=_accuracy_drop(ours),
+            published_lost=_accuracy_drop(theirs),
             method=ours.method,
             published_method=theirs.method,
             implausible=any(f"{name} | {each.value}" in wrong for each in (Column.FP32, column)),
@@ -136,7 +137,7 @@ def _speedup(row: Row, column: Column) -> float | None:
     return row.fp32_ms / value if row.fp32_ms and value else None
 
 
-def _lost(row: Row) -> float | None:
+def _accuracy_drop(row: Row) -> float | None:
     if row.fp32_metric is None or row.int8_metric is None:
         return None
     return row.fp32_metric - row.int8_metric
@@ -144,19 +145,26 @@ def _lost(row: Row) -> float | None:
 
 def _cells(pair: Pair) -> tuple[str, ...]:
     speedups = (speedup_cell(pair.speedup), speedup_cell(pair.published_speedup) + FLAG * pair.implausible)
-    lost = ("-" if value is None else f"{value:.2f}" for value in (pair.lost, pair.published_lost))
+    drops = ("-" if value is None else f"{value:.2f}" for value in (pair.lost, pair.published_lost))
     methods = (method_cell(pair.method), method_cell(pair.published_method))
-    return (pair.model, pair.backend, pair.device, pair.kind, pair.column.value, *speedups, *lost, *methods)
+    return (pair.model, pair.backend, pair.device, pair.kind, pair.column.value, *speedups, *drops, *methods)
 
 
 def _notes(
-    tables: Published, pairs: Sequence[Pair], alone: Sequence[str], theirs: Sequence[Row], names: Mapping[str, str]
+    tables: Published,
+    pairs: Sequence[Pair],
+    unpublished: Sequence[str],
+    theirs: Sequence[Row],
+    names: Mapping[str, str],
 ) -> Iterable[str]:
-    yield f"Published: {tables.about}. Speedups and losses only: times of other machines say nothing about this one."
+    yield (
+        f"Published: {tables.about}. Only speedups and accuracy drops are compared: times of other machines say "
+        "nothing about this one."
+    )
     if any(pair.implausible for pair in pairs):
         yield "(!) one of the published times cannot be true: an End2End is below its Runtime."
-    if alone:
-        yield f"Without a published row: {', '.join(dict.fromkeys(alone))}."
+    if unpublished:
+        yield f"Without a published row: {', '.join(dict.fromkeys(unpublished))}."
     measured = {names.get(pair.model, pair.model) for pair in pairs}
     if missing := [model for model in dict.fromkeys(row.model for row in theirs) if model not in measured]:
         yield f"Published and not measured here: {', '.join(missing)}."

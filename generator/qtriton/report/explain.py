@@ -11,8 +11,8 @@ from qtriton.builder.choice import MIN_SPEEDUP, fastest, gain
 from qtriton.report.tables import speedup_cell
 from qtriton.repository.manifest import Layer, Manifest
 
-#: The layers that are shown where not all were asked for.
-_MOST: Final = 15
+#: How many layers are shown without --all.
+_MAX_LAYERS: Final = 15
 
 
 def measured_in(manifest: Manifest) -> str:
@@ -102,18 +102,18 @@ def _details(name: str, manifest: Manifest, all_layers: bool) -> Iterator[Sectio
         yield Section("No layer was measured by itself: the budget was kept, or the method does not ask for it.")
     if manifest.layers:
         yield _layers(manifest.layers, all_layers)
-    made_from = {"weights": manifest.source.sha256, **manifest.parents}
-    rows = tuple((what, sha) for what, sha in made_from.items())
-    yield Section("Made from", ("What", "SHA-256"), rows)
+    sources = {"weights": manifest.source.sha256, **manifest.parents}
+    rows = tuple(sources.items())
+    yield Section("Built from", ("What", "SHA-256"), rows)
 
 
 def _layers(layers: Sequence[Layer], everything: bool) -> Section:
-    """Those in float first, then by what they cost."""
+    """The layers kept in floating point first, then by what they cost."""
     total = sum(each.divergence or 0 for each in layers)
     work = sum(each.macs or 0 for each in layers)
-    ordered = sorted(layers, key=lambda each: (not each.float_reason, -(each.divergence or 0)))
-    in_float = sum(1 for each in layers if each.float_reason)
-    shown = ordered if everything else ordered[: max(_MOST, in_float)]
+    ranking = sorted(layers, key=lambda each: (not each.float_reason, -(each.divergence or 0)))
+    float_count = sum(1 for each in layers if each.float_reason)
+    shown = ranking if everything else ranking[: max(_MAX_LAYERS, float_count)]
     rows = tuple(
         (
             each.node,
@@ -126,5 +126,5 @@ def _layers(layers: Sequence[Layer], everything: bool) -> Section:
     )
     hidden = len(layers) - len(shown)
     more = f"; {hidden} more with --all" if hidden else ""
-    title = f"Layers ({in_float} kept in floating point{more})"
+    title = f"Layers ({float_count} kept in floating point{more})"
     return Section(title, ("Layer", "Weights", "Of the work", "Of the divergence, alone in INT8", "Runs in"), rows)

@@ -54,8 +54,8 @@ def shortened(name: str, room: int) -> str:
         return name
     layers = [part for part in parts if not _NOT_LAYERS.search(part)] or parts
     for count in range(len(layers), 0, -1):
-        left = len(parts) - count
-        short = " + ".join(layers[:count]) + (f" + {left} more" if left else "")
+        others = len(parts) - count
+        short = " + ".join(layers[:count]) + (f" + {others} more" if others else "")
         if len(short) <= room:
             return short
     more = f" + {len(parts) - 1} more" if len(parts) > 1 else ""

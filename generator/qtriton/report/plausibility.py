@@ -16,8 +16,8 @@ def refuse_implausible(results: BenchResults) -> None:
     Raises:
         BenchError: some do not; the message names each row.
     """
-    if found := implausible(results):
-        rows = "; ".join(map(str, found))
+    if violations := implausible(results):
+        rows = "; ".join(map(str, violations))
         raise BenchError(f"Not reported, as it cannot be true: {rows}. Measure again on a quiet machine.")
 
 

@@ -105,9 +105,9 @@ def hardware_of(measured: Sequence[Measured]) -> Callable[[Measured], str]:
 
     def hardware(each: Measured) -> str:
         about = each.run.variant
-        apart = [place(each.results)] if len(places) > 1 else []
-        apart += [f"{about.threads} threads"] if len(threads) > 1 and about.threads else []
-        return f"{about.device} ({', '.join(apart)})" if apart else about.device
+        details = [place(each.results)] if len(places) > 1 else []
+        details += [f"{about.threads} threads"] if len(threads) > 1 and about.threads else []
+        return f"{about.device} ({', '.join(details)})" if details else about.device
 
     return hardware
 

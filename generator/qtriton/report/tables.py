@@ -123,8 +123,8 @@ def _metric(name: str, value: float | None) -> str:
 
 def method_cell(method: str) -> str:
     """A method by the name that FastDeploy's tables use."""
-    known = {each.value: each.label for each in Method}
-    return known.get(method, method) or "-"
+    labels = {each.value: each.label for each in Method}
+    return labels.get(method, method) or "-"
 
 
 def _notes(measured: Sequence[Measured]) -> list[str]:
@@ -140,8 +140,8 @@ def _notes(measured: Sequence[Measured]) -> list[str]:
         notes += (line for each in group for line in run_remarks(each.run))
     if mixed := _mixed(measured):
         notes.append(f"Measured in different runs, so their speedup is only a hint: {', '.join(mixed)}.")
-    if left := sorted({each.run.variant.precision for each in measured if column_of(each.run) is None}):
-        notes.append(f"Without a column, so in the details only: {', '.join(left)}.")
+    if precisions := sorted({each.run.variant.precision for each in measured if column_of(each.run) is None}):
+        notes.append(f"Without a column, so in the details only: {', '.join(precisions)}.")
     return notes
 
 

@@ -1,1 +1,1 @@
-"""Everything that speaks to Triton: configuration, model repository, embedded server."""
+"""A Triton model repository: its configs, how it is read, written as a whole, and checked."""

@@ -49,18 +49,18 @@ class RuntimeStep:
     max_batch_size: int
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    #: How long a request waits for others to share its batch; 0 takes what is in the queue and waits for none.
+    #: How long a request waits for others to share its batch; 0 takes what is in the queue and does not wait.
     max_queue_delay_us: int = 0
     template: Literal["runtime.pbtxt.j2"] = "runtime.pbtxt.j2"
 
     @property
     def accelerator_parameters(self) -> tuple[tuple[str, str], ...]:
-        """What the accelerator is told: with the range of batches, it builds one engine, and not one for each size."""
-        told = self.serving.accelerator_parameters
-        if not told or self.max_batch_size <= 1:
-            return told
+        """The parameters of the accelerator; with the range of batches it builds one engine, not one for each size."""
+        parameters = self.serving.accelerator_parameters
+        if not parameters or self.max_batch_size <= 1:
+            return parameters
         sizes = {"min": 1, "opt": 1, "max": self.max_batch_size}
-        return (*told, *((f"trt_profile_{end}_shapes", self._shapes(batch)) for end, batch in sizes.items()))
+        return (*parameters, *((f"trt_profile_{end}_shapes", self._shapes(batch)) for end, batch in sizes.items()))
 
     def _shapes(self, batch: int) -> str:
         return ",".join(f"{port.name}:{'x'.join(map(str, (batch, *port.dims)))}" for port in self.inputs)

@@ -1,4 +1,4 @@
-"""TensorRT engines in a repository: which wait to be built, and which a server could not load."""
+"""TensorRT engines in a repository: which are pending, and which a server could not load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A repository of links to another, which stays as it is, with room for the engines that are to be built."""
+"""A repository of links to another, which does not change, with room for the engines to build."""
 
 import errno
 import os
@@ -12,37 +12,37 @@ from qtriton.repository.engines import engine_folders
 
 
 def link_repository(repository: Path, target: Path) -> None:
-    """Make `target` a repository of links to what `repository` has now; what `target` was is replaced.
+    """Make `target` a repository of links to what `repository` has now; an older `target` is replaced.
 
     Raises:
         InputError: there is no repository, it cannot be read, or `target` is something else or cannot be written.
     """
-    beside = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    staging = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         source = repository.resolve()
         versions = [source / version.relative_to(repository) for version in engine_folders(repository)]
         if not any(entry.is_dir() for entry in source.iterdir()):
             raise InputError(f"{repository}: holds no model. Name the folder that `qtriton build` published.")
-        if target.resolve().is_relative_to(source) or not _is_ours(target):
+        if target.resolve().is_relative_to(source) or not _is_replaceable(target):
             raise InputError(f"{target}: holds more than links to a repository. Name a folder that does not exist.")
         target.parent.mkdir(parents=True, exist_ok=True)
-        _link_models(source, versions, beside)
+        _link_models(source, versions, staging)
         shutil.rmtree(target, ignore_errors=True)
-        beside.rename(target)
+        staging.rename(target)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         raise InputError(f"{error.filename}: {error.strerror}. User {os.getuid()} needs the right to it.") from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
-def _is_ours(target: Path) -> bool:
-    """Whether nothing of value is lost with it: it is not there, or has but links and engines."""
+def _is_replaceable(target: Path) -> bool:
+    """Whether it may be replaced: it does not exist, or holds only links and engines."""
     if not os.path.lexists(target):
         return True
-    inside = (path for path in target.rglob("*") if not path.is_symlink() and not path.is_dir())
-    return target.is_dir() and not target.is_symlink() and all(path.name in ENGINE_FILES for path in inside)
+    files = (path for path in target.rglob("*") if not path.is_symlink() and not path.is_dir())
+    return target.is_dir() and not target.is_symlink() and all(path.name in ENGINE_FILES for path in files)
 
 
 def _link_models(source: Path, versions: list[Path], target: Path) -> None:
@@ -52,8 +52,8 @@ def _link_models(source: Path, versions: list[Path], target: Path) -> None:
         if any(entry == version.parent for version in versions):
             (target / entry.name).mkdir()
             for part in entry.iterdir():
-                own = target / entry.name / part.name
-                _link_files(part, own) if part in versions else own.symlink_to(part)
+                link = target / entry.name / part.name
+                _link_files(part, link) if part in versions else link.symlink_to(part)
         else:
             (target / entry.name).symlink_to(entry)
 

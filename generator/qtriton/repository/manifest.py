@@ -1,4 +1,4 @@
-"""manifest.json: what an artifact was made from, how, and what was measured of it."""
+"""manifest.json: what an artifact was built from, how, and what was measured."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class File(_Frozen):
 
 
 class Gate(_Frozen):
-    """What the accuracy gate found."""
+    """The verdict of the accuracy gate."""
 
-    #: Points that were allowed.
+    #: The accuracy drop that was allowed, in points.
     budget: float
     #: The accuracy drop in points of `metric`; below 0 where INT8 is better.
     drop: float
     metric: str
     images: int
-    #: Whether labels told what is right; else FP32's results did.
+    #: Whether labels were the ground truth; else FP32's results were.
     labelled: bool
     #: Published although it is over the budget.
     accepted: bool = False
@@ -105,11 +105,11 @@ class Manifest(_Frozen):
     method: Method | None = None
     metric: Metric | None = None
     fp32_metric: Metric | None = None
-    #: Compression settings and what was decided from them.
+    #: Compression settings, and what was decided by them.
     settings: dict[str, Any] = {}
-    #: What it was made from, by SHA-256: weights, images, labels.
+    #: What it was built from, by SHA-256: weights, images, labels.
     parents: dict[str, str] = {}
-    #: Where the images lay that it was measured on, or calibrated with; "" where it needed none.
+    #: The folder of the images that it was measured on, or calibrated with; "" where it needed none.
     images: str = ""
     gate: Gate | None = None
     #: What ran in place of the GPU's runtime when the accuracy was measured; "" where the runtime itself ran.
@@ -128,7 +128,7 @@ class Manifest(_Frozen):
         """The manifest in a version folder.
 
         Raises:
-            OSError: it is not there.
+            OSError: it does not exist.
             ValueError: another version of qtriton wrote it, or it is broken.
         """
         raw = json.loads((folder / FILE).read_text(encoding="utf-8"))

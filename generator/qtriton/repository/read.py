@@ -55,7 +55,7 @@ class Repository:
         return self.path / model / VERSION
 
     def configs(self) -> Iterator[tuple[str, Any]]:
-        """Each model with its ModelConfig message; none in its place where that cannot be read, and Triton says why."""
+        """Each model with its ModelConfig message; None where that cannot be read, and Triton says why."""
         for path in sorted(self.path.glob(f"*/{CONFIG}")):
             try:
                 yield path.parent.name, parse_config(path.read_text(errors="replace"), path.parent.name)
@@ -76,7 +76,7 @@ class Repository:
 
         Raises:
             RepositoryError: qtriton built nothing in it.
-            InputError: it has not what was named.
+            InputError: it has no model or ensemble of such a name.
         """
         every = {name: record.model for name, record in self.records().items()}
         if not every:
@@ -84,17 +84,19 @@ class Repository:
                 f"{self.path}: holds no ensemble that qtriton built. Publish one with `qtriton build`, or name another "
                 "folder."
             )
-        asked = set(names)
-        if unknown := sorted(asked - set(every) - set(every.values())):
+        selection = set(names)
+        if unknown := sorted(selection - set(every) - set(every.values())):
             models = ", ".join(sorted(set(every.values())))
             raise InputError(
                 f"{self.path}: has no {', '.join(unknown)}; it has {models}. Build it with `qtriton build "
                 f"{unknown[0]}`, or name another folder."
             )
-        return {name: model for name, model in every.items() if not asked or name in asked or model in asked}
+        return {
+            name: model for name, model in every.items() if not selection or name in selection or model in selection
+        }
 
     def manifest(self, ensemble: str) -> Manifest:
-        """What is known of an ensemble's artifact.
+        """The manifest of an ensemble's artifact.
 
         Raises:
             RepositoryError: another qtriton built it, or its manifest is gone or broken.

@@ -1,4 +1,4 @@
-"""build.json in an ensemble's version folder: what was published and from what, so that nothing is done twice."""
+"""build.json in an ensemble's version folder: what was published and from what, so that nothing is built twice."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -36,7 +36,7 @@ def write_record(repository: Path, names: Names, record: PublishRecord) -> None:
 
 
 def read_record(version: Path) -> tuple[PublishRecord, dict[str, str]] | None:
-    """The record in an ensemble's version folder, and its files' hashes; none where it is not one of ours."""
+    """The record in an ensemble's version folder, and its files' hashes; None where qtriton did not write one."""
     try:
         raw = json.loads((version / FILE).read_text(encoding="utf-8"))
         return PublishRecord(raw["model"], raw["spec_key"], raw["key"]), dict(raw["files"])

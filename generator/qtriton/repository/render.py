@@ -1,4 +1,4 @@
-"""Place typed configurations into the Jinja templates and prove that Triton will read back the same."""
+"""Render typed configs with the Jinja templates, and prove that Triton reads the same from them."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def render_config(config: Config) -> str:
     """The config.pbtxt of one model, parsed back into Triton's own message before it is returned.
 
     Raises:
-        RepositoryError: what was rendered is not what was meant; a bug of a template.
+        RepositoryError: the rendered config says something else; a bug of a template.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -33,28 +33,35 @@ def render_config(config: Config) -> str:
     environment.filters["quoted"] = quoted
     text = environment.get_template(config.template).render(config=config)
     if not _reads_as(parse_config(text, config.name), config):
-        raise RepositoryError(f"{config.name}: the rendered config does not read back as it was meant:\n{text}")
+        raise RepositoryError(
+            f"{config.name}: the rendered config does not say what it should. This is a bug of a template:\n{text}"
+        )
     return text
 
 
 def _reads_as(message: Any, config: Config) -> bool:
-    """Whether a parsed message says what was meant: name, tensors, and what is told of a runtime or an ensemble."""
-    read = (message.name, message.max_batch_size, _tensors(message.input), _tensors(message.output))
-    meant = (config.name, config.max_batch_size, *map(_meant, (config.inputs, config.outputs)))
+    """Whether a parsed message says what a config does: name, tensors, and the settings of a runtime or an ensemble."""
+    actual = (message.name, message.max_batch_size, _tensors(message.input), _tensors(message.output))
+    expected = (config.name, config.max_batch_size, *map(_expected_tensors, (config.inputs, config.outputs)))
+    if actual != expected:
+        return False
     texts = {key: value.string_value for key, value in message.parameters.items()}
     if isinstance(config, RuntimeStep):
-        told = (message.platform, message.backend, message.default_model_filename)
-        serving = config.serving
-        wanted = (serving.platform, serving.backend, serving.file)
-        accelerators = message.optimization.execution_accelerators.gpu_execution_accelerator
-        given = [(each.name, dict(each.parameters)) for each in accelerators]
-        asked = [(serving.accelerator, dict(config.accelerator_parameters))] if serving.accelerator else []
-        return read == meant and told == wanted and given == asked and texts == dict(serving.parameters)
+        return _reads_as_serving(message, config) and texts == dict(config.serving.parameters)
     if isinstance(config, PythonStep):
-        return read == meant
+        return True
     steps = [(s.model_name, dict(s.input_map), dict(s.output_map)) for s in message.ensemble_scheduling.step]
-    joined = [(s.model, dict(s.inputs), dict(s.outputs)) for s in config.steps]
-    return read == meant and texts == dict(config.parameters) and steps == joined
+    expected_steps = [(s.model, dict(s.inputs), dict(s.outputs)) for s in config.steps]
+    return texts == dict(config.parameters) and steps == expected_steps
+
+
+def _reads_as_serving(message: Any, config: RuntimeStep) -> bool:
+    serving = config.serving
+    actual = (message.platform, message.backend, message.default_model_filename)
+    groups = message.optimization.execution_accelerators.gpu_execution_accelerator
+    accelerators = [(each.name, dict(each.parameters)) for each in groups]
+    expected = [(serving.accelerator, dict(config.accelerator_parameters))] if serving.accelerator else []
+    return actual == (serving.platform, serving.backend, serving.file) and accelerators == expected
 
 
 def _tensors(fields: Any) -> list[tuple[str, str, tuple[int, ...]]]:
@@ -63,7 +70,7 @@ def _tensors(fields: Any) -> list[tuple[str, str, tuple[int, ...]]]:
     return [(field.name, DataType.Name(field.data_type), tuple(field.dims)) for field in fields]
 
 
-def _meant(tensors: tuple[Tensor, ...]) -> list[tuple[str, str, tuple[int, ...]]]:
+def _expected_tensors(tensors: tuple[Tensor, ...]) -> list[tuple[str, str, tuple[int, ...]]]:
     return [(tensor.name, f"TYPE_{tensor.dtype.value}", tensor.dims) for tensor in tensors]
 
 

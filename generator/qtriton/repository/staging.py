@@ -1,4 +1,4 @@
-"""Change a model repository as a whole: killed at any moment, what is on disk is the old one or the new one."""
+"""Change a model repository as a whole: whenever the process is killed, the disk has the old one or the new one."""
 
 import errno
 import fcntl
@@ -19,9 +19,9 @@ _OF_WRITES: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.E
 
 
 class Staging:
-    """A copy of the repository to write into; commit() puts it in the place of the repository.
+    """A copy of the repository to write into; commit() swaps it with the repository.
 
-    What is not made anew by model() is a hard link to the old file: replace such a file, never write into it.
+    Files that model() did not create are hard links to the old ones: replace such a file, never write into it.
     """
 
     def __init__(self, repository: Path, folder: Path) -> None:
@@ -44,7 +44,7 @@ class Staging:
             return False
 
     def model(self, name: str) -> Path:
-        """An empty folder for a model, in the place of what had that name."""
+        """An empty folder for a model; it replaces what had that name."""
         folder = self.folder / name
         self.remove(name)
         folder.mkdir()
@@ -62,16 +62,16 @@ class Staging:
         """Make every byte durable, then swap.
 
         Raises:
-            RepositoryError: somebody else changed the repository since it was staged; their change would be lost.
+            RepositoryError: another program changed the repository since it was staged; that would be overwritten.
         """
         if self.committed:
-            raise RuntimeError(f"{self.repository}: committed twice")  # a second swap would bring back the old one
+            raise RuntimeError(f"{self.repository}: committed twice")  # a second swap would restore the old one
         sync_tree(self.folder)
         if listing(self.repository) != self._before:
             raise RepositoryError(f"{self.repository}: another program changed it meanwhile. Run this again.")
-        with _staying(self.repository):
+        with _keep_cwd(self.repository):
             if os.path.lexists(self.repository):
-                exchange(self.folder, self.repository, _aside(self.repository))
+                exchange(self.folder, self.repository, _spare_path(self.repository))
             else:
                 self.folder.rename(self.repository)
         self._swapped = True
@@ -99,14 +99,14 @@ def staged(repository: Path) -> Iterator[Staging]:
     missing = [path for path in repository.parents if not os.path.lexists(path)]
     try:
         repository.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(repository):
+        with _lock_held(repository):
             _recover(repository)
             _refuse(repository)
             yield from _stage(repository)
     except OSError as error:
-        if not _concerns(error, repository):
+        if not _is_about(error, repository):
             raise
-        raise RepositoryError(f"{repository}: cannot be written ({_cure(error)})") from error
+        raise RepositoryError(f"{repository}: cannot be written ({_fix(error)})") from error
     finally:
         for path in missing:  # the deepest first; a folder that is in use by now stays
             with suppress(OSError):
@@ -124,7 +124,7 @@ def _refuse(repository: Path) -> None:
             "Mount its parent folder, or name another with --repository."
         )
     if not os.access(repository, os.W_OK | os.X_OK):
-        # The right to the parent would be enough for a swap, but then we would take away what is not ours.
+        # The right to the parent would be enough for a swap, but the folder belongs to somebody else.
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(repository))
 
 
@@ -133,15 +133,15 @@ def _stage(repository: Path) -> Iterator[Staging]:
     try:
         yield Staging(repository, folder)
     finally:
-        # After a commit this is the old repository, before it the unfinished new one.
+        # After a commit this is the old repository, before it an unfinished copy.
         shutil.rmtree(folder, ignore_errors=True)
         if os.path.lexists(repository):  # the old one again, of a swap in three steps that stopped before its last
-            shutil.rmtree(_aside(repository), ignore_errors=True)
+            shutil.rmtree(_spare_path(repository), ignore_errors=True)
 
 
 @contextmanager
-def _locked(repository: Path) -> Iterator[None]:
-    """Hold the lock of a repository; the system lets go of it when the process ends, however it ends."""
+def _lock_held(repository: Path) -> Iterator[None]:
+    """Hold the lock of a repository; the system releases it when the process ends, however it ends."""
     path = repository.with_name(f".{repository.name}.lock")
     handle = _lock(path, repository)
     try:
@@ -150,7 +150,7 @@ def _locked(repository: Path) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):  # a file that stays is in nobody's way
-            path.unlink()  # while it is still held; _lock() sees to those who opened it before
+            path.unlink()  # while it is still held; _lock() handles processes that opened it before
         os.close(handle)
 
 
@@ -170,27 +170,27 @@ def _lock(path: Path, repository: Path) -> int:
         except BaseException:
             os.close(handle)
             raise
-        os.close(handle)  # its owner has just let go of it and removed it
+        os.close(handle)  # its owner has just released and removed it
 
 
-def _aside(repository: Path) -> Path:
+def _spare_path(repository: Path) -> Path:
     return repository.with_name(f".{repository.name}.aside")
 
 
 def _recover(repository: Path) -> None:
-    """Finish or clear what a killed process left; the lock says that no living one is at work."""
-    aside = _aside(repository)
-    if aside.is_dir() and not os.path.lexists(repository):
-        aside.rename(repository)
-    ours = re.compile(rf"\.{re.escape(repository.name)}\.(aside|staging-\d+-[0-9a-f]{{8}})")
+    """Finish or remove what a killed process left behind; the lock says that no other process is at work."""
+    spare = _spare_path(repository)
+    if spare.is_dir() and not os.path.lexists(repository):
+        spare.rename(repository)
+    leftover = re.compile(rf"\.{re.escape(repository.name)}\.(aside|staging-\d+-[0-9a-f]{{8}})")
     for path in repository.parent.iterdir():
-        if ours.fullmatch(path.name):
+        if leftover.fullmatch(path.name):
             shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
-def _staying(repository: Path) -> Iterator[None]:
-    """Keep a process that works inside the repository at the same path, not in the folder that goes away."""
+def _keep_cwd(repository: Path) -> Iterator[None]:
+    """Keep the current folder of a process inside the repository at its path, not in the folder that is removed."""
     try:
         here = Path.cwd()
     except FileNotFoundError:
@@ -200,7 +200,7 @@ def _staying(repository: Path) -> Iterator[None]:
         os.chdir(here if here.is_dir() else repository)
 
 
-def _concerns(error: OSError, repository: Path) -> bool:
+def _is_about(error: OSError, repository: Path) -> bool:
     """Whether an error is about the repository, not about another file that the block works with."""
     places = (error.filename, error.filename2)  # shutil names a Path
     names = [os.fsdecode(name) for name in places if isinstance(name, str | bytes | os.PathLike)]
@@ -210,7 +210,7 @@ def _concerns(error: OSError, repository: Path) -> bool:
     return any(name.startswith(siblings[:2]) or siblings[2].startswith(name) for name in names)
 
 
-def _cure(error: OSError) -> str:
+def _fix(error: OSError) -> str:
     match error.errno:
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return f"{error.strerror}. Get write rights to it and to its parent, or name another with --repository."

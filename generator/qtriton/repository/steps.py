@@ -21,7 +21,7 @@ def write_step(version: Path, model: str, settings: dict[str, Any]) -> None:
     Args:
         version: the folder.
         model: PREPROCESS or POSTPROCESS, which becomes model.py.
-        settings: what spec.json says to it.
+        settings: the content of its spec.json.
     """
     shutil.copyfile(resources.runtime() / model, version / "model.py")
     for name in _SHARED:

@@ -15,12 +15,12 @@ Listing: TypeAlias = frozenset[tuple[str, int, int, int]]
 
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2  # linux/fs.h
-#: What the file systems answer that cannot swap in one step (NFS, FUSE, vfat), and kernels before 3.15.
+#: The errors of file systems that cannot swap in one step (NFS, FUSE, vfat), and of kernels before 3.15.
 _NO_EXCHANGE: Final = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def copy_tree(source: Path, target: Path) -> None:
-    """Copy a folder to where nothing is: files as hard links where that can be, symlinks as they are.
+    """Copy a folder to a new path: files as hard links where that is possible, symlinks as symlinks.
 
     shutil.copytree goes on after an error and then raises one that has no errno, which hides a full disk.
     """
@@ -32,7 +32,7 @@ def copy_tree(source: Path, target: Path) -> None:
             else:
                 _link_or_copy(entry.path, target / entry.name)
     status = source.stat()
-    with suppress(OSError):  # only root can give away; for others the owner is who publishes
+    with suppress(OSError):  # only root can change the owner; for others it is the user who publishes
         os.chown(target, status.st_uid, status.st_gid)
     shutil.copystat(source, target)
 
@@ -45,7 +45,7 @@ def _link_or_copy(source: str, target: Path) -> None:
 
 
 def listing(folder: Path) -> Listing:
-    """What tells whether somebody changed a folder; Python's caches, which a server writes, do not count."""
+    """A value that changes with the folder; Python's caches, which a server writes, do not count."""
 
     def entries() -> Iterator[tuple[str, int, int, int]]:
         for path in _files(folder):
@@ -64,7 +64,7 @@ def _files(folder: Path) -> Iterator[str]:
 
 
 def mounts_in(folder: Path) -> list[Path]:
-    """The mount points at and below a folder: a swap would fail on them or, worse, empty what is mounted."""
+    """The mount points at and below a folder: a swap would fail on them or, worse, empty the mounted folders."""
     try:
         lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
     except OSError:
@@ -80,7 +80,7 @@ def sync_tree(folder: Path) -> None:
     for root, _, names in os.walk(folder):
         for name in names:
             path = Path(root, name)
-            # Opening a FIFO would wait for its other end; what cannot be read was not written by us.
+            # Opening a FIFO would wait for its other end; a file that cannot be read was not written here.
             if stat.S_ISREG(os.lstat(path).st_mode):
                 with suppress(PermissionError):
                     sync(path)
@@ -96,25 +96,25 @@ def sync(path: str | Path) -> None:
         os.close(handle)
 
 
-def exchange(new: Path, old: Path, aside: Path) -> None:
+def exchange(new: Path, old: Path, spare: Path) -> None:
     """Swap two folders in one step, or over a third name where the file system has no such step.
 
     What cannot be given its new name at the end keeps the third.
     """
-    if _exchanged(new, old):
+    if _exchange_at_once(new, old):
         return
     try:
-        old.rename(aside)
+        old.rename(spare)
         new.rename(old)
     except BaseException:
         if not os.path.lexists(old):
-            aside.rename(old)
+            spare.rename(old)
         raise
     with suppress(OSError):
-        aside.rename(new)
+        spare.rename(new)
 
 
-def _exchanged(new: Path, old: Path) -> bool:
+def _exchange_at_once(new: Path, old: Path) -> bool:
     """Whether the swap was made; False where there is no such step.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Triton servers: that of the wheel nvidia-pytriton with backends of ours, embedded, and docker's."""
+"""Triton servers: the embedded one of the wheel nvidia-pytriton, with qtriton's backends, and the one in docker."""
 
 from qtriton.server.docker import IMAGE, serve_in_docker
 from qtriton.server.embedded import serve

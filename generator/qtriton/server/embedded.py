@@ -1,4 +1,4 @@
-"""Starts the embedded Triton server, waits until it is ready, and ends it and all that it started."""
+"""Starts the embedded Triton server, waits until it is ready, and ends it with all of its processes."""
 
 import contextlib
 import os
@@ -23,10 +23,10 @@ ATTEMPTS = 5
 
 @contextlib.contextmanager
 def serve(repository: Path, options: ServerOptions | None = None, progress: Progress = ignore) -> Iterator[Server]:
-    """A server that is ready; it has ended, with all its processes, when the block is left.
+    """A server that is ready; it ends, with all of its processes, when the block ends.
 
     progress gets (models loaded, models in all). Raises ServerError for a taken port, and with Triton's
-    own reason for each model that does not load; SetupError where this machine lacks a part.
+    own reason for each model that does not load; SetupError where something is missing on this machine.
     """
     total, options = len(Repository.open(repository).models()), options or ServerOptions()
     _require_engines(repository)
@@ -42,9 +42,9 @@ def serve(repository: Path, options: ServerOptions | None = None, progress: Prog
 
 
 def _require_engines(repository: Path) -> None:
-    if waiting := pending(repository):
+    if models := pending(repository):
         raise RepositoryError(
-            f"{repository}: the engine of {', '.join(waiting)} is pending, and tritonserver needs it. Run "
+            f"{repository}: tritonserver needs the engine of {', '.join(models)}, which is pending. Run "
             f"`qtriton engines build {repository}` on the GPU that serves it, or serve a repository without it."
         )
 
@@ -61,28 +61,28 @@ def _start_ready(total: int, repository: Path, options: ServerOptions, progress:
     raise ServerError(log.explain(summary, problem, server.log_text(), options.log_path))
 
 
-def _start(repository: Path, chosen: ServerPorts, options: ServerOptions) -> Server:
-    parts, libpython = wheel.find_wheel(), wheel.find_libpython()
+def _start(repository: Path, server_ports: ServerPorts, options: ServerOptions) -> Server:
+    tritonserver, libpython = wheel.find_wheel(), wheel.find_libpython()
     memory = shm.plan(repository, shm.free_bytes())
     prefix = f"qtriton-{os.getpid()}-{secrets.token_hex(4)}-"
     root = folder.make()
     try:
-        layout = folder.prepare(root, parts, options.backends)
-        served = root / "repository"
-        served.symlink_to(repository)
-        line = command.command_line(parts, layout, served, chosen, memory, prefix, options)
+        layout = folder.prepare(root, tritonserver, options.backends)
+        link = root / "repository"
+        link.symlink_to(repository)
+        line = command.command_line(tritonserver, layout, link, server_ports, memory, prefix, options)
         job = {
             "parent": os.getpid(),
             "cwd": str(layout.cwd),
-            "env": command.environment(layout, [parts.libraries, libpython.parent]),
-            "ports": [chosen.grpc, chosen.http],
+            "env": command.environment(layout, [tritonserver.libraries, libpython.parent]),
+            "ports": [server_ports.grpc, server_ports.http],
             "drain_s": options.drain_s,
             "grace_s": options.stop_timeout_s,
             "shm_prefix": prefix,
             "folder": str(root),
         }
-        names = str(served), str(repository)
-        return launch(line, job, chosen, options.log_path or root / "triton.log", names, root)
+        names = str(link), str(repository)
+        return launch(line, job, server_ports, options.log_path or root / "triton.log", names, root)
     except BaseException:
         shutil.rmtree(root, ignore_errors=True)
         raise

@@ -17,7 +17,7 @@ from qtriton.server.wheel import Wheel, version
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./+-]+")
 _PACKAGES = ("site-packages", "dist-packages")
-#: Around an engine of qtriton.backends this is a python-based backend.
+#: Together with an engine of qtriton.backends it is a python-based backend.
 MODEL = Path(__file__).parent / "python_backend" / "model.py"
 
 
@@ -42,24 +42,24 @@ class Layout:
 
 
 def make() -> Path:
-    """A folder of our own; Triton's python backend hands paths to a shell, and its Python knows ASCII ones only."""
+    """A new folder; Triton's python backend passes paths to a shell, and its Python can only read ASCII ones."""
     where = "a folder for temporary files"
     try:
-        usual = tempfile.gettempdir()
-        where = usual if _PLAIN.fullmatch(usual) else "/tmp"
+        default = tempfile.gettempdir()
+        where = default if _PLAIN.fullmatch(default) else "/tmp"
         return Path(tempfile.mkdtemp(prefix="qtriton-", dir=where))
     except OSError as error:
         raise _unwritable(where, error.strerror or str(error)) from error
 
 
-def prepare(root: Path, wheel: Wheel, own: Path | None = None) -> Layout:
-    """Lay out a server's folder; see ServerOptions.backends for `own`.
+def prepare(root: Path, wheel: Wheel, backends: Path | None = None) -> Layout:
+    """Lay out a server's folder; see ServerOptions for `backends`.
 
     Raises:
-        SetupError: it cannot be written, as its disk is full.
+        SetupError: it cannot be written, for example on a full disk.
     """
     try:
-        return _laid_out(root, wheel, own)
+        return _lay_out(root, wheel, backends)
     except shutil.Error as error:  # of copytree, which goes on after the first file: (from, to, why) of each
         raise _unwritable(root, error.args[0][0][2].partition(": ")[0]) from error
     except OSError as error:
@@ -68,12 +68,12 @@ def prepare(root: Path, wheel: Wheel, own: Path | None = None) -> Layout:
 
 def _unwritable(where: Path | str, reason: str) -> SetupError:
     return SetupError(
-        f"{where}: the folder that the server works from cannot be written there ({reason}). "
+        f"{where}: cannot write the folder that the server works from ({reason}). "
         "Free some space, or set TMPDIR to another folder."
     )
 
 
-def _laid_out(root: Path, wheel: Wheel, own: Path | None) -> Layout:
+def _lay_out(root: Path, wheel: Wheel, backends: Path | None) -> Layout:
     layout = Layout(root)
     layout.cwd.mkdir(parents=True)
     for name in triton_backends():
@@ -83,7 +83,7 @@ def _laid_out(root: Path, wheel: Wheel, own: Path | None) -> Layout:
     shutil.copytree(wheel.python_backend, python, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy2(wheel.stub, python)
     (python / wheel.stub.name).chmod(0o755)
-    for backend in _backends_in(own) if own else ():
+    for backend in _backends_in(backends) if backends else ():
         shutil.rmtree(layout.backends / backend.name, ignore_errors=True)
         shutil.copytree(backend, layout.backends / backend.name)
     _environment(layout)
@@ -91,10 +91,10 @@ def _laid_out(root: Path, wheel: Wheel, own: Path | None) -> Layout:
 
 
 def _backends_in(folder: Path) -> list[Path]:
-    found = [path for path in sorted(folder.glob("*")) if path.is_dir()]
-    if not found:
-        raise InputError(f"--backends {folder}: there is no backend in it. Name a folder with NAME/libtriton_NAME.so.")
-    return found
+    backends = [path for path in sorted(folder.glob("*")) if path.is_dir()]
+    if not backends:
+        raise InputError(f"--backends {folder}: holds no backend. Name a folder with NAME/libtriton_NAME.so.")
+    return backends
 
 
 def write_backend(name: str, folder: Path) -> None:
@@ -104,7 +104,7 @@ def write_backend(name: str, folder: Path) -> None:
     shutil.copyfile(MODEL, folder / "model.py")
     shutil.copyfile(backend.engine, folder / "engine.py")
     lines = [line for line in metadata.requires("qtriton") or () if _name_of(line) in ("numpy", *backend.packages)]
-    lines = [line.partition(";")[0].rstrip() for line in lines]  # an extra of ours is a need of the backend
+    lines = [line.partition(";")[0].rstrip() for line in lines]  # the backend needs what is an extra of qtriton
     (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
@@ -116,7 +116,7 @@ def _environment(layout: Layout) -> None:
     """A virtual environment for the stub that sees what this Python sees.
 
     The stub starts Python in isolation: it ignores PYTHONPATH and PYTHONHOME and takes its prefix from the
-    first `python3` on PATH, which may be any Python. So PATH begins with a python3 of ours.
+    first `python3` on PATH, which may be any Python. So PATH begins with the python3 of this environment.
     """
     base = Path(os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable))
     packages = layout.bin.parent / "lib" / f"python{version()}" / "site-packages"
@@ -127,7 +127,7 @@ def _environment(layout: Layout) -> None:
     (layout.bin.parent / "pyvenv.cfg").write_text(config)
     # No bytecode: Python would leave __pycache__ in the user's model repository.
     lines = ["import sys; sys.dont_write_bytecode = True"]
-    # Links, since the stub's Python knows ASCII paths only; and no addsitedir(), which reads the .pth files in there.
+    # Links, since the stub's Python reads ASCII paths only; and no addsitedir(), which reads the .pth files in there.
     for number, folder in enumerate(site_folders()):
         link = layout.bin.parent / f"packages-{number}"
         link.symlink_to(folder)

@@ -35,53 +35,53 @@ class LogSummary:
 
 
 def summarize(text: str) -> LogSummary:
-    """Of a whole log; a line that is not a record of Triton's own is skipped."""
+    """Summarize a whole log; a line that is not a record of Triton's is skipped."""
     loaded: list[str] = []
     failures: dict[str, Failure] = {}
     fatal = parse_error = None
     for line in text.splitlines():
         record = _RECORD.match(line)
         if not record:
-            parse_error = _found(_PARSE_ERROR, line) or parse_error
-            fatal = _found(_FATAL, line) or fatal
+            parse_error = _first_group(_PARSE_ERROR, line) or parse_error
+            fatal = _first_group(_FATAL, line) or fatal
             continue
         message = _unquoted(record["message"])
-        if hit := _LOADED.match(message):
-            loaded.append(hit["model"])
+        if match := _LOADED.match(message):
+            loaded.append(match["model"])
         elif record["level"] in "EF" and (failure := _failure(message, parse_error)):
             failures.setdefault(failure.model, failure)
             parse_error = None
         elif record["level"] in "EF" and message.startswith("failed to start "):
             fatal = message
-    taken = _PORT_TAKEN.search(text)
-    return LogSummary(tuple(loaded), tuple(failures.values()), taken and taken["address"], fatal)
+    port = _PORT_TAKEN.search(text)
+    return LogSummary(tuple(loaded), tuple(failures.values()), port and port["address"], fatal)
 
 
-def explain(summary: LogSummary, problem: str | None, text: str, kept: Path | None) -> str:
-    """One message from what the log says: each model that failed with Triton's reason, or the last lines."""
-    where = f"\nThe whole log: {kept}" if kept else ""
+def explain(summary: LogSummary, problem: str | None, text: str, log_path: Path | None) -> str:
+    """One message from the log: each model that failed, with Triton's reason, or the last lines."""
+    where = f"\nThe whole log: {log_path}" if log_path else ""
     if summary.failures:
-        rows = [f"  {it.model}: " + it.reason.replace("\n", "\n    ") for it in summary.failures]
+        rows = [f"  {failure.model}: " + failure.reason.replace("\n", "\n    ") for failure in summary.failures]
         count = f"{len(rows)} model{'s' * (len(rows) > 1)}"
-        return f"tritonserver did not load {count}; its own words:\n" + "\n".join(rows) + where
+        return f"tritonserver did not load {count}:\n" + "\n".join(rows) + where
     if summary.port_taken:
-        return f"{summary.port_taken} was taken by another process meanwhile; choose other ports{where}"
+        return f"{summary.port_taken} is taken by another process; choose other ports{where}"
     last = summary.fatal or "\n".join(line[:300] for line in text.splitlines()[-8:])
-    return f"{problem}; it said: {last}{where}"
+    return f"{problem}; its log ends with: {last}{where}"
 
 
 def _failure(message: str, parse_error: str | None) -> Failure | None:
     for pattern in _FAILURES:
-        if hit := pattern.match(message):
-            reason = _readable(hit["reason"])
-            # protobuf tells line and column in a line of its own, just before.
-            return Failure(hit["model"], f"{reason}: {parse_error}" if parse_error else reason)
+        if match := pattern.match(message):
+            reason = _readable(match["reason"])
+            # protobuf writes line and column into a line of its own, just before.
+            return Failure(match["model"], f"{reason}: {parse_error}" if parse_error else reason)
     return None
 
 
-def _found(pattern: re.Pattern[str], line: str) -> str | None:
-    hit = pattern.search(line)
-    return next((group for group in hit.groups() if group), None) if hit else None
+def _first_group(pattern: re.Pattern[str], line: str) -> str | None:
+    match = pattern.search(line)
+    return next((group for group in match.groups() if group), None) if match else None
 
 
 def _unquoted(message: str) -> str:
@@ -92,6 +92,6 @@ def _unquoted(message: str) -> str:
 
 
 def _readable(reason: str) -> str:
-    """Without Python's import machinery, which tells the user nothing."""
+    """Leave out Python's import machinery, which does not help the user."""
     lines = [line for line in reason.strip().splitlines() if "<frozen importlib" not in line]
     return "\n".join(line for line in lines if line.strip())

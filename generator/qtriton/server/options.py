@@ -1,4 +1,4 @@
-"""What the caller may choose about the embedded server, and what the server says of its models."""
+"""The options of a server, and what it reports about its models."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,15 +6,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """TensorInfo 0 means: take a free one. A metrics_port of None switches metrics off."""
+    """A port of 0 takes any free one; a metrics_port of None switches metrics off."""
 
     host: str = "127.0.0.1"
     grpc_port: int = 8001
     http_port: int = 8000
     metrics_port: int | None = None
-    #: None: as long as what the repository holds may take.
+    #: None: as long as the models of the repository may take.
     startup_timeout_s: float | None = None
-    #: How long requests that are under way when the server is told to end may take.
+    #: How long the server waits for requests that are under way when it ends.
     drain_s: float = 3.0
     stop_timeout_s: float = 10.0
     log_path: Path | None = None

@@ -19,19 +19,19 @@ class ServerPorts:
 
 
 def choose(options: ServerOptions) -> ServerPorts:
-    """Raises ServerError where a fixed port cannot be had, naming it and the option that changes it."""
-    held: list[socket.socket] = []
+    """Raises ServerError where a fixed port is not available, naming it and the option that changes it."""
+    sockets: list[socket.socket] = []
     host = _address(options.host)
     try:
-        grpc = _hold(host, options.grpc_port, "--grpc-port", held)
-        http = _hold(host, options.http_port, "--http-port", held)
+        grpc = _bind(host, options.grpc_port, "--grpc-port", sockets)
+        http = _bind(host, options.http_port, "--http-port", sockets)
         metrics = None
         if options.metrics_port is not None:
-            metrics = _hold(host, options.metrics_port, "--metrics-port", held)
+            metrics = _bind(host, options.metrics_port, "--metrics-port", sockets)
         return ServerPorts(host, grpc, http, metrics)
     finally:
-        for holder in held:
-            holder.close()
+        for listener in sockets:
+            listener.close()
 
 
 def any_free(options: ServerOptions) -> bool:
@@ -51,33 +51,33 @@ def reachable(host: str) -> str:
 def _address(host: str) -> str:
     """The address of a host, which Triton wants in numbers; of several, IPv4's before IPv6's."""
     try:
-        found = socket.getaddrinfo(host.strip("[]") or "0.0.0.0", None, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host.strip("[]") or "0.0.0.0", None, type=socket.SOCK_STREAM)
     except OSError as error:
         raise ServerError(
-            f"--host {host}: no address of this machine ({error.strerror}). Use 127.0.0.1, or 0.0.0.0 for all."
+            f"--host {host}: not an address of this machine ({error.strerror}). Use 127.0.0.1, or 0.0.0.0 for all."
         ) from error
-    return str(min(found, key=lambda each: each[0] != socket.AF_INET)[4][0])
+    return str(min(addresses, key=lambda each: each[0] != socket.AF_INET)[4][0])
 
 
-def _hold(host: str, port: int, option: str, held: list[socket.socket]) -> int:
-    """ServerPorts stay bound until all are chosen, so that no two are the same."""
-    holder = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    held.append(holder)
+def _bind(host: str, port: int, option: str, sockets: list[socket.socket]) -> int:
+    """Bind a port; it stays bound until all are chosen, so that no two are the same."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    sockets.append(listener)
     # With it, connections of an earlier server in TIME_WAIT do not count; a listening socket still does.
-    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        holder.bind((host, port))
+        listener.bind((host, port))
         if port:
             # Two sockets with SO_REUSEADDR may share a bound port; only listening shows that it is taken.
-            holder.listen(1)
+            listener.listen(1)
     except OverflowError as error:
         raise ServerError(f"{option} {port} is not a port; use 0 (any free one) to 65535") from error
     except OSError as error:
-        raise ServerError(_why(error, host, port, option)) from error
-    return int(holder.getsockname()[1])
+        raise ServerError(_reason(error, host, port, option)) from error
+    return int(listener.getsockname()[1])
 
 
-def _why(error: OSError, host: str, port: int, option: str) -> str:
+def _reason(error: OSError, host: str, port: int, option: str) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"port {port} on {host} is taken by another process; choose another with {option} (0: any free)"
     if error.errno == errno.EACCES:

@@ -54,7 +54,7 @@ class Server:
 
     @property
     def models(self) -> tuple[ModelState, ...]:
-        """What the server says of each of its models now."""
+        """What the server reports about each of its models now."""
         status, body = _request(self, self.ports.http, "POST", "/v2/repository/index")
         if status != 200:
             raise ServerError(f"{self.http_url} does not list its models: HTTP {status}")
@@ -65,7 +65,7 @@ class Server:
         return self._supervisor.poll() is None
 
     def has_ended(self, within_s: float) -> bool:
-        """Whether it has, or will have in a moment: its connections go before its processes are gone."""
+        """Whether it has ended, or will in a moment: its connections close before its processes end."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._supervisor.wait(within_s)
         return not self.alive()
@@ -75,7 +75,7 @@ class Server:
         return self._supervisor.wait()
 
     def log_text(self) -> str:
-        """The log so far, also after its file is gone."""
+        """The log so far, even after its file is gone."""
         size = os.fstat(self._log.fileno()).st_size
         return os.pread(self._log.fileno(), size, 0).decode(errors="replace").replace(*self._served)
 
@@ -88,16 +88,16 @@ class Server:
 def launch(
     command: list[str],
     job: dict[str, object],
-    chosen: ServerPorts,
+    server_ports: ServerPorts,
     log_path: Path,
     served: tuple[str, str],
     folder: Path,
 ) -> Server:
-    """Starts a command as a job of supervisor.py tells."""
+    """Start a command under supervisor.py, as its job says."""
     try:
         log_file = log_path.open("w+b")
     except OSError as error:
-        raise ServerError(f"{log_path}: {error.strerror}; choose another place for the log") from error
+        raise ServerError(f"{log_path}: {error.strerror}; choose another file for the log") from error
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", "-B", supervisor.__file__, *command],
         stdin=subprocess.PIPE,
@@ -108,19 +108,19 @@ def launch(
         start_new_session=True,
     )
     assert process.stdin and process.stdout
-    told = ""
+    pid = ""
     with process.stdin as stdin, process.stdout as stdout, contextlib.suppress(BrokenPipeError):
         stdin.write(json.dumps(job) + "\n")
         stdin.flush()
-        told = stdout.readline()
-    if not told.strip().isdigit():
+        pid = stdout.readline()
+    if not pid.strip().isdigit():
         text = log_path.read_text(errors="replace").strip().splitlines()
         raise ServerError(f"tritonserver could not be started: {text[-1] if text else 'no reason given'}")
-    return Server(int(told), chosen, log_path, process, log_file, served, folder)
+    return Server(int(pid), server_ports, log_path, process, log_file, served, folder)
 
 
 def ready_or_stopped(server: Server, total: int, options: ServerOptions, progress: Progress) -> str | None:
-    """None when ready, else what happened; the server has ended then, and its log is complete."""
+    """None when ready, else the problem; the server has ended then, and its log is complete."""
     try:
         problem = _wait_ready(server, total, options, progress)
     except BaseException:
@@ -132,8 +132,8 @@ def ready_or_stopped(server: Server, total: int, options: ServerOptions, progres
 
 
 def _wait_ready(server: Server, total: int, options: ServerOptions, progress: Progress) -> str | None:
-    allowed = options.startup_timeout_s or requirements.USUAL_S
-    deadline = time.monotonic() + allowed
+    timeout_s = options.startup_timeout_s or requirements.USUAL_S
+    deadline = time.monotonic() + timeout_s
     loaded = -1
     services = ["HTTPService"] if server.ports.metrics is None else ["HTTPService", "Metrics Service"]
     while time.monotonic() < deadline:
@@ -144,17 +144,17 @@ def _wait_ready(server: Server, total: int, options: ServerOptions, progress: Pr
         if len(summary.loaded) != loaded:
             loaded = len(summary.loaded)
             progress(min(loaded, total), total)
-        # Asked only once the log says so: before that, the port may be another server's.
+        # Only once the log says so: before that, the port may be another server's.
         if all(f"Started {service} at" in text for service in services):
             with contextlib.suppress(OSError, http.client.HTTPException):
-                if _answers(server, server.ports.http, "/v2/health/ready") and _tells_metrics(server):
+                if _answers(server, server.ports.http, "/v2/health/ready") and _serves_metrics(server):
                     server._supervisor.send_signal(signal.SIGUSR1)
                     return None
         time.sleep(POLL_S)
-    return f"tritonserver was not ready after {allowed:g} s; allow more with --startup-timeout"
+    return f"tritonserver was not ready after {timeout_s:g} s; allow more with --startup-timeout"
 
 
-def _tells_metrics(server: Server) -> bool:
+def _serves_metrics(server: Server) -> bool:
     """Whether the metrics, if they are on, can be read: their service is the last to start."""
     return server.ports.metrics is None or _answers(server, server.ports.metrics, "/metrics")
 
@@ -180,5 +180,5 @@ def stop(server: Server, options: ServerOptions) -> None:
     except subprocess.TimeoutExpired:
         server._supervisor.kill()
         server._supervisor.wait()
-    # The supervisor has done it, unless somebody killed it.
+    # The supervisor does this, unless it was killed.
     shutil.rmtree(server._folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What a repository asks of the machine that serves it: a GPU, and the time to build engines at the start."""
+"""What a repository needs of the machine that serves it: a GPU, and the time to build engines at the start."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +29,7 @@ def gpu_models(repository: Path) -> tuple[str, ...]:
 
 
 def startup_s(repository: Path) -> float:
-    """How long its models may take to load; a plan is built before the server starts, other engines by the server."""
+    """How long its models may take to load; plans are built before the server starts, other engines by the server."""
     return BUILDING_S if any(kind != "tensorrt_plan" for _, kind in _on_gpu(repository)) else USUAL_S
 
 

@@ -11,15 +11,15 @@ from qtriton.errors import SetupError
 from qtriton.repository.read import Repository
 
 MIB = 2**20
-#: What a tensor is taken to have whose size only the request tells: a photo of 12 megapixels, as a JPEG and as pixels.
+#: The assumed size of a tensor that only the request knows: a photo of 12 megapixels, as a JPEG and as pixels.
 _JPEG: Final = 4 * MIB
 _PIXELS: Final = 12 * MIB
 #: Docker's own default.
-_LEAST: Final = 64 * MIB
+_MIN_BYTES: Final = 64 * MIB
 #: Triton's own start of a region; the embedded server sets it, docker's does not.
 _START: Final = MIB
 #: A region that grows needs its new part while the old one is in use (measured: 2.2 times the tensors).
-_GROWN: Final = 3
+_GROWTH_FACTOR: Final = 3
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ def plan(repository: Path, free: int) -> ShmPlan:
 
 def free_bytes(folder: str = "/dev/shm") -> int:
     try:
-        found = os.statvfs(folder)
+        status = os.statvfs(folder)
     except OSError as error:
         raise SetupError(f"{folder}: {error.strerror}; Triton's python backend needs it") from error
-    return found.f_bavail * found.f_frsize
+    return status.f_bavail * status.f_frsize
 
 
 def _instances(model: Any) -> int:
-    """Instances that a config asks for: two on a CPU where it does not say how many, or cannot be read."""
+    """The instances of a config: two on a CPU where it does not say how many, or cannot be read."""
     if model is None:
         return 2
     if model.platform == "ensemble" or model.HasField("ensemble_scheduling"):
@@ -68,7 +68,7 @@ def docker_bytes(repository: Path) -> int:
     A limit, not an allocation. Steps that a C++ backend runs count too: in an image that lacks it, ours is a stub.
     """
     regions = sum(_region_bytes(config) for _, config in Repository.open(repository).configs())
-    return max(_LEAST, math.ceil(regions / MIB) * MIB)
+    return max(_MIN_BYTES, math.ceil(regions / MIB) * MIB)
 
 
 def _region_bytes(model: Any) -> int:
@@ -79,7 +79,7 @@ def _region_bytes(model: Any) -> int:
     if not stubs or model.platform == "tensorrt_plan":
         return 0
     batch = max(1, int(model.max_batch_size)) * sum(_tensor_bytes((*model.input, *model.output)))
-    return stubs * (_START + _GROWN * batch)
+    return stubs * (_START + _GROWTH_FACTOR * batch)
 
 
 def _tensor_bytes(tensors: tuple[Any, ...]) -> Iterator[int]:
@@ -91,5 +91,5 @@ def _tensor_bytes(tensors: tuple[Any, ...]) -> Iterator[int]:
             yield _JPEG
             continue
         item = int("".join(filter(str.isdigit, kind)) or 8) // 8
-        known = all(size > 0 for size in tensor.dims)
-        yield item * (math.prod(tensor.dims) if known else _PIXELS)
+        is_fixed = all(size > 0 for size in tensor.dims)
+        yield item * (math.prod(tensor.dims) if is_fixed else _PIXELS)

@@ -22,14 +22,14 @@ class Wheel:
 
 def find_wheel() -> Wheel:
     """Raises SetupError where the wheel is missing or has nothing for this Python."""
-    # The top-level package's place only: importing pytriton would start its own machinery.
-    found = importlib.util.find_spec("pytriton")
-    if found is None or not found.submodule_search_locations:
+    # Only the folder of the top-level package: importing pytriton would start its own machinery.
+    spec = importlib.util.find_spec("pytriton")
+    if spec is None or not spec.submodule_search_locations:
         raise SetupError(
             f"there is no tritonserver in {sys.prefix}: pip install nvidia-pytriton==0.7.0 (it has wheels "
             "for Linux on x86-64 with glibc 2.35 or newer)"
         )
-    package = Path(next(iter(found.submodule_search_locations)))
+    package = Path(next(iter(spec.submodule_search_locations)))
     server = package / "tritonserver"
     wheel = Wheel(
         binary=server / "bin" / "tritonserver",
@@ -39,8 +39,8 @@ def find_wheel() -> Wheel:
     )
     for path in (wheel.binary, wheel.python_backend, wheel.libraries):
         if not path.exists():
-            cure = "pip install --force-reinstall nvidia-pytriton==0.7.0"
-            raise SetupError(f"{path} is missing: {cure}")
+            fix = "pip install --force-reinstall nvidia-pytriton==0.7.0"
+            raise SetupError(f"{path} is missing: {fix}")
     if not wheel.stub.exists():
         raise SetupError(
             f"nvidia-pytriton carries no python backend for Python {version()}: use Python 3.10, 3.11 or 3.12"
@@ -49,12 +49,12 @@ def find_wheel() -> Wheel:
 
 
 def find_libpython() -> Path:
-    """The shared libpython of the running Python; SetupError with the cure where there is none."""
+    """The shared libpython of the running Python; SetupError with the fix where there is none."""
     for folder in library_folders():
         path = folder / libpython_name()
         if path.exists():
             return path
-    raise SetupError(f"{libpython_name()} is missing for {sys.executable}: {libpython_cure()}")
+    raise SetupError(f"{libpython_name()} is missing for {sys.executable}: {libpython_fix()}")
 
 
 def libpython_name() -> str:
@@ -70,7 +70,7 @@ def library_folders() -> list[Path]:
     return [Path(folder) for folder in [*reversed(named), *system] if folder]
 
 
-def libpython_cure() -> str:
+def libpython_fix() -> str:
     if "pyenv" in sys.base_prefix:
         release = platform.python_version()
         return f"build it shared: PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install --force {release}"

@@ -20,7 +20,7 @@ _FILES: Final = ("model.onnx",)
 
 @dataclass(frozen=True)
 class OnnxRuntime:
-    """FP32 is the model as it came; INT8 is the same graph with Q/DQ where ONNX Runtime fuses it."""
+    """FP32 is the original model; INT8 is the same graph with Q/DQ where ONNX Runtime fuses it."""
 
     triton: str = "onnxruntime"
     title: str = "ONNX Runtime"
@@ -47,4 +47,5 @@ class OnnxRuntime:
             return {}
 
         policy = Policy(float_layers=sources.float_layers)
-        return emit(sources.export_onnx(), Scales.load(sources.learn_scales()), target, out / _FILES[0], policy).left
+        report = emit(sources.export_onnx(), Scales.load(sources.learn_scales()), target, out / _FILES[0], policy)
+        return report.float_reasons

@@ -46,11 +46,11 @@ class OnnxRuntimeTensorRt:
         """Triton's platform onnxruntime_onnx with the accelerator, whose engines are kept."""
 
         mode = {Precision.FP16: "FP16", Precision.INT8: "INT8"}.get(target.precision, "FP32")
-        told = (("precision_mode", mode), ("trt_engine_cache_enable", "true"), ("trt_engine_cache_path", CACHE))
+        parameters = (("precision_mode", mode), ("trt_engine_cache_enable", "true"), ("trt_engine_cache_path", CACHE))
         return Serving(
             platform="onnxruntime_onnx",
             accelerator="tensorrt",
-            accelerator_parameters=told,
+            accelerator_parameters=parameters,
             gpu=True,
             pinned_memory=target.pinned,
         )
@@ -62,5 +62,5 @@ class OnnxRuntimeTensorRt:
             return write_flagged(sources, target.precision, out / _FILES[0])
         with TemporaryDirectory(dir=out) as work:
             flagged = Path(work) / "flagged.onnx"
-            left = write_flagged(sources, target.precision, flagged)
-            return {**left, **write_typed(sources, flagged, out / _FILES[0])}
+            float_reasons = write_flagged(sources, target.precision, flagged)
+            return {**float_reasons, **write_typed(sources, flagged, out / _FILES[0])}

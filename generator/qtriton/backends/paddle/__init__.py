@@ -20,7 +20,7 @@ UNDECLARED_DEPENDENCIES: Final = ("scipy", "scikit-learn", "setuptools")
 
 @dataclass(frozen=True)
 class Paddle:
-    """FP32 is the model in Paddle's format; INT8 is the very model that ACT wrote."""
+    """FP32 is the model in Paddle's format; INT8 is the model that ACT wrote."""
 
     triton: str = "paddle"
     title: str = "Paddle Inference"
@@ -35,7 +35,7 @@ class Paddle:
         return FILES
 
     def serving(self, target: Target) -> Serving:
-        """The backend paddle, with the threads of one instance and oneDNN's integers for INT8."""
+        """The backend paddle, with the threads of one instance, and oneDNN's INT8 kernels for INT8."""
 
         return Serving(backend="paddle", parameters=(("cpu_threads", str(target.threads)), *int8_parameters(target)))
 
@@ -45,15 +45,15 @@ class Paddle:
 
 
 def int8_parameters(target: Target) -> tuple[tuple[str, str], ...]:
-    """What tells the engine that a model's integers are for oneDNN."""
+    """The parameter for the engine of a model that oneDNN runs quantized."""
     return (("int8", "true"),) if target.precision.quantized else ()
 
 
 def write_paddle(sources: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
-    """Write the files of a target; which layers of it stay in floating point, and why."""
+    """Write the files of a target; returns the layers kept in floating point, and why."""
     folder = sources.quantize_paddle() if target.precision.quantized else sources.convert_to_paddle()
     for name in FILES:
         shutil.copyfile(folder / f"inference{Path(name).suffix}", out / name)
     if not target.precision.quantized:
         return {}
-    return dict.fromkeys(sorted(sources.float_layers), "costs too much accuracy in integers")
+    return dict.fromkeys(sorted(sources.float_layers), "costs too much accuracy when quantized")

@@ -19,7 +19,7 @@ CACHE: Final = "/tmp/qtriton/paddle-tensorrt"
 class PaddleTensorRt:
     """The artifacts are those of Paddle Inference; Paddle builds the engine when the server loads the model.
 
-    INT8 alone does not exist: where Paddle lets TensorRT use integers, it lets it use FP16.
+    INT8 alone does not exist: where Paddle lets TensorRT use INT8, it lets it use FP16, too.
     """
 
     triton: str = "paddle"
@@ -32,10 +32,10 @@ class PaddleTensorRt:
     def gpu(self) -> GpuRuntime:
         """The build of Paddle for GPUs; without it, the same model in oneDNN."""
 
-        def instead(target: Target) -> CpuFallback:
+        def cpu_fallback(target: Target) -> CpuFallback:
             return CpuFallback("Paddle Inference on the CPU", paddle.ENGINE, paddle.int8_parameters(target))
 
-        return GpuRuntime(self.packages[:1], instead)
+        return GpuRuntime(self.packages[:1], cpu_fallback)
 
     def files(self, target: Target) -> tuple[str, ...]:
         """A program and its weights."""
@@ -50,5 +50,5 @@ class PaddleTensorRt:
         """The backend paddle, with TensorRT in a precision."""
 
         mode = {Precision.FP16: "FP16", Precision.INT8_FP16: "INT8"}.get(target.precision, "FP32")
-        told = (("tensorrt", mode), ("tensorrt_cache", CACHE))
-        return Serving(backend="paddle", parameters=told, gpu=True, pinned_memory=target.pinned)
+        parameters = (("tensorrt", mode), ("tensorrt_cache", CACHE))
+        return Serving(backend="paddle", parameters=parameters, gpu=True, pinned_memory=target.pinned)

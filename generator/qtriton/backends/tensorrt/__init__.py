@@ -14,7 +14,7 @@ from qtriton.target import Precision, Target
 
 ENGINE: Final = Path(__file__).with_name("engine.py")
 CPU_FALLBACK: Final = Path(__file__).with_name("cpu_fallback.py")
-#: The bindings alone bring TensorRT where its libraries came some other way, as in Triton's image.
+#: The bindings are enough where the libraries of TensorRT are installed in another way, as in Triton's image.
 PACKAGES: Final = (
     "tensorrt",
     *(f"tensorrt-{cuda}{part}" for part in ("", "-bindings") for cuda in ("cu13", "cu12", "cu11")),
@@ -25,7 +25,7 @@ TYPED: Final = "model.onnx"
 #: The same in FP32, for TensorRT 8, which reads no FP16 Q/DQ and takes FP16 as a flag.
 FLAGGED: Final = "model.fp32.onnx"
 PLAN: Final = "model.plan"
-#: What is built on the machine that serves it, and may be built again there: no part of what was published.
+#: What is built on the machine that serves it, and may be built again there: not part of what is published.
 ENGINE_FILES: Final = (PLAN, FACTS)
 
 
@@ -66,5 +66,5 @@ class TensorRt:
         engine_recipe(sources.input_shapes(), sources.max_batch(), target.precision, level).save(out)
         if not target.precision.half:
             return write_flagged(sources, target.precision, out / TYPED)
-        left = write_flagged(sources, target.precision, out / FLAGGED)
-        return {**left, **write_typed(sources, out / FLAGGED, out / TYPED)}
+        float_reasons = write_flagged(sources, target.precision, out / FLAGGED)
+        return {**float_reasons, **write_typed(sources, out / FLAGGED, out / TYPED)}

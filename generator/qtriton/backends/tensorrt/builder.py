@@ -1,6 +1,6 @@
 """Builds an engine from a typed ONNX with the TensorRT of this machine, whatever version that is.
 
-What a version offers is asked of the module: TensorRT 11 has neither precision flags nor calibrators, 10 has both these
+What a version offers is looked up in the module: TensorRT 11 has neither precision flags nor calibrators, 10 has both
 and strong typing, 8 has the flags only.
 """
 
@@ -17,7 +17,7 @@ from qtriton.backends.tensorrt import FLAGGED, TYPED
 from qtriton.backends.tensorrt.recipe import EngineRecipe
 from qtriton.errors import CompressionError, SetupError
 
-#: What to do where TensorRT makes no engine of a model.
+#: What to do where TensorRT cannot build an engine of a model.
 WAYS_OUT: Final = "Try another --precision, or --backend onnxruntime."
 
 
@@ -47,11 +47,11 @@ def build_plan(trt: Any, folder: Path, recipe: EngineRecipe, timings: bytes = b"
         trt: the module tensorrt.
         folder: holds the ONNX.
         recipe: shapes, workspace, level.
-        timings: what an earlier build returned; kernels that it knows are not timed again.
+        timings: what an earlier build returned; the kernels in it are not timed again.
 
     Raises:
-        SetupError: TensorRT does not start, with its own words.
-        CompressionError: TensorRT cannot read the model or build it; the message has its own words.
+        SetupError: TensorRT does not start; the message quotes it.
+        CompressionError: TensorRT cannot read the model or build it; the message quotes it.
     """
     started = time.monotonic()
     path = folder / source_of(trt, recipe)
@@ -59,7 +59,7 @@ def build_plan(trt: Any, folder: Path, recipe: EngineRecipe, timings: bytes = b"
     trt.init_libnvinfer_plugins(logger, "")
     try:
         builder = trt.Builder(logger)
-    except TypeError as error:  # what its binding makes of the null that it is given
+    except TypeError as error:  # the binding was given a null pointer
         reason = logger.last or str(error)
         raise SetupError(
             f"TensorRT {trt.__version__} does not start on this machine ({reason}). Install the TensorRT that fits its "
@@ -111,8 +111,8 @@ def _config(trt: Any, builder: Any, recipe: EngineRecipe) -> Any:
         config.builder_optimization_level = recipe.optimization_level
     if not is_strongly_typed(trt):
         flags: Mapping[str, bool] = {"INT8": recipe.precision.quantized, "FP16": recipe.precision.half}
-        for name, wanted in flags.items():
-            if wanted:
+        for name, enabled in flags.items():
+            if enabled:
                 config.set_flag(getattr(trt.BuilderFlag, name))
     if recipe.profiles:
         profile = builder.create_optimization_profile()

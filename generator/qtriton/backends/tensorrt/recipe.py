@@ -28,7 +28,7 @@ class Profile(_Frozen):
 
 
 class EngineRecipe(_Frozen):
-    """What the builder is told; empty profiles where every size is fixed in the ONNX."""
+    """The settings of the builder; no profiles where every size is fixed in the ONNX."""
 
     precision: Precision
     profiles: dict[str, Profile]
@@ -44,7 +44,7 @@ class EngineRecipe(_Frozen):
         """Read what `save` wrote.
 
         Raises:
-            ValueError: it is not there whole.
+            ValueError: it is not complete.
         """
         return cls.model_validate_json((folder / FILE).read_text(encoding="utf-8"))
 
@@ -71,7 +71,7 @@ class PlanFacts(_Frozen):
         """Read what `save` wrote.
 
         Raises:
-            OSError, ValueError: it is not there, or not whole.
+            OSError, ValueError: it does not exist, or is not complete.
         """
         return cls.model_validate_json((folder / FACTS).read_text(encoding="utf-8"))
 

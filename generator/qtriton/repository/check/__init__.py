@@ -1,4 +1,4 @@
-"""Check a model repository as Triton would on loading it, without a server: every problem, not the first only."""
+"""Check a model repository as Triton would on loading it, without a server, and report every problem."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Problem:
         return f"{place}: {self.sentence}"
 
 
-#: Each looks at one model; the repository is there for what a model refers to.
+#: Each checks one model; it gets the others for what the model refers to.
 _CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterable[Finding]], ...]] = (
     *CONFIG_CHECKS,
     *SCHEDULING_CHECKS,
@@ -44,7 +44,7 @@ _CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterable[Finding]], 
 
 
 def check(repository: Path, server: GpuServer | None = None) -> list[Problem]:
-    """Every problem of a repository by model; empty where Triton would load all of it, engines that are pending apart.
+    """Every problem of a repository by model; empty where Triton would load all of it, apart from pending engines.
 
     Raises:
         InputError: there is no such folder, or it cannot be read.
@@ -55,7 +55,7 @@ def check(repository: Path, server: GpuServer | None = None) -> list[Problem]:
         return [Problem("", str(repository), f"holds no model. {fix}")]
     problems, models = _load(folders)
     fix = "Triton takes a hidden folder for a model too, and does not start. Move it out of the repository."
-    problems += [Problem(folder.name, "", f"has no place here. {fix}") for folder in hidden]
+    problems += [Problem(folder.name, "", f"does not belong here. {fix}") for folder in hidden]
     for model in models.values():
         findings = [finding for run in _CHECKS for finding in run(model, models)]
         findings += engine_problems(model, server or GpuServer())
@@ -77,7 +77,7 @@ def _load(folders: Iterable[Path]) -> tuple[list[Problem], dict[str, Model]]:
             text = (folder / CONFIG).read_text(encoding="utf-8")
             models[folder.name] = Model(folder.name, folder, parse_config(text, folder.name))
         except FileNotFoundError:
-            fix = "Publish the model again, or take the folder out."
+            fix = "Publish the model again, or remove the folder."
             problems.append(Problem(folder.name, CONFIG, f"is missing. {fix}"))
         except UnicodeDecodeError:
             problems.append(Problem(folder.name, CONFIG, "is not UTF-8 text. Publish the model again."))

@@ -1,4 +1,4 @@
-"""Checks of one config.pbtxt by itself; auto-complete is off, so all of it must be there."""
+"""Checks of one config.pbtxt by itself; auto-complete is off, so it must be complete."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -20,14 +20,14 @@ def _backend(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
         if platform != "ensemble":
             yield CONFIG, f'platform is {platform!r} beside ensemble_scheduling. Set it to "ensemble".'
         if backend:
-            yield CONFIG, f"an ensemble cannot have a backend, this has {backend!r}. Take the line out."
+            yield CONFIG, f"an ensemble cannot have a backend, this has {backend!r}. Remove the line."
     elif not platform and not backend:
         yield CONFIG, "neither platform nor backend is named. Name what runs the model."
     elif platform and not backend and platform not in PLATFORMS:
-        known = ", ".join(sorted(PLATFORMS))
-        yield CONFIG, f"platform {platform!r} is not known ({known}). Name a backend instead."
+        platforms = ", ".join(sorted(PLATFORMS))
+        yield CONFIG, f"platform {platform!r} is not one of {platforms}. Name a backend instead."
     elif backend and platform in PLATFORMS and PLATFORMS[platform] != backend:
-        yield CONFIG, f"platform {platform!r} is not for the backend {backend!r}. Take one of the lines out."
+        yield CONFIG, f"platform {platform!r} does not fit the backend {backend!r}. Remove one of the lines."
 
 
 def _batch_size(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
@@ -38,7 +38,7 @@ def _batch_size(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
 def _tensors(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
     for kind, tensors in (("input", model.config.input), ("output", model.config.output)):
         if not tensors:
-            yield CONFIG, f"has no {kind}. List every {kind}: the server fills nothing in."
+            yield CONFIG, f"has no {kind}. List every {kind}: the server adds none."
         for name, count in Counter(tensor.name for tensor in tensors).items():
             if count > 1:
                 yield CONFIG, f"{kind} {name!r} is listed {count} times. List it once."
@@ -87,7 +87,7 @@ def _batching(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
     if not config.HasField("dynamic_batching") or model.is_ensemble:
         return
     if config.max_batch_size == 0:
-        yield CONFIG, "has dynamic_batching with max_batch_size 0. Set max_batch_size, or take dynamic_batching out."
+        yield CONFIG, "has dynamic_batching with max_batch_size 0. Set max_batch_size, or remove dynamic_batching."
         return
     for size in config.dynamic_batching.preferred_batch_size:
         if not 1 <= size <= config.max_batch_size:
@@ -110,7 +110,7 @@ def _instances(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
         if group.count < 0:
             yield CONFIG, f"{label} has count {group.count}. Set it to 1 or more."
         if group.gpus and kind in ("KIND_CPU", "KIND_MODEL"):
-            yield CONFIG, f"{label} is {kind} but names gpus. Take gpus out, or use KIND_GPU."
+            yield CONFIG, f"{label} is {kind} but names gpus. Remove gpus, or use KIND_GPU."
         if any(gpu < 0 for gpu in group.gpus):
             yield CONFIG, f"{label} has a negative gpu. Use the numbers that nvidia-smi shows."
 
@@ -122,27 +122,27 @@ def _warmup(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
         required = {name for name, tensor in inputs.items() if not tensor.optional}
         for name in sorted(required - set(sample.inputs)):
             yield CONFIG, f"{label} has no input {name!r}. Add it."
-        for name, given in sorted(sample.inputs.items()):
-            yield from ((CONFIG, f"{label} {reason}") for reason in _warmup_input(name, given, inputs.get(name)))
-        most = max(1, model.config.max_batch_size)
-        if sample.batch_size > most:
-            yield CONFIG, f"{label} has batch_size {sample.batch_size}, at most {most} is allowed. Lower it."
+        for name, sample_input in sorted(sample.inputs.items()):
+            yield from ((CONFIG, f"{label} {reason}") for reason in _warmup_input(name, sample_input, inputs.get(name)))
+        limit = max(1, model.config.max_batch_size)
+        if sample.batch_size > limit:
+            yield CONFIG, f"{label} has batch_size {sample.batch_size}, at most {limit} is allowed. Lower it."
 
 
-def _warmup_input(name: str, given: Any, tensor: Any) -> Iterator[str]:
+def _warmup_input(name: str, sample: Any, tensor: Any) -> Iterator[str]:
     if tensor is None:
-        yield f"has an input {name!r} that the model has not. Take it out."
+        yield f"has an input {name!r}, but the model does not. Remove it."
         return
-    if given.data_type != tensor.data_type:
+    if sample.data_type != tensor.data_type:
         yield (
-            f"gives {name!r} as {dtype_name(given.data_type)}, the input is {dtype_name(tensor.data_type)}. "
+            f"gives {name!r} as {dtype_name(sample.data_type)}, the input is {dtype_name(tensor.data_type)}. "
             "Give both the same type."
         )
-    if any(size < 1 for size in given.dims):
-        yield f"has dims {dims_text(given.dims)} for {name!r}. A warm-up needs fixed sizes: name them."
-    elif not _fits(given.dims, tensor.dims):
-        yield f"has dims {dims_text(given.dims)} for {name!r}, the input {dims_text(tensor.dims)}. Make them fit."
-    if given.WhichOneof("input_data_type") is None:
+    if any(size < 1 for size in sample.dims):
+        yield f"has dims {dims_text(sample.dims)} for {name!r}. A warm-up needs fixed sizes: name them."
+    elif not _fits(sample.dims, tensor.dims):
+        yield f"has dims {dims_text(sample.dims)} for {name!r}, the input {dims_text(tensor.dims)}. Make them fit."
+    if sample.WhichOneof("input_data_type") is None:
         yield f"has no data for {name!r}. Set zero_data, random_data or input_data_file."
 
 
@@ -156,7 +156,10 @@ def _versions(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
         return
     for version in policy.specific.versions:
         if version not in model.versions:
-            yield CONFIG, f"version_policy names version {version}, which has no folder. Add it, or take it out."
+            yield (
+                CONFIG,
+                f"version_policy names version {version}, which has no folder. Add the folder, or remove the version.",
+            )
 
 
 CONFIG_CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterator[Finding]], ...]] = (

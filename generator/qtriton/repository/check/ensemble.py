@@ -33,7 +33,7 @@ def _fields(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
     present = {field.name for field, _value in model.config.ListFields()}
     for name in _NOT_FOR_ENSEMBLES:
         if name in present:
-            yield CONFIG, f"an ensemble cannot have {name}. Move it to the step that it is meant for."
+            yield CONFIG, f"an ensemble cannot have {name}. Move it to a step."
     steps = model.config.ensemble_scheduling.step
     if not steps:
         yield CONFIG, "an ensemble needs at least one step. Add it to ensemble_scheduling."
@@ -49,9 +49,9 @@ def _fields(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
 
 def _steps(model: Model, models: Mapping[str, Model]) -> Iterator[Finding]:
     for step in model.config.ensemble_scheduling.step:
-        used = models.get(step.model_name)
-        if used is not None:
-            yield from ((CONFIG, reason) for reason in _step(model, step, used))
+        target = models.get(step.model_name)
+        if target is not None:
+            yield from ((CONFIG, reason) for reason in _step(model, step, target))
         elif step.model_name:
             yield (
                 CONFIG,
@@ -62,23 +62,23 @@ def _steps(model: Model, models: Mapping[str, Model]) -> Iterator[Finding]:
             )
 
 
-def _step(ensemble: Model, step: Any, used: Model) -> Iterator[str]:
-    inputs = {tensor.name: tensor for tensor in used.config.input}
-    outputs = {tensor.name for tensor in used.config.output}
+def _step(ensemble: Model, step: Any, model: Model) -> Iterator[str]:
+    inputs = {tensor.name: tensor for tensor in model.config.input}
+    outputs = {tensor.name for tensor in model.config.output}
     for name in sorted(set(step.input_map) - set(inputs)):
-        yield f"input_map names {name!r}, which is no input of {used.name}. Correct it."
+        yield f"input_map names {name!r}, which is no input of {model.name}. Correct it."
     for name in sorted(set(step.output_map) - outputs):
-        yield f"output_map names {name!r}, which is no output of {used.name}. Correct it."
+        yield f"output_map names {name!r}, which is no output of {model.name}. Correct it."
     for name, tensor in inputs.items():
         if name not in step.input_map and not tensor.optional:
-            yield f"input {name!r} of {used.name} gets no tensor. Add it to the step's input_map."
-    # Where it is left out the message holds 0, which no version folder can be.
-    if step.model_version not in (-1, *used.served):
-        yield f"step {used.name} wants version {step.model_version}, which is not served. Use -1 for the latest."
-    most, own = used.config.max_batch_size, ensemble.config.max_batch_size
-    # Without batching (0) a step may still take the batch as its first size; the shapes tell.
-    if 0 < most < own:
-        yield f"max_batch_size {own} is more than the {most} of its step {used.name}. Lower it, or raise the step's."
+            yield f"input {name!r} of {model.name} gets no tensor. Add one to the step's input_map."
+    # Where it is not set the message holds 0, which no version folder can be.
+    if step.model_version not in (-1, *model.served):
+        yield f"step {model.name} wants version {step.model_version}, which is not served. Use -1 for the latest."
+    limit, batch = model.config.max_batch_size, ensemble.config.max_batch_size
+    # Without batching (0) a step may still take the batch as its first size; the shapes are checked.
+    if 0 < limit < batch:
+        yield f"max_batch_size {batch} is more than the {limit} of step {model.name}. Lower it, or raise the step's."
 
 
 def _flow(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
@@ -88,31 +88,31 @@ def _flow(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
     steps = model.config.ensemble_scheduling.step
     inputs, outputs = [t.name for t in model.config.input], [t.name for t in model.config.output]
     produced = Counter([*inputs, *(name for step in steps for name in step.output_map.values())])
-    used = {name for step in steps for name in step.input_map.values()}
+    consumed = {name for step in steps for name in step.input_map.values()}
     for name, count in sorted(produced.items()):
         if count > 1:
             yield CONFIG, f"tensor {name!r} is produced {count} times. Give each producer a name of its own."
-        if name in inputs and name not in used:
-            yield CONFIG, f"input {name!r} goes to no step. Map it, or take it out."
-        elif name not in inputs and name not in used and name not in outputs:
-            yield CONFIG, f"tensor {name!r} goes nowhere. Take it out of the output_map."
-    for name in sorted((used | set(outputs)) - set(produced)):
+        if name in inputs and name not in consumed:
+            yield CONFIG, f"input {name!r} goes to no step. Map it, or remove it."
+        elif name not in inputs and name not in consumed and name not in outputs:
+            yield CONFIG, f"tensor {name!r} goes nowhere. Remove it from the output_map."
+    for name in sorted((consumed | set(outputs)) - set(produced)):
         kind = "output" if name in outputs else "tensor"
         yield CONFIG, f"{kind} {name!r} is produced by no step. Map a step's output to it."
-    stuck = _stuck(steps, set(inputs), set(produced))
-    if stuck:
-        yield CONFIG, f"the steps {' and '.join(stuck)} wait for each other's tensors. Break the circle in their maps."
+    circle = _circular_steps(steps, set(inputs), set(produced))
+    if circle:
+        yield CONFIG, f"the steps {' and '.join(circle)} wait for each other's tensors. Break the circle in their maps."
 
 
-def _stuck(steps: Any, ready: set[str], produced: set[str]) -> list[str]:
+def _circular_steps(steps: Any, ready: set[str], produced: set[str]) -> list[str]:
     """The steps that never get all of their tensors although something produces them."""
-    waiting = list(steps)
+    pending = list(steps)
     while True:
-        able = [step for step in waiting if all(n in ready or n not in produced for n in step.input_map.values())]
-        if not able:
-            return [step.model_name for step in waiting]
-        ready = ready | {name for step in able for name in step.output_map.values()}
-        waiting = [step for step in waiting if step not in able]
+        runnable = [step for step in pending if all(n in ready or n not in produced for n in step.input_map.values())]
+        if not runnable:
+            return [step.model_name for step in pending]
+        ready = ready | {name for step in runnable for name in step.output_map.values()}
+        pending = [step for step in pending if step not in runnable]
 
 
 def _shapes(model: Model, models: Mapping[str, Model]) -> Iterator[Finding]:
@@ -130,16 +130,16 @@ def _ends(model: Model, models: Mapping[str, Model]) -> tuple[dict[str, list[_En
     sources: dict[str, list[_End]] = {t.name: [_End.of(model, "input", t)] for t in model.config.input}
     targets: dict[str, list[_End]] = {t.name: [_End.of(model, "output", t)] for t in model.config.output}
     for step in model.config.ensemble_scheduling.step:
-        used = models.get(step.model_name)
-        if used is None:
+        target = models.get(step.model_name)
+        if target is None:
             continue
         for kind, tensors, names, ends in (
-            ("input", used.config.input, step.input_map, targets),
-            ("output", used.config.output, step.output_map, sources),
+            ("input", target.config.input, step.input_map, targets),
+            ("output", target.config.output, step.output_map, sources),
         ):
             for tensor in tensors:
                 if tensor.name in names:
-                    ends.setdefault(names[tensor.name], []).append(_End.of(used, kind, tensor))
+                    ends.setdefault(names[tensor.name], []).append(_End.of(target, kind, tensor))
     return sources, targets
 
 
@@ -162,12 +162,12 @@ def _differences(source: _End, sink: _End) -> Iterator[str]:
 def circles(models: Mapping[str, Model]) -> Iterator[tuple[str, str]]:
     """Ensembles that contain themselves, over others or at once, by name."""
     uses = {name: {step.model_name for step in model.config.ensemble_scheduling.step} for name, model in models.items()}
-    for name, used in uses.items():
+    for name, direct in uses.items():
         reached: set[str] = set()
-        waiting = set(used)
-        while waiting:
-            reached |= waiting
-            waiting = {inner for outer in waiting for inner in uses.get(outer, ())} - reached
+        frontier = set(direct)
+        while frontier:
+            reached |= frontier
+            frontier = {inner for outer in frontier for inner in uses.get(outer, ())} - reached
         if name in reached:
             yield name, "the ensemble contains itself, directly or through another ensemble. Break the circle of steps."
 

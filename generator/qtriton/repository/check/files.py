@@ -33,7 +33,10 @@ def _python(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
     if model.kind != "python":
         return
     if shlex.quote(model.name) != model.name:
-        yield "", "is run over a shell, which its name would mislead. Name it with letters, digits, _ and - only."
+        yield (
+            "",
+            "has a name that a shell would misread, and Triton starts it with one. Use letters, digits, _ and - only.",
+        )
     for where, path in model.files():
         version = where.split("/")[0]
         yield from _module(path, version)
@@ -45,21 +48,21 @@ def _python(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
 
 def _module(start: Path, version: str) -> Iterator[Finding]:
     """Follow the relative imports of a module: Triton imports the version folder as a package."""
-    waiting, seen = [start], {start}
-    while waiting:
-        path = waiting.pop()
+    queue, seen = [start], {start}
+    while queue:
+        path = queue.pop()
         where = f"{version}/{path.relative_to(start.parent)}"
         try:
             imports = tuple(_relative_imports(ast.parse(path.read_bytes())))
         except (OSError, SyntaxError, ValueError) as error:
-            yield where, f"is no readable Python ({str(error).splitlines()[0]}). Publish the model again."
+            yield where, f"cannot be read as Python ({str(error).splitlines()[0]}). Publish the model again."
             continue
         for level, name in imports:
             if level > 1 and path.parent == start.parent:
-                yield where, f"imports {'.' * level}{name} from outside of its folder. Import from the same folder."
-            elif found := _found(path.parents[level - 1], name):
-                waiting += [found] if found not in seen else []
-                seen.add(found)
+                yield where, f"imports {'.' * level}{name} from outside its folder. Import from the same folder."
+            elif target := _module_file(path.parents[level - 1], name):
+                queue += [target] if target not in seen else []
+                seen.add(target)
             else:
                 yield where, f"imports .{name}, but there is no {name.replace('.', '/')}.py. Publish the model again."
 
@@ -71,14 +74,14 @@ def _relative_imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield from ((node.level, name) for name in names)
 
 
-def _found(folder: Path, name: str) -> Path | None:
+def _module_file(folder: Path, name: str) -> Path | None:
     base = folder.joinpath(*name.split("."))
     choices = (base.with_name(f"{base.name}.py"), base / "__init__.py")
     return next((path for path in choices if path.is_file()), None)
 
 
 def _defines(path: Path, name: str) -> bool:
-    """Whether a module's top level binds a name; true where it is no Python, which is told elsewhere."""
+    """Whether a module's top level binds a name; true where it is not Python, which another check reports."""
     try:
         body = ast.parse(path.read_bytes()).body
     except (OSError, SyntaxError, ValueError):
@@ -108,23 +111,26 @@ def _settings(path: Path, version: str) -> Iterator[Finding]:
 
 
 def _manifest(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
-    # What waits for its engine has no model file yet, but what the engine is built from.
-    waiting = (f"{version}/{manifest.FILE}" for version in model.served)
-    found = [*model.files(), *((where, path) for where in waiting if is_pending((path := model.folder / where).parent))]
-    for where, path in found:
-        beside = path.parent / manifest.FILE
-        if not beside.exists() or not path.is_file():
+    # A model whose engine is pending has no model file yet, only what the engine is built from.
+    pending_manifests = (f"{version}/{manifest.FILE}" for version in model.served)
+    files_to_check = [
+        *model.files(),
+        *((where, path) for where in pending_manifests if is_pending((path := model.folder / where).parent)),
+    ]
+    for where, path in files_to_check:
+        manifest_file = path.parent / manifest.FILE
+        if not manifest_file.exists() or not path.is_file():
             continue
         version = where.split("/")[0]
         try:
-            stated = json.loads(beside.read_text(encoding="utf-8"))
-            # An engine is none of the files of the artifact that it is built from.
-            name = stated["artifact"]["name"] if has_recipe(path.parent) else path.name
-            files = {name: stated["artifact"]["sha256"]}
-            files |= {str(part["name"]): part["sha256"] for part in stated.get("parts", ())}
+            content = json.loads(manifest_file.read_text(encoding="utf-8"))
+            # An engine is not one of the files of the artifact that it is built from.
+            name = content["artifact"]["name"] if has_recipe(path.parent) else path.name
+            files = {name: content["artifact"]["sha256"]}
+            files |= {str(part["name"]): part["sha256"] for part in content.get("parts", ())}
         except (OSError, ValueError, KeyError, TypeError) as error:
             place = f"{version}/{manifest.FILE}"
-            yield place, f"does not tell the sha256 of the model file ({error!r}). Publish the model again."
+            yield place, f"does not state the sha256 of the model file ({error!r}). Publish the model again."
             continue
         for name, sha256 in files.items():
             yield from _content(path.parent / name, f"{version}/{name}", sha256)

@@ -1,4 +1,4 @@
-"""What the checks of a repository look at: a model as it lies on disk, and what the backends expect of it."""
+"""What the checks look at: a model on disk, and what the backends expect of it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ PLATFORMS: Final = {
     "tensorflow_graphdef": "tensorflow",
 }
 
-#: Model files by platform or backend, any one of which will do; backends of the user's own are not listed.
+#: Model files by platform or backend, any one of which will do; the user's own backends are not listed.
 FILES: Final = {
     "onnxruntime_onnx": ("model.onnx",),
     "onnxruntime": ("model.onnx",),
@@ -49,7 +49,7 @@ class Model:
 
     @property
     def kind(self) -> str:
-        """The backend, however it is named; empty for an ensemble and for what is not known."""
+        """The backend, however it is named; empty for an ensemble and where it is unknown."""
         return str(self.config.backend) or PLATFORMS.get(self.config.platform, "")
 
     @property

@@ -23,7 +23,7 @@ def onnx_problems(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
             continue
         graph = _graph(path)
         if isinstance(graph, str):
-            yield where, f"is no ONNX model ({graph}). Publish the model again."
+            yield where, f"is not an ONNX model ({graph}). Publish the model again."
         else:
             yield from ((where, reason) for reason in _signature(model, graph, _READERS[model.kind]))
 
@@ -34,48 +34,49 @@ def _graph(path: Path) -> Any:
     from google.protobuf.message import DecodeError
 
     try:
-        loaded = onnx.load(str(path), load_external_data=False)
+        model = onnx.load(str(path), load_external_data=False)
     except (OSError, DecodeError, ValueError) as error:
         return str(error).splitlines()[0] if str(error) else type(error).__name__
     # An empty or a foreign file can parse into a message in which nothing is set.
-    if not loaded.ir_version or not loaded.graph.output:
+    if not model.ir_version or not model.graph.output:
         return "it has no graph"
-    return loaded.graph
+    return model.graph
 
 
 def _signature(model: Model, graph: Any, fixed: bool) -> Iterator[str]:
     constants = {tensor.name for tensor in graph.initializer}
     inputs = {value.name: value for value in graph.input if value.name not in constants}
     outputs = {value.name: value for value in graph.output}
-    for kind, configured, known in (
+    for kind, configured, tensors in (
         ("input", model.config.input, inputs),
         ("output", model.config.output, outputs),
     ):
         names = {tensor.name for tensor in configured}
-        # Outputs that nobody asks for may be left out; an initializer with the name of an input has a default.
-        for name in sorted(known.keys() - names) if kind == "input" else ():
+        # Unused outputs may be missing; an initializer with the name of an input has a default.
+        for name in sorted(tensors.keys() - names) if kind == "input" else ():
             yield f"needs the input {name!r}, which config.pbtxt does not list. Add it."
         for tensor in configured:
-            if tensor.name in known:
+            if tensor.name in tensors:
                 batch = model.config.max_batch_size
-                yield from _tensor(f"{kind} {tensor.name!r}", tensor, known[tensor.name], batch, fixed)
+                yield from _tensor(f"{kind} {tensor.name!r}", tensor, tensors[tensor.name], batch, fixed)
             elif kind == "output" or tensor.name not in constants:
-                has = ", ".join(known) or "none"
-                yield f"has no {kind} {tensor.name!r} (it has {has}). Correct config.pbtxt."
+                names_in_file = ", ".join(tensors) or "none"
+                yield f"has no {kind} {tensor.name!r} (it has {names_in_file}). Correct config.pbtxt."
 
 
 def _tensor(label: str, tensor: Any, value: Any, max_batch_size: int, fixed: bool) -> Iterator[str]:
-    has = _TYPES.get(value.type.tensor_type.elem_type, "")
+    actual = _TYPES.get(value.type.tensor_type.elem_type, "")
     stated = dtype_name(tensor.data_type).removeprefix("TYPE_")
-    if has != stated:
-        yield f"{label} is {has or 'of no type that Triton has'}, config.pbtxt says {stated}. Correct config.pbtxt."
+    if actual != stated:
+        type_in_file = actual or "of a type that Triton does not have"
+        yield f"{label} is {type_in_file}, config.pbtxt says {stated}. Correct config.pbtxt."
     if not value.type.tensor_type.HasField("shape"):
         return
     shape = [size.dim_value if size.HasField("dim_value") else -1 for size in value.type.tensor_type.shape.dim]
     if max_batch_size > 0 and shape[:1] not in ([-1], [max_batch_size] * fixed):
         yield f"{label} has shape {dims_text(shape)}, batches need a free first size. Export it with a free batch."
         return
-    wanted = shape[1:] if max_batch_size > 0 else shape
+    expected = shape[1:] if max_batch_size > 0 else shape
     dims = list(tensor.reshape.shape) if tensor.HasField("reshape") else list(tensor.dims)
-    if len(dims) != len(wanted) or any(b not in (-1, a) for a, b in zip(dims, wanted, strict=True)):
-        yield f"{label} has dims {dims_text(wanted)}, config.pbtxt says {dims_text(dims)}. Correct config.pbtxt."
+    if len(dims) != len(expected) or any(b not in (-1, a) for a, b in zip(dims, expected, strict=True)):
+        yield f"{label} has dims {dims_text(expected)}, config.pbtxt says {dims_text(dims)}. Correct config.pbtxt."

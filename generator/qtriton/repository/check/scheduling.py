@@ -31,11 +31,11 @@ def _ordering(batching: Any) -> Iterator[str]:
     if not batching.preserve_ordering:
         return
     if batching.priority_levels > 1:
-        yield f"preserve_ordering allows one priority level, this has {batching.priority_levels}. Take one of them out."
+        yield f"preserve_ordering allows one priority level, this has {batching.priority_levels}. Remove one of them."
     policies = (batching.default_queue_policy, *batching.priority_queue_policy.values())
-    # DELAY is put into effect by a timeout.
+    # DELAY takes effect with a timeout.
     if any(policy.timeout_action == policy.DELAY and policy.default_timeout_microseconds for policy in policies):
-        yield "preserve_ordering does not go with timeout_action DELAY. Use REJECT."
+        yield "preserve_ordering does not work with timeout_action DELAY. Use REJECT."
 
 
 def _sequence(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
@@ -69,17 +69,17 @@ def _batch_tensors(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
             kind = entry.Kind.Name(entry.kind)
             if len(entry.source_input) != 1:
                 yield CONFIG, f"{what} {kind} has {len(entry.source_input)} source inputs. Name one."
-            yield from _strangers(f"{what} {kind} has a source_input", entry.source_input, inputs)
+            yield from _unknown_names(f"{what} {kind} has a source_input", entry.source_input, inputs)
     targets = [name for entry in model.config.batch_output for name in entry.target_name]
-    yield from _strangers("batch_output has a target_name", targets, outputs)
+    yield from _unknown_names("batch_output has a target_name", targets, outputs)
     for name, count in Counter(targets).items():
         if count > 1:
             yield CONFIG, f"batch_output names the target {name!r} {count} times. Name it once."
 
 
-def _strangers(label: str, names: Iterable[str], known: set[str]) -> Iterator[Finding]:
+def _unknown_names(label: str, names: Iterable[str], tensors: set[str]) -> Iterator[Finding]:
     for name in names:
-        if name not in known:
+        if name not in tensors:
             yield CONFIG, f"{label} {name!r}, which the model does not have. Correct it."
 
 

@@ -1,0 +1,139 @@
+"""The public Python API: what the commands do, as typed calls that print nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from qtriton.builder.fetch import weights_at_hand
+from qtriton.builder.pipeline import build as run_build
+from qtriton.builder.result import BuildResult
+from qtriton.operate.bench import bench_repository
+from qtriton.operate.predict import Predictions, predict_repository
+from qtriton.operate.serve import serve_repository
+from qtriton.options import DEFAULT_REPOSITORY, BuildOptions
+from qtriton.plan import Plan, Request, make_plan
+from qtriton.progress import SILENT, Reporter
+from qtriton.repository.check import Problem
+from qtriton.repository.check import check as find_problems
+from qtriton.repository.check.engines import GpuServer
+from qtriton.server import Server, ServerOptions
+from qtriton.spec import load_spec
+from qtriton.workspace import Workspace
+from qtriton_client import BenchResults, LoadOptions
+
+
+def plan_build(model: str | Path, options: BuildOptions | None = None) -> Plan:
+    """What `build` would do, worked out without doing any of it.
+
+    Raises:
+        InputError: the model, an option or a file is wrong or missing.
+        UnsupportedError: the combination does not exist in this version.
+    """
+    spec = load_spec(str(model))
+    return make_plan(spec, Request.here(options or BuildOptions()), weights_at_hand(spec, Workspace.default()))
+
+
+def build(model: str | Path, options: BuildOptions | None = None, *, reporter: Reporter = SILENT) -> BuildResult:
+    """Compress a model, measure it, and publish it into a Triton model repository.
+
+    Args:
+        model: a name of the zoo, or the path of your own spec, a YAML file.
+        options: the precision, the data, the repository and the rest; None builds INT8 as `qtriton build` does.
+        reporter: hears how far the work is, and warnings; silent by default.
+
+    Raises:
+        InputError: the model, an option or a file is wrong or missing.
+        AccuracyBudgetError: INT8's accuracy drop is over the budget; FP32 is published.
+        QtritonError: any other reason, each with an exit code of its own.
+    """
+    return run_build(plan_build(model, options), Workspace.default(), reporter)
+
+
+def check(repository: Path | str = DEFAULT_REPOSITORY, server: GpuServer | None = None) -> list[Problem]:
+    """Look for what would keep Triton from loading a repository, without starting a server.
+
+    Args:
+        repository: the folder.
+        server: the TensorRT and GPU of the server, where engines are to be held against them.
+
+    Returns:
+        What is wrong, by model; nothing where Triton would load all of it.
+
+    Raises:
+        InputError: there is no such folder, or it cannot be read.
+    """
+    return find_problems(Path(repository), server)
+
+
+def serve(
+    repository: Path | str = DEFAULT_REPOSITORY, options: ServerOptions | None = None, *, reporter: Reporter = SILENT
+) -> AbstractContextManager[Server]:
+    """Serve a repository with the embedded tritonserver while a `with` block runs.
+
+    Args:
+        repository: the folder.
+        options: address, ports and timeouts; None takes Triton's usual ports. Port 0 takes a free one.
+        reporter: hears how many models are loaded; silent by default.
+
+    Raises:
+        InputError: there is no such folder.
+        RepositoryError: it is not one that can be served.
+        ServerError: a port is taken, or a model does not load; with Triton's reason.
+    """
+    return serve_repository(Path(repository), options, reporter)
+
+
+def bench(
+    repository: Path | str = DEFAULT_REPOSITORY,
+    models: Sequence[str] = (),
+    images: Path | str | None = None,
+    options: LoadOptions | None = None,
+    *,
+    reporter: Reporter = SILENT,
+) -> BenchResults:
+    """Serve a repository and measure its models' runtime and end-to-end latency over gRPC, variants in turns.
+
+    Args:
+        repository: the folder.
+        models: models or ensembles of them; none means all.
+        images: a folder of JPEG or PNG files; None sends those of the build.
+        options: how many requests, how many at a time; None sends 1000, one after the other.
+        reporter: hears how far the work is, and warnings; silent by default.
+
+    Raises:
+        InputError: there is no such folder, model or image.
+        ServerError: the server does not start, or has ended.
+        BenchError: a Runtime is above its End2End.
+    """
+    load = options or LoadOptions()
+    folder = None if images is None else Path(images)
+    return bench_repository(Path(repository), models, folder, load, Workspace.default(), reporter)
+
+
+def predict(
+    model: str,
+    images: Sequence[Path],
+    repository: Path | str = DEFAULT_REPOSITORY,
+    output: Path | None = None,
+    *,
+    reporter: Reporter = SILENT,
+) -> Predictions:
+    """Serve a repository and send images to one of its ensembles.
+
+    Args:
+        model: an ensemble, or a model that has only one.
+        images: JPEG or PNG files.
+        repository: the folder.
+        output: where to draw what was found into PNG files; None draws nothing.
+        reporter: hears how far the work is; silent by default.
+
+    Returns:
+        For each image, by its path, what was found: dictionaries as `qtriton predict --json` prints them.
+
+    Raises:
+        InputError: there is no such folder, model or image, or the model has several ensembles.
+        BenchError: the server refused an image; the message names it.
+    """
+    return predict_repository(Path(repository), model, images, output, reporter)
