@@ -78,7 +78,7 @@ def _record(context: BuildContext, target: Target) -> PublishRecord:
     how: tuple[object, ...] = ()
     if target.precision is not Precision.FP32 and context.datasets.calibration is not None:
         how = (
-            *(options.method.value, options.algorithm.value, repr(options.training)),
+            *(options.method.value, options.algorithm.value, options.learner.value, repr(options.training)),
             *(options.max_accuracy_drop, options.accept_drop, target.vnni),
         )
     what = target.backend, target.precision.value, target.threads, target.optimization_level, target.device

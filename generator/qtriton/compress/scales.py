@@ -1,4 +1,4 @@
-"""What ACT learnt: for each layer with weights, the range of its input and of its output."""
+"""What was learnt: for each layer with weights, the range of its input and of its output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUANTIZED: Final = "act"
 
 @dataclass(frozen=True, eq=False)
 class LearntLayer:
-    """A layer of Paddle's program, in program order, with the thresholds (largest absolute values) ACT chose."""
+    """A layer of a program or graph, in its order, with the thresholds (largest absolute values) that were learnt."""
 
     name: str
     op: str
@@ -31,11 +31,13 @@ class LearntLayer:
     #: The trained weights, and by how much training changed the bias, float32 [channels]; none without training.
     trained: NDArray[np.float32] | None = None
     bias_change: NDArray[np.float32] | None = None
+    #: The output of the ONNX node that this layer is, where that is known.
+    node: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Scales:
-    """The thresholds of every layer that ACT quantized."""
+    """The thresholds of every layer that can be quantized."""
 
     method: Method
     algorithm: str
@@ -46,7 +48,8 @@ class Scales:
     def save(self, path: Path) -> None:
         """Write the file as a whole or not at all."""
         rows = [
-            {"name": x.name, "op": x.op, "input": x.input_threshold, "output": x.output_threshold} for x in self.layers
+            {"name": x.name, "op": x.op, "input": x.input_threshold, "output": x.output_threshold, "node": x.node}
+            for x in self.layers
         ]
         header = {"method": self.method.value, "algorithm": self.algorithm, "image": self.image}
         meta = json.dumps({**header, "layers": rows})
@@ -67,7 +70,7 @@ class Scales:
             layers = tuple(
                 LearntLayer(
                     *(row["name"], row["op"], archive[f"w{i}"], row["input"], row["output"]),
-                    *(archive.get(name) for name in (f"t{i}", f"b{i}")),
+                    *(archive.get(f"t{i}"), archive.get(f"b{i}"), row["node"]),
                 )
                 for i, row in enumerate(meta["layers"])
             )

@@ -38,9 +38,8 @@ def match_layers(view: GraphView, learnt: Sequence[LearntLayer]) -> dict[str, La
         if weight is None:
             continue
         channel = output_axis(node)
-        counterpart = next(
-            (item for item in candidates if _same(node.op_type, np.moveaxis(weight, channel, 0), item)), None
-        )
+        rows = np.moveaxis(weight, channel, 0)
+        counterpart = next((item for item in candidates if _is(node, rows, item)), None)
         if counterpart is None:
             raise CompressionError(
                 f"{node.op_type} {node.name or node.output[0]} (weights {weight.shape}) is not among the "
@@ -65,6 +64,11 @@ def output_axis(node: NodeProto) -> int:
     if node.op_type == "Conv":
         return 0
     return 0 if node.op_type == "Gemm" and attribute(node, "transB", 0) else 1
+
+
+def _is(node: NodeProto, weight: NDArray[np.float32], item: LearntLayer) -> bool:
+    """Whether an item was learnt of this very node; where that is not known, whether the weights say so."""
+    return _same(node.op_type, weight, item) if item.node is None else item.node == node.output[0]
 
 
 def _same(op_type: str, weight: NDArray[np.float32], item: LearntLayer) -> bool:
