@@ -31,11 +31,6 @@ class Candidates:
         self._act_refuses = False
 
     @property
-    def best(self) -> Candidate:
-        """That which drops least of all that was tried."""
-        return min(self.tried, key=lambda each: each.drop.points)
-
-    @property
     def may_train(self) -> bool:
         """Whether ACT, which alone trains, may be asked, and takes the model."""
         options = self._context.options
@@ -68,7 +63,8 @@ class Candidates:
 
     def _may_fall_back(self, recipe: Recipe) -> bool:
         may_choose = self._context.options.only_learner is None and not is_paddle(self._target.backend)
-        return may_choose and recipe.method is Method.PTQ and recipe.learner is Learner.ACT
+        whole = recipe.method is Method.PTQ and not recipe.float_layers
+        return may_choose and whole and recipe.learner is Learner.ACT
 
     def _fall_back(self, error: Exception) -> None:
         self._act_refuses = True

@@ -52,17 +52,18 @@ class _Search:
         self._sources, self._context, self._target, self._fp32 = sources, sources.context, target, fp32
         self._options = sources.context.options
         self._candidates = Candidates(sources, target, fp32)
+        self._tried = self._candidates.tried
         self._costs: tuple[LayerCost, ...] = ()
 
     def run(self) -> SearchResult:
         """Try until something passes."""
         passing = self._passing()
-        chosen = passing or self._candidates.best
+        chosen = passing or self._best()
         gate = self._gate(chosen, accepted=passing is None)
         timed = self._speed(chosen)
         if passing is None and not self._options.accept_drop:
             raise AccuracyBudgetError(self._refusal(gate, timed))
-        trials = tuple(Trial(recipe=str(each.recipe), drop=each.drop.points) for each in self._candidates.tried)
+        trials = tuple(Trial(recipe=str(each.recipe), drop=each.drop.points) for each in self._tried)
         return SearchResult(chosen, gate, timed, trials, self._costs)
 
     def _passing(self) -> Candidate | None:
@@ -77,7 +78,7 @@ class _Search:
                 return passing
         if method is Method.PTQ:
             return None
-        best = self._candidates.best
+        best = self._best()
         mixed = self._mixed(best.recipe)
         if mixed is not None and self._is_fast(mixed):
             return mixed
@@ -134,6 +135,10 @@ class _Search:
             self._context.reporter.warn(f"{error} The search for layers to keep in floating point ends here.")
             return None
 
+    def _best(self) -> Candidate:
+        """That which drops least of all that was tried."""
+        return min(self._tried, key=lambda each: each.drop.points)
+
     def _passes(self, candidate: Candidate) -> bool:
         return candidate.drop.points <= self._budget(candidate)
 
@@ -169,9 +174,8 @@ class _Search:
             if timed is not None and timed.ratio < MIN_SPEEDUP
             else ""
         )
-        tried, best = self._candidates.tried, self._candidates.best
         return (
-            f"{ensemble}: the best of {len(tried)} artifacts ({best.recipe}) drops {gate.drop:.2f} "
+            f"{ensemble}: the best of {len(self._tried)} artifacts ({self._best().recipe}) drops {gate.drop:.2f} "
             f"points of {gate.metric}, the budget is {gate.budget:g}.{slow} What was published before is unchanged. "
             f"Pass {', '.join(fixes[:-1])}, or {fixes[-1]}."
         )
