@@ -16,7 +16,7 @@ _STEPS: Final = 127
 #: What `hist` and `percentile` keep of all values.
 _KEPT: Final = {Algorithm.HIST: 0.9999, Algorithm.PERCENTILE: 0.99999}
 #: The thresholds that `mse` and `emd` try, as parts of the largest value: ACT's.
-_PARTS: Final = np.arange(0.3, 1.0001, 0.02)
+_PARTS: Final = np.linspace(0.3, 1.0, 36)
 #: A tensor that is always 0 has a range nevertheless.
 _SMALLEST: Final = 1e-8
 
