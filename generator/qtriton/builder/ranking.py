@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -46,12 +47,13 @@ def measure_divergences(
         progress: models run, and how many there are.
     """
     images = frames[np.unique(np.linspace(0, len(frames) - 1, IMAGES).astype(int))]
-    expected = raw_outputs(spec, fp32, images)
+    threads = len(os.sched_getaffinity(0))
+    expected = raw_outputs(spec, fp32, images, threads)
     model = work / "model.onnx"
     found = []
     for done, one in enumerate(scales, 1):
         write_quantized(fp32, one, model, Policy(), writer)
-        found.append(_distance(spec, expected, raw_outputs(spec, model, images)))
+        found.append(_distance(spec, expected, raw_outputs(spec, model, images, threads)))
         progress(done, len(scales))
     model.unlink()
     return found

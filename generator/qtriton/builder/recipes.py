@@ -27,7 +27,7 @@ FAST_ALGORITHMS: Final = (Algorithm.AVG, Algorithm.ABS_MAX, Algorithm.MAX_P90)
 #: Histograms and searches; 200 s each with ACT.
 SLOW_ALGORITHMS: Final = (Algorithm.HIST, Algorithm.PERCENTILE, Algorithm.MSE, Algorithm.EMD, Algorithm.KL)
 #: ACT's ranges come first unless ONNX Runtime's are clearly better: by so much must they change the outputs less.
-_CLEARLY: Final = 1.25
+_CLEARLY: Final = 1.1
 _FILE: Final = "divergences.json"
 
 

@@ -26,7 +26,6 @@ from qtriton.target import Precision, Target
 #: Images that every layer is tried on; the order of the layers hardly changes with more.
 IMAGES: Final = 8
 _FILE: Final = "layers.json"
-_ONE_THREAD: Final = Target("onnxruntime", Precision.FP32, 1)
 
 
 def measure_sensitivity(
@@ -79,9 +78,9 @@ def _pool() -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def raw_outputs(spec: ModelSpec, model: Path, images: Array) -> list[list[Array]]:
+def raw_outputs(spec: ModelSpec, model: Path, images: Array, threads: int = 1) -> list[list[Array]]:
     """What an ONNX model makes of each preprocessed image, each output without the batch."""
-    with running(_ONE_THREAD, model) as run:
+    with running(Target("onnxruntime", Precision.FP32, threads), model) as run:
         name = match_inputs(spec, tuple(tensor.name for tensor in run.inputs))[spec.input.name]
         extras = {extra: np.ones((1, 2), np.float32) for extra in spec.extra_inputs}
         results = [run({name: np.array(image[np.newaxis]), **extras}) for image in images]
