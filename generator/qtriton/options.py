@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from qtriton.recipe import Algorithm, QatOptions
+from qtriton.recipe import Algorithm, Learner, QatOptions
 from qtriton.target import OPTIMIZATION_LEVEL, Method, Precision
 
 DEFAULT_REPOSITORY: Final = Path("model_repository")
@@ -25,6 +25,16 @@ class AlgorithmChoice(str, Enum):
     KL = "KL"
     MSE = "mse"
     EMD = "emd"
+    MAX_P90 = "max_p90"
+    PERCENTILE = "percentile"
+
+
+class LearnerChoice(str, Enum):
+    """`auto` takes ACT where it takes the model; each other member is one of Learner's."""
+
+    AUTO = "auto"
+    ACT = "act"
+    ONNXRUNTIME = "onnxruntime"
 
 
 _DATA: Final = "Data"
@@ -98,6 +108,14 @@ class BuildOptions:
         AlgorithmChoice,
         typer.Option(help="What turns activations into ranges.", rich_help_panel=_ACCURACY),
     ] = AlgorithmChoice.AUTO
+    learner: Annotated[
+        LearnerChoice,
+        typer.Option(
+            help="Who learns the ranges: act (PaddleSlim ACT); onnxruntime, which runs the FP32 ONNX itself; or auto, "
+            "which takes act, and onnxruntime beside it and where act cannot take the model.",
+            rich_help_panel=_ACCURACY,
+        ),
+    ] = LearnerChoice.AUTO
     max_accuracy_drop: Annotated[
         float | None,
         typer.Option(
@@ -166,6 +184,11 @@ class BuildOptions:
     def only_algorithm(self) -> Algorithm | None:
         """The one algorithm to use; none tries several."""
         return None if self.algorithm is AlgorithmChoice.AUTO else Algorithm(self.algorithm.value)
+
+    @property
+    def only_learner(self) -> Learner | None:
+        """The one learner to use; none may use both."""
+        return None if self.learner is LearnerChoice.AUTO else Learner(self.learner.value)
 
     @property
     def training(self) -> QatOptions:

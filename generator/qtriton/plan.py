@@ -8,19 +8,26 @@ from pathlib import Path
 from typing import Any, Final
 
 from qtriton import machine
-from qtriton.backends import BACKENDS, backend_for, devices
+from qtriton.backends import BACKENDS, backend_for, devices, is_paddle
 from qtriton.datasets import MIN_CALIBRATION_IMAGES, calibration_images, list_images
 from qtriton.errors import InputError
 from qtriton.options import BuildOptions
+from qtriton.recipe import Learner
 from qtriton.repository.naming import Names
 from qtriton.spec import METRIC, ModelSpec, Task
-from qtriton.target import OPTIMIZATION_LEVEL, Precision, Target
+from qtriton.target import OPTIMIZATION_LEVEL, Method, Precision, Target
 from qtriton.workspace import sha256_file
 
 #: Points of the model's metric that INT8 may lose where the user says nothing.
 MAX_DROP: Final = 0.5
 #: The same without labels: points of agreement with FP32, which differs where no label would tell who is right.
 MAX_DISAGREEMENT: Final[dict[Task, float]] = {"detection": 15.0, "classification": 3.0, "segmentation": 5.0}
+#: Who learns the ranges, in the words of a step.
+_LEARNERS: Final = {
+    None: "PaddleSlim ACT, or ONNX Runtime where that is better or ACT cannot take the model",
+    Learner.ACT: "PaddleSlim ACT",
+    Learner.ONNXRUNTIME: "ONNX Runtime",
+}
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,8 @@ def make_plan(spec: ModelSpec, request: Request, at_hand: Path | None) -> Plan:
     compressed = options.precision is not Precision.FP32
     if options.labels is not None and options.validation is None:
         raise InputError("--labels needs --validation: accuracy is measured on images and their labels.")
+    if options.precision.quantized:
+        _check_learner(options)
     if compressed:
         _check_calibration(spec, options)
     if options.validation is not None:
@@ -128,6 +137,24 @@ def _check_ranges(options: BuildOptions) -> None:
         )
     if options.max_accuracy_drop is not None and not 0 <= options.max_accuracy_drop <= 100:
         raise InputError(f"--max-accuracy-drop {options.max_accuracy_drop}: points of 100, 0 or more.")
+
+
+def _check_learner(options: BuildOptions) -> None:
+    """ACT alone trains and writes Paddle models; some algorithms are ONNX Runtime's alone."""
+    algorithm = options.only_algorithm
+    others_only = algorithm is not None and not algorithm.is_act
+    if others_only and options.only_learner is Learner.ACT:
+        raise InputError(f"--algorithm {options.algorithm.value} is not one of PaddleSlim ACT's. Leave out --learner.")
+    if options.only_learner is not Learner.ONNXRUNTIME and not others_only:
+        return
+    why = f"--algorithm {options.algorithm.value}" if others_only else f"--learner {options.learner.value}"
+    if options.method is Method.QAT:
+        raise InputError(f"--method qat: PaddleSlim ACT alone trains. Leave out {why}, or pass --method ptq.")
+    for name in filter(is_paddle, options.backends):
+        raise InputError(
+            f"--backend {name}: its INT8 model is the one that PaddleSlim ACT writes. Leave out {why}, or choose "
+            "--backend onnxruntime or openvino."
+        )
 
 
 def _target(name: str, request: Request) -> Target:
@@ -202,7 +229,8 @@ def _steps(spec: ModelSpec, options: BuildOptions, variants: Sequence[Target], a
         images = options.calibration or "generated scenes"
         steps.append(Step("calibrate", f"run {images} through the deployed preprocessing"))
         if options.precision.quantized:
-            steps.append(Step("compress", f"{options.method.label} with PaddleSlim ACT, in a process of its own"))
+            learner = _LEARNERS[options.only_learner]
+            steps.append(Step("compress", f"{options.method.label} with {learner}, in a process of its own"))
         steps.append(Step("gate", _gate(spec, options)))
     for target in variants:
         what = f"{', '.join(backend_for(target).files(target))} for {target.backend} {target.precision.value}"

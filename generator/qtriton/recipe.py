@@ -6,8 +6,20 @@ from enum import Enum
 from qtriton.target import Method
 
 
+class Learner(str, Enum):
+    """Who learns the ranges."""
+
+    ACT = "act"
+    ONNXRUNTIME = "onnxruntime"
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return "PaddleSlim ACT" if self is Learner.ACT else "ONNX Runtime"
+
+
 class Algorithm(str, Enum):
-    """How ACT's post-training quantization turns observed activations into one threshold."""
+    """How post-training quantization turns observed activations into one threshold."""
 
     AVG = "avg"
     HIST = "hist"
@@ -15,6 +27,20 @@ class Algorithm(str, Enum):
     MSE = "mse"
     ABS_MAX = "abs_max"
     EMD = "emd"
+    #: The 90th percentile of the images' maxima.
+    MAX_P90 = "max_p90"
+    #: 99.999 % of all values; `hist` is 99.99 %.
+    PERCENTILE = "percentile"
+
+    @property
+    def counts_values(self) -> bool:
+        """Whether it needs a histogram of all values, not only the maximum of each image."""
+        return self not in (Algorithm.AVG, Algorithm.ABS_MAX, Algorithm.MAX_P90)
+
+    @property
+    def is_act(self) -> bool:
+        """Whether ACT has it."""
+        return self not in (Algorithm.MAX_P90, Algorithm.PERCENTILE)
 
     @property
     def passes(self) -> int:
@@ -52,26 +78,29 @@ class QatOptions:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to INT8; layers are named as ACT's scales name them."""
+    """One way to INT8; layers are named as the scales name them."""
 
     #: PTQ or QAT, never AUTO: that is the search among recipes; none where nothing is quantized (FP16).
     method: Method | None = Method.PTQ
-    #: ACT's algorithm for the ranges; QAT starts from them.
+    #: The algorithm for the ranges; QAT starts from them.
     algorithm: Algorithm = Algorithm.AVG
     training: QatOptions | None = None
     float_layers: frozenset[str] = frozenset()
+    learner: Learner = Learner.ACT
 
     @property
     def learnt_by(self) -> tuple[object, ...]:
         """What decides the scales; the layers in floating point do not."""
-        return self.method, self.algorithm.value, repr(self.training)
+        return self.method, self.algorithm.value, repr(self.training), self.learner.value
 
     @property
     def learning(self) -> str:
         """How the ranges are learnt, in a few words."""
         if self.method is None:
             return "half precision"
-        return "QAT" if self.method is Method.QAT else f"PTQ {self.algorithm.value}"
+        if self.method is Method.QAT:
+            return "QAT"
+        return f"PTQ {self.algorithm.value}{' by ONNX Runtime' * (self.learner is Learner.ONNXRUNTIME)}"
 
     def __str__(self) -> str:
         """The recipe in a few words."""

@@ -26,7 +26,16 @@ from qtriton.builder.pipeline import build
 from qtriton.builder.search import SearchResult
 from qtriton.builder.sources import Sources
 from qtriton.builder.variant import Variant, fp32_variant
-from qtriton.errors import AccuracyBudgetError, ArtifactLoadError, ExitCode, QtritonError
+from qtriton.errors import (
+    AccuracyBudgetError,
+    ArtifactLoadError,
+    CompressionError,
+    ExitCode,
+    ModelError,
+    QtritonError,
+    SetupError,
+    UnsupportedError,
+)
 from qtriton.options import BuildOptions
 from qtriton.plan import Plan, Request, make_plan
 from qtriton.progress import SILENT, Progress
@@ -341,6 +350,25 @@ def test_one_over_the_budget_beside_one_that_does_not_load_is_an_error_of_the_bu
     """It is what the user can do something about."""
     Backends(monkeypatch, onnxruntime_int8=OVER, openvino_fp32=REFUSED)
     assert type(error_of(home, Warnings())) is AccuracyBudgetError
+
+
+@pytest.mark.parametrize("kind", [CompressionError, ModelError, UnsupportedError, SetupError])
+def test_one_backend_that_cannot_be_made_leaves_the_others(
+    home: Path, monkeypatch: pytest.MonkeyPatch, kind: type[QtritonError]
+) -> None:
+    backends, warnings = Backends(monkeypatch, onnxruntime_fp32=kind("x2paddle has no Asinh.")), Warnings()
+
+    result = build(int8(), Workspace(home / "cache"), warnings)
+
+    assert backends.published == ["openvino_fp32", "openvino_int8"] and len(result.left_out) == 2
+    assert warnings.messages == ["x2paddle has no Asinh."]
+
+
+def test_where_no_backend_can_be_made_the_error_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = CompressionError("x2paddle has no Asinh.")
+    Backends(monkeypatch, onnxruntime_fp32=refusal, openvino_int8=refusal)
+    error = error_of(home, Warnings())
+    assert type(error) is CompressionError and "no backend has what was asked for" in str(error)
 
 
 def test_one_backend_within_the_budget_is_enough(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

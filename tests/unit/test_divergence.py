@@ -45,6 +45,7 @@ def test_probabilities_are_compared_by_kullback_leibler() -> None:
     assert divergence((TopK(),), WHOLE, [before], [after]) == pytest.approx(expected, rel=1e-5)
     logits = [np.log(before)], [np.log(after) + 3]
     assert divergence((Softmax(), TopK()), WHOLE, *logits) == pytest.approx(expected, rel=1e-4)
+    assert divergence((TopK(),), WHOLE, *logits) == pytest.approx(expected, rel=1e-4), "logits, whose best is served"
 
 
 def test_masks_of_integers_are_compared_pixel_by_pixel() -> None:

@@ -227,7 +227,7 @@ def test_what_x2paddle_writes_gets_the_names_that_later_steps_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     onnx.save(model([node("Relu", ["x"], ["y"])], ["n", 3, 4, 4]), str(tmp_path / "m.onnx"))
-    monkeypatch.setattr(importing, "_convert", converts)
+    monkeypatch.setattr(importing, "convert", converts)
 
     folder = import_onnx(tmp_path / "m.onnx", (1, 3, 4, 4), tmp_path / "out")
 
@@ -239,6 +239,6 @@ def test_what_x2paddle_writes_gets_the_names_that_later_steps_read(
 
 def test_a_failure_that_x2paddle_only_prints_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     onnx.save(model([node("Relu", ["x"], ["y"])], ["n", 3, 4, 4]), str(tmp_path / "m.onnx"))
-    monkeypatch.setattr(importing, "_convert", lambda source, folder: None)
+    monkeypatch.setattr(importing, "convert", lambda source, folder: None)
     with pytest.raises(RuntimeError, match=f"x2paddle wrote no Paddle model for {tmp_path / 'm.onnx'}"):
         import_onnx(tmp_path / "m.onnx", (1, 3, 4, 4), tmp_path / "out")

@@ -1,21 +1,22 @@
 """The gate: what is tried, in which order, and what is let through."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from qtriton.builder import search as module
+from qtriton.builder import candidate as making
+from qtriton.builder import search as searching
 from qtriton.builder.accuracy import AccuracyDrop
 from qtriton.builder.artifact import Artifact
 from qtriton.builder.search import SearchResult, search
-from qtriton.errors import AccuracyBudgetError
-from qtriton.options import AlgorithmChoice, BuildOptions
+from qtriton.errors import AccuracyBudgetError, CompressionError
+from qtriton.options import AlgorithmChoice, BuildOptions, LearnerChoice
 from qtriton.progress import SILENT
 from qtriton.quantize.sensitivity import LayerCost
-from qtriton.recipe import Algorithm, Recipe
+from qtriton.recipe import Algorithm, Learner, Recipe
 from qtriton.repository.manifest import Metric, Speed
 from qtriton.target import Method, Precision, Target
 
@@ -30,10 +31,17 @@ class World:
     def __init__(self, points: Callable[[Recipe], float], ratio: Callable[[Recipe], float]) -> None:
         self.points, self.ratio = points, ratio
         self.asked: list[str] = []
+        self.warned: list[str] = []
+        self.target = TARGET
+        #: Why ACT does not take the model.
+        self.refusal: str | None = None
 
     def find(self, monkeypatch: pytest.MonkeyPatch, labelled: bool = True, **options: Any) -> SearchResult:
         spec = SimpleNamespace(name="m", task="detection")
-        context = SimpleNamespace(options=BuildOptions(**options), spec=spec, reporter=SILENT)
+        warned = self.warned
+        context = SimpleNamespace(
+            options=BuildOptions(**options), spec=spec, reporter=SILENT, warn_once=lambda text: warned.append(text)
+        )
 
         def sources(recipe: Recipe) -> Any:
             return SimpleNamespace(
@@ -41,6 +49,8 @@ class World:
             )
 
         def make_artifact(sources: Any, target: Target) -> Artifact:
+            if self.refusal and sources.recipe.learner is Learner.ACT:
+                raise CompressionError(self.refusal)
             return Artifact(target, Path("int8"), sources.recipe)
 
         def accuracy_drop(context: Any, fp32: Artifact, artifact: Artifact) -> AccuracyDrop:
@@ -54,9 +64,14 @@ class World:
             assert artifact.recipe is not None
             return Speed(fp32_ms=self.ratio(artifact.recipe), compressed_ms=1.0, threads=1, processor="x")
 
-        for replacement in (make_artifact, accuracy_drop, speed):
-            monkeypatch.setattr(module, replacement.__name__, replacement)
-        return search(sources(Recipe()), TARGET, Artifact(TARGET, Path("fp32")))
+        def ordered(sources: Any, target: Target, recipes: Sequence[Recipe]) -> Sequence[Recipe]:
+            return recipes
+
+        for place, replacement in (
+            (making, make_artifact), (making, accuracy_drop), (searching, speed), (searching, ordered)
+        ):  # fmt: skip
+            monkeypatch.setattr(place, replacement.__name__, replacement)
+        return search(sources(Recipe()), self.target, Artifact(self.target, Path("fp32")))
 
 
 def fast(recipe: Recipe) -> float:
@@ -71,10 +86,75 @@ def test_the_first_algorithm_that_keeps_the_budget_is_enough(monkeypatch: pytest
 
 
 def test_ptq_alone_tries_every_algorithm_from_fast_to_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(lambda recipe: 0.1 if recipe.algorithm is Algorithm.KL else 3.0, fast)
-    found = world.find(monkeypatch, method=Method.PTQ)
+    world = World(lambda recipe: 3.0, fast)
+    found = world.find(monkeypatch, method=Method.PTQ, accept_drop=True)
     assert [each.recipe for each in found.tried] == world.asked
-    assert world.asked == [f"PTQ {name}" for name in ("avg", "abs_max", "hist", "mse", "emd", "KL")]
+    assert world.asked == [
+        *("PTQ avg", "PTQ abs_max", "PTQ max_p90 by ONNX Runtime"),
+        *(f"PTQ {name} by ONNX Runtime" for name in ("hist", "percentile", "mse", "emd", "KL")),
+        *(f"PTQ {name}" for name in ("hist", "mse", "emd", "KL")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("learner", "expected"),
+    [
+        (LearnerChoice.ACT, ["PTQ avg", "PTQ abs_max"]),
+        (LearnerChoice.ONNXRUNTIME, [f"PTQ {name} by ONNX Runtime" for name in ("avg", "abs_max", "max_p90")]),
+    ],
+)
+def test_a_learner_that_is_named_is_the_only_one(
+    learner: LearnerChoice, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(lambda recipe: 30.0, fast)
+    world.find(monkeypatch, learner=learner, accept_drop=True)
+    assert [each for each in world.asked if "floating" not in each] == expected
+
+
+def test_what_act_cannot_take_onnx_runtime_learns_and_it_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(lambda recipe: 0.1 if recipe.algorithm is Algorithm.ABS_MAX else 3.0, fast)
+    world.refusal = "x2paddle has no Einsum (node e). Its log is worker.log."
+    found = world.find(monkeypatch)
+    assert world.asked == ["PTQ avg by ONNX Runtime", "PTQ abs_max by ONNX Runtime"]
+    assert found.chosen.recipe.learner is Learner.ONNXRUNTIME
+    assert world.warned == [
+        "m: PaddleSlim ACT cannot learn the ranges, so ONNX Runtime does: x2paddle has no Einsum (node e)."
+    ]
+
+
+def test_where_act_cannot_take_the_model_nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(lambda recipe: 3.0, fast)
+    world.refusal = "x2paddle has no Einsum (node e)."
+    world.find(monkeypatch, accept_drop=True)
+    assert not any("QAT" in each for each in world.asked)
+
+
+@pytest.mark.parametrize(
+    ("backend", "options"),
+    [
+        ("onnxruntime", {"learner": LearnerChoice.ACT}),
+        ("onnxruntime", {"method": Method.QAT}),
+        ("paddle", {}),
+    ],
+)
+def test_where_only_act_will_do_its_refusal_is_the_end(
+    backend: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(lambda recipe: 0.0, fast)
+    world.refusal, world.target = "x2paddle has no Einsum (node e).", Target(backend, Precision.INT8)
+    with pytest.raises(CompressionError, match="Einsum"):
+        world.find(monkeypatch, **options)
+    assert world.asked == []
+
+
+def test_a_tiny_network_ends_the_search_for_float_layers_with_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    def points(recipe: Recipe) -> float:
+        if len(recipe.float_layers) > 1:
+            raise CompressionError("none of its 2 layers can be quantized.")
+        return 3.0 - len(recipe.float_layers)
+
+    found = World(points, fast).find(monkeypatch, accept_drop=True, algorithm=AlgorithmChoice.MAX_P90)
+    assert len(found.chosen.recipe.float_layers) == 1
 
 
 def test_an_algorithm_that_is_named_is_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +174,7 @@ def test_the_fewest_layers_that_keep_the_budget_go_back_to_float(needed: int, mo
 
 def test_layers_are_taken_from_the_better_algorithm(monkeypatch: pytest.MonkeyPatch) -> None:
     losses = {Algorithm.AVG: 2.0, Algorithm.ABS_MAX: 1.0}
-    world = World(lambda recipe: losses[recipe.algorithm] - len(recipe.float_layers), fast)
+    world = World(lambda recipe: losses.get(recipe.algorithm, 3.0) - len(recipe.float_layers), fast)
     assert world.find(monkeypatch).chosen.recipe.algorithm is Algorithm.ABS_MAX
 
 

@@ -33,6 +33,11 @@ def native() -> tuple[str, ...]:
     return tuple(name for name, backend in BACKENDS.items() if backend.gpu is None)
 
 
+def is_paddle(name: str) -> bool:
+    """Whether a backend serves the model in Paddle's format, which is ACT's alone."""
+    return name in BACKENDS and BACKENDS[name].triton == "paddle"
+
+
 def devices(names: Sequence[str]) -> dict[str, str]:
     """The GPU of this machine with the runtime of each backend on it; "" where it has none, or needs none."""
     rows = {name: BACKENDS[name] for name in names if name in BACKENDS}

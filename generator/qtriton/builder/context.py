@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from qtriton.builder.hashes import datasets_sha256, weights_sha256
 from qtriton.builder.images import is_readable, labelled_images, write_frames
 from qtriton.builder.inputs import Datasets
 from qtriton.datasets import LabelledImages, list_images
+from qtriton.errors import QtritonError
 from qtriton.options import BuildOptions
 from qtriton.plan import Plan
 from qtriton.progress import Reporter
@@ -33,6 +34,10 @@ class BuildContext:
     #: A folder that goes away with the build, for what is too large to keep.
     scratch: Path
     reporter: Reporter
+    #: The stages that have failed in this build, by their keys: what one backend could not get, another cannot.
+    failed: dict[str, QtritonError] = field(default_factory=dict)
+    #: What was warned about.
+    warned: set[str] = field(default_factory=set)
 
     @property
     def spec(self) -> ModelSpec:
@@ -89,8 +94,25 @@ class BuildContext:
         return StageKey(f"{self.spec.name}-frames", (before, self.datasets_sha256["calibration"]), write_frames)
 
     def stage(self, key: StageKey, produce: Callable[[Path], None]) -> Path:
-        """The folder of a stage's results, from the cache where its key is the same."""
-        return self.workspace.stage(key.name, key.digest, produce)
+        """The folder of a stage's results, from the cache where its key is the same.
+
+        Raises:
+            QtritonError: as `produce` raises it, the first time and again whenever it is asked for in this build.
+        """
+        digest = key.digest
+        if digest in self.failed:
+            raise self.failed[digest]
+        try:
+            return self.workspace.stage(key.name, digest, produce)
+        except QtritonError as error:
+            self.failed[digest] = error
+            raise
+
+    def warn_once(self, message: str) -> None:
+        """Warn of what several backends meet."""
+        if message not in self.warned:
+            self.warned.add(message)
+            self.reporter.warn(message)
 
     def frames(self) -> Path:
         """The calibration images as the model takes them: an .npy file, float32 [images, *input.dims]."""

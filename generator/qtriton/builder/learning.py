@@ -10,11 +10,11 @@ from typing import Final
 import numpy as np
 
 from qtriton.compress.act import compress
-from qtriton.compress.scales import SCALES_FILE, probe_indexes
+from qtriton.compress.scales import SCALES_FILE, Scales, probe_indexes
 from qtriton.progress import Progress
 from qtriton.quantize.graph import GraphView
 from qtriton.quantize.match import layer_result, layer_weight, pair_layers
-from qtriton.quantize.observe import observe
+from qtriton.quantize.observe import Observation, observe
 from qtriton.quantize.plausible import check_ranges
 from qtriton.quantize.qdq import load_simplified
 from qtriton.recipe import PtqOptions
@@ -23,7 +23,7 @@ from qtriton.recipe import PtqOptions
 _OBSERVED: Final = 8
 
 
-def learn(
+def learn_with_act(
     model: Path,
     onnx: Path,
     *,
@@ -52,6 +52,24 @@ def learn(
     scales = compress(
         model, calibration=frames, work=work, options=options, trained=trained, extras=tuple(extras), progress=progress
     )
+    view, seen = _look(onnx, frames, extras)
+    scales = replace(scales, layers=pair_layers(view, scales.layers, seen.fingerprints))
+    check_ranges(view, scales, seen)
+    scales.save(work / SCALES_FILE)
+
+
+def check_learnt(onnx: Path, scales: Scales, frames: Path, extras: Mapping[str, tuple[int, ...]]) -> None:
+    """Hold ranges whose layers are known against what a few calibration images really do; see `learn_with_act`.
+
+    Raises:
+        CompressionError: a range is not what was seen; it names the layer.
+    """
+    view, seen = _look(onnx, frames, extras)
+    check_ranges(view, scales, seen)
+
+
+def _look(onnx: Path, frames: Path, extras: Mapping[str, tuple[int, ...]]) -> tuple[GraphView, Observation]:
+    """The FP32 graph, and what a few calibration images make of its tensors."""
     graph, images = load_simplified(onnx), np.load(frames, mmap_mode="r")
     view = GraphView(graph)
     layers = [node for node in view.nodes if layer_weight(view, node) is not None]
@@ -59,7 +77,4 @@ def learn(
     probes = probe_indexes(len(images))
     spread = np.linspace(0, len(images) - 1, min(_OBSERVED, len(images))).astype(int)
     chosen = sorted({*probes, *spread.tolist()})
-    seen = observe(graph, images[chosen], extras, tensors, [chosen.index(probe) for probe in probes])
-    scales = replace(scales, layers=pair_layers(view, scales.layers, seen.fingerprints))
-    check_ranges(view, scales, seen)
-    scales.save(work / SCALES_FILE)
+    return view, observe(graph, images[chosen], extras, tensors, [chosen.index(probe) for probe in probes])

@@ -1,4 +1,4 @@
-"""The accuracy gate: try recipes from fast to slow until one stays within the budget."""
+"""The accuracy gate: try recipes from fast to slow, and the most promising first, until one is within the budget."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from qtriton.backends import cpu_fallback
-from qtriton.builder.accuracy import AccuracyDrop, accuracy_drop
-from qtriton.builder.artifact import Artifact, make_artifact
+from qtriton.builder.artifact import Artifact
+from qtriton.builder.candidate import Candidate, Candidates
 from qtriton.builder.choice import MIN_SPEEDUP
+from qtriton.builder.recipes import candidates, ordered
 from qtriton.builder.sources import Sources
 from qtriton.builder.speed import speed
 from qtriton.errors import AccuracyBudgetError, CompressionError
@@ -20,21 +21,8 @@ from qtriton.repository.manifest import Gate, Speed, Trial
 from qtriton.repository.naming import Names
 from qtriton.target import Method, Target
 
-#: One pass over the images; measured: 25 s each for yolov5n on two cores.
-FAST_ALGORITHMS: Final = (Algorithm.AVG, Algorithm.ABS_MAX)
-#: Histograms and searches; 200 s each.
-SLOW_ALGORITHMS: Final = (Algorithm.HIST, Algorithm.MSE, Algorithm.EMD, Algorithm.KL)
 #: Training won back 70 % of what PTQ dropped on the model that was measured: over so many budgets it is not worth it.
 QAT_MAX_DROP_FACTOR: Final = 10.0
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A compressed artifact and its accuracy drop."""
-
-    artifact: Artifact
-    recipe: Recipe
-    drop: AccuracyDrop
 
 
 @dataclass(frozen=True)
@@ -63,7 +51,8 @@ class _Search:
     def __init__(self, sources: Sources, target: Target, fp32: Artifact) -> None:
         self._sources, self._context, self._target, self._fp32 = sources, sources.context, target, fp32
         self._options = sources.context.options
-        self._tried: list[Candidate] = []
+        self._candidates = Candidates(sources, target, fp32)
+        self._tried = self._candidates.tried
         self._costs: tuple[LayerCost, ...] = ()
 
     def run(self) -> SearchResult:
@@ -83,38 +72,31 @@ class _Search:
         method = self._options.method
         if method is Method.QAT:
             return self._first([self._training()])
-        passing = self._first([Recipe(algorithm=each) for each in self._algorithms()])
-        if passing is not None or method is Method.PTQ:
-            return passing
+        for group in candidates(self._options, self._target):
+            passing = self._first(ordered(self._sources, self._target, group))
+            if passing is not None:
+                return passing
+        if method is Method.PTQ:
+            return None
         best = self._best()
         mixed = self._mixed(best.recipe)
         if mixed is not None and self._is_fast(mixed):
             return mixed
         # QAT's artifact is as fast as that of PTQ: where that gains nothing, training is in vain.
-        if not self._is_fast(best) or best.drop.points > QAT_MAX_DROP_FACTOR * self._budget(best):
+        is_lost = best.drop.points > QAT_MAX_DROP_FACTOR * self._budget(best)
+        if is_lost or not self._candidates.may_train or not self._is_fast(best):
             return mixed
         return self._first([self._training()]) or mixed
-
-    def _algorithms(self) -> Sequence[Algorithm]:
-        if self._options.only_algorithm is not None:
-            return (self._options.only_algorithm,)
-        return (*FAST_ALGORITHMS, *SLOW_ALGORITHMS) if self._options.method is Method.PTQ else FAST_ALGORITHMS
 
     def _training(self) -> Recipe:
         return Recipe(Method.QAT, self._options.only_algorithm or Algorithm.AVG, self._options.training)
 
     def _first(self, recipes: Sequence[Recipe]) -> Candidate | None:
         for recipe in recipes:
-            candidate = self._try(recipe)
-            if self._passes(candidate):
+            candidate = self._candidates.make(recipe)
+            if candidate is not None and self._passes(candidate):
                 return candidate
         return None
-
-    def _try(self, recipe: Recipe) -> Candidate:
-        artifact = make_artifact(self._sources.with_recipe(recipe), self._target)
-        candidate = Candidate(artifact, recipe, accuracy_drop(self._context, self._fp32, artifact))
-        self._tried.append(candidate)
-        return candidate
 
     def _mixed(self, recipe: Recipe) -> Candidate | None:
         """The fewest of the costly layers in floating point that keep the budget: double the number, then halve."""
@@ -127,7 +109,9 @@ class _Search:
         passing: dict[int, Candidate] = {}
         failed, count = 0, 1
         while count < len(order) and count not in passing:
-            candidate = self._try(replace(recipe, float_layers=frozenset(order[:count])))
+            candidate = self._in_float(recipe, order[:count])
+            if candidate is None:
+                break
             if self._passes(candidate):
                 passing[count] = candidate
             else:
@@ -136,12 +120,20 @@ class _Search:
             return None
         while count - failed > max(1, count // 8):
             middle = (failed + count) // 2
-            candidate = self._try(replace(recipe, float_layers=frozenset(order[:middle])))
-            if self._passes(candidate):
+            candidate = self._in_float(recipe, order[:middle])
+            if candidate is not None and self._passes(candidate):
                 count, passing[middle] = middle, candidate
             else:
                 failed = middle
         return passing[count]
+
+    def _in_float(self, recipe: Recipe, layers: Sequence[str]) -> Candidate | None:
+        """With layers in floating point; none where they are all that could be quantized, as in a tiny network."""
+        try:
+            return self._candidates.make(replace(recipe, float_layers=frozenset(layers)))
+        except CompressionError as error:
+            self._context.reporter.warn(f"{error} The search for layers to keep in floating point ends here.")
+            return None
 
     def _best(self) -> Candidate:
         """That which drops least of all that was tried."""

@@ -26,7 +26,6 @@ from qtriton.target import Precision, Target
 #: Images that every layer is tried on; the order of the layers hardly changes with more.
 IMAGES: Final = 8
 _FILE: Final = "layers.json"
-_ONE_THREAD: Final = Target("onnxruntime", Precision.FP32, 1)
 
 
 def measure_sensitivity(
@@ -51,13 +50,13 @@ def measure_sensitivity(
     ops = spec.postprocess
     with TemporaryDirectory(dir=frames.parent) as work, _pool() as pool:
         folder = Path(work)
-        expected = _outputs(spec, fp32, images)
+        expected = raw_outputs(spec, fp32, images)
 
         def measure(place: int) -> LayerCost:
             model = folder / str(place) / "model.onnx"
             model.parent.mkdir()
             quantizer.write(costs[place], model)
-            outputs = _outputs(spec, model, images)
+            outputs = raw_outputs(spec, model, images)
             model.unlink()
             divergences = [divergence(ops, geometry, one, two) for one, two in zip(expected, outputs, strict=True)]
             return replace(costs[place], divergence=float(np.mean(divergences)))
@@ -79,8 +78,9 @@ def _pool() -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _outputs(spec: ModelSpec, model: Path, images: Array) -> list[list[Array]]:
-    with running(_ONE_THREAD, model) as run:
+def raw_outputs(spec: ModelSpec, model: Path, images: Array, threads: int = 1) -> list[list[Array]]:
+    """What an ONNX model makes of each preprocessed image, each output without the batch."""
+    with running(Target("onnxruntime", Precision.FP32, threads), model) as run:
         name = match_inputs(spec, tuple(tensor.name for tensor in run.inputs))[spec.input.name]
         extras = {extra: np.ones((1, 2), np.float32) for extra in spec.extra_inputs}
         results = [run({name: np.array(image[np.newaxis]), **extras}) for image in images]

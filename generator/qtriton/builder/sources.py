@@ -10,18 +10,20 @@ from typing import Final
 from qtriton.backends import backend_for
 from qtriton.builder.cache_key import StageKey
 from qtriton.builder.context import BuildContext
-from qtriton.builder.conversion import check_conversion
+from qtriton.builder.conversion import WITHOUT_ACT, check_conversion
 from qtriton.builder.feeding import match_inputs
 from qtriton.builder.fp16_range import read_overflowing, write_overflowing
 from qtriton.builder.fp32 import read_signature, write_fp32_onnx
-from qtriton.builder.learning import learn
+from qtriton.builder.learning import learn_with_act
+from qtriton.builder.onnx_ranges import OnnxRanges
 from qtriton.builder.sensitivity import load_costs, measure_sensitivity, save_costs
 from qtriton.compress.act import import_onnx, restore_float, train
 from qtriton.compress.scales import QUANTIZED, SCALES_FILE, Scales
+from qtriton.errors import CompressionError, UnsupportedError
 from qtriton.quantize.qdq import Writer, x86_writer
 from qtriton.quantize.sensitivity import LayerCost
 from qtriton.quantize.symmetric import SymmetricWriter
-from qtriton.recipe import PtqOptions, Recipe
+from qtriton.recipe import Learner, PtqOptions, Recipe
 from qtriton.spec import ModelSpec
 from qtriton.target import Target
 from qtriton.workspace import sha256_file
@@ -70,14 +72,20 @@ class Sources:
 
         def produce(folder: Path) -> None:
             with self.context.reporter.progress(f"{self.spec.name}: FP32 as a Paddle model"):
-                outputs = import_onnx(onnx, (1, *self.spec.input.dims), folder / _PADDLE)
+                try:
+                    outputs = import_onnx(onnx, (1, *self.spec.input.dims), folder / _PADDLE)
+                except CompressionError as error:
+                    raise CompressionError(f"{error} {WITHOUT_ACT}") from error
                 check_conversion(onnx, outputs, self.spec)
 
         key = StageKey(f"{self.spec.name}-paddle", (sha256_file(onnx), self.spec.input.dims), import_onnx)
         return self.context.stage(key, produce) / _PADDLE
 
     def learn_scales(self) -> Path:
-        """The file of the ranges that ACT learns in minutes, after training where the recipe asks for that."""
+        """The file of the ranges: ACT's, after training where the recipe asks for that, or ONNX Runtime's."""
+        if self.recipe.learner is Learner.ONNXRUNTIME:
+            ranges = OnnxRanges(self.context, self.export_onnx(), self.input_shapes())
+            return ranges.learn(self.scales_key, self.recipe.algorithm)
         return self._learn() / SCALES_FILE
 
     def find_overflowing(self) -> frozenset[str]:
@@ -104,7 +112,16 @@ class Sources:
         return self.spec.max_batch_size if free else 0
 
     def quantize_paddle(self) -> Path:
-        """The INT8 model that ACT writes, with the layers of the recipe kept in floating point."""
+        """The INT8 model that ACT writes, with the layers of the recipe kept in floating point.
+
+        Raises:
+            UnsupportedError: the recipe's ranges are not ACT's.
+        """
+        if self.recipe.learner is not Learner.ACT:
+            raise UnsupportedError(
+                f"{self.spec.name}: Paddle's INT8 model is the one that PaddleSlim ACT writes. Leave out "
+                "--backend paddle: ONNX Runtime learns ranges for the others only."
+            )
         quantized = self._learn() / QUANTIZED
         if not self.float_layers:
             return quantized
@@ -133,7 +150,8 @@ class Sources:
     def scales_key(self) -> StageKey:
         """What the scales of the recipe depend on."""
         inputs = (self.context.weights_sha256, self.context.frames_key.digest, self.recipe.learnt_by)
-        return StageKey(f"{self.spec.name}-scales", inputs, learn)
+        producer = learn_with_act if self.recipe.learner is Learner.ACT else OnnxRanges.learn
+        return StageKey(f"{self.spec.name}-scales", inputs, producer)
 
     def _train(self) -> Path | None:
         """What training makes of the FP32 model; none where the recipe has no training."""
@@ -172,7 +190,7 @@ class Sources:
             model, frames, trained = self.convert_to_paddle(), self.context.frames(), self._train()
             label = f"{self.spec.name}: ranges by {self.recipe.learning} with PaddleSlim ACT"
             with self.context.reporter.progress(label) as progress:
-                learn(
+                learn_with_act(
                     model,
                     self.export_onnx(),
                     frames=frames,

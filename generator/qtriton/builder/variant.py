@@ -47,7 +47,8 @@ def compressed_variant(context: BuildContext, result: SearchResult, record: Publ
     measured = {"metric": drop.after, "fp32_metric": drop.before} if drop.labelled else {}
     settings: dict[str, Any] = {"recipe": str(recipe)}
     if recipe.method is not None:
-        settings |= {"algorithm": recipe.algorithm.value, "vnni": chosen.artifact.target.vnni}
+        settings |= {"algorithm": recipe.algorithm.value, "learner": recipe.learner.value}
+        settings |= {"vnni": chosen.artifact.target.vnni}
     if recipe.method is Method.QAT:
         settings |= asdict(context.options.training)
     return _variant(

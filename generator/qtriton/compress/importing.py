@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from qtriton.compress.converting import convert
 from qtriton.fresh_names import FreshNames
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def import_onnx(source: Path, shape: tuple[int, ...], folder: Path) -> Path:
     fixed_shape_file = folder / "fixed.onnx"
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(_fix_shape(onnx.load(str(source)), shape), str(fixed_shape_file))
-    _convert(fixed_shape_file, folder / "x2paddle")
+    convert(fixed_shape_file, folder / "x2paddle")
     model = folder / "x2paddle" / "inference_model"
     if not (model / "model.pdmodel").is_file():
         # x2paddle reports many failures on stdout only and returns as if all were well.
@@ -201,16 +202,3 @@ def _dims(model: ModelProto, name: str) -> list[int]:
         if value.name == name:
             return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
     raise RuntimeError(f"the shape of tensor {name} is unknown")
-
-
-def _convert(source: Path, folder: Path) -> None:
-    from x2paddle.convert import onnx2paddle
-    from x2paddle.decoder import onnx_decoder
-
-    def refuse(*_: Any, **__: Any) -> None:
-        raise NotImplementedError("x2paddle falls back to ONNX's own shape inference")
-
-    # x2paddle's symbolic shape inference gives wrong shapes for YOLO heads; where it raises, x2paddle falls
-    # back to ONNX's, which is right at a fixed input shape.
-    onnx_decoder.SymbolicShapeInference.infer_shapes = refuse
-    onnx2paddle(str(source), str(folder), disable_feedback=True)

@@ -32,7 +32,7 @@ def divergence(ops: Sequence[PostOp], geometry: Geometry, fp32: Sequence[Array],
     if before.dtype.kind in "iu":
         return float((before != after).mean())
     axis = -1 if before.ndim < 3 else -3
-    if isinstance(first, Softmax) or axis == -3:
+    if isinstance(first, Softmax) or axis == -3 or not _are_probabilities(before, axis):
         before, after = (_softmax(each, axis) for each in (before, after))
     return _kullback_leibler(before, after, axis)
 
@@ -67,6 +67,10 @@ def _iou(one: Array, two: Array) -> Array:
     areas = [((each[:, 2:] - each[:, :2]).clip(0)).prod(axis=1) for each in (one, two)]
     ratio: Array = shared / np.maximum(areas[0] + areas[1] - shared, _TINY)
     return ratio
+
+
+def _are_probabilities(values: Array, axis: int) -> bool:
+    return bool((values >= 0).all() and np.allclose(values.sum(axis=axis), 1, atol=1e-2))
 
 
 def _softmax(values: Array, axis: int) -> Array:

@@ -8,6 +8,7 @@ from typing import Final
 
 from qtriton.backends import title_of
 from qtriton.builder.choice import MIN_SPEEDUP, fastest, gain
+from qtriton.recipe import Learner
 from qtriton.report.tables import speedup_cell
 from qtriton.repository.manifest import Layer, Manifest
 
@@ -95,6 +96,9 @@ def _details(name: str, manifest: Manifest, all_layers: bool) -> Iterator[Sectio
         threads = f"{speed.threads} thread{'s' * (speed.threads > 1)}, " * bool(speed.threads)
         times = f"FP32 {speed.fp32_ms:.2f} ms, {compressed(manifest)} {speed.compressed_ms:.2f} ms"
         yield Section(f"{times} ({threads}{speed.processor}; without a server).")
+    if "learner" in manifest.settings:
+        learner, algorithm = Learner(manifest.settings["learner"]), manifest.settings["algorithm"]
+        yield Section(f"The ranges were learnt by {learner.label}, with the algorithm {algorithm}.")
     if len(manifest.tried) > 1:
         tried = tuple((each.recipe, f"{each.drop:.2f}") for each in manifest.tried)
         yield Section("Tried, from fast to slow", ("Recipe", "Drop (points)"), tried)
