@@ -17,7 +17,7 @@ from qtriton.builder.result import BuildResult, LeftOut
 from qtriton.builder.search import search
 from qtriton.builder.sources import Sources
 from qtriton.builder.variant import Variant, compressed_variant, fp32_variant
-from qtriton.errors import AccuracyBudgetError, ArtifactLoadError
+from qtriton.errors import AccuracyBudgetError, ArtifactLoadError, QtritonError
 from qtriton.plan import Plan
 from qtriton.progress import SILENT, Reporter
 from qtriton.repository.manifest import Manifest
@@ -31,12 +31,12 @@ from qtriton.workspace import Workspace, sha256_file
 def build(plan: Plan, workspace: Workspace, reporter: Reporter = SILENT) -> BuildResult:
     """Carry a plan out; nothing in the repository changes before everything is made, measured and checked.
 
-    Of several backends, one whose runtime refuses its artifact, or whose INT8 is over the accuracy budget, is left out
-    with a warning; a single one is an error.
+    Of several backends, one that fails, for whatever reason, is left out with a warning; a single one is an error.
 
     Raises:
         AccuracyBudgetError: the accuracy drop of INT8 is over the budget on every backend.
         ArtifactLoadError: every runtime refuses its artifact.
+        QtritonError: every backend fails, one of them for another reason; that one's.
         KeyboardInterrupt: with a text that says what has become of the repository.
     """
     spec, options = plan.spec, plan.request.options
@@ -117,9 +117,10 @@ def _variants(
                 variants.append(fp32_variant(context, artifact, record))
             elif target.backend in fp32:
                 variants.append(compressed_variant(context, search(sources, target, fp32[target.backend]), record))
-            else:
-                left_out.append(LeftOut(target, left_out[-1].error))  # there is no FP32 to compare it with
-        except (ArtifactLoadError, AccuracyBudgetError) as error:
+            else:  # there is no FP32 to compare it with
+                reason = next(each.error for each in left_out if each.target.backend == target.backend)
+                left_out.append(LeftOut(target, reason))
+        except QtritonError as error:
             if len(context.options.backends) == 1:
                 raise
             context.reporter.warn(str(error))
@@ -134,4 +135,7 @@ def _require(plan: Plan, variants: tuple[Variant, ...], left_out: tuple[LeftOut,
     unchanged = "The warnings say why. What was published before is unchanged."
     if any(isinstance(each.error, AccuracyBudgetError) for each in left_out):
         raise AccuracyBudgetError(f"{plan.spec.name}: no backend stays within the accuracy budget. {unchanged}")
+    other = next((each.error for each in left_out if not isinstance(each.error, ArtifactLoadError)), None)
+    if other is not None:
+        raise other
     raise ArtifactLoadError(f"{plan.spec.name}: no backend can load the model. {unchanged}")

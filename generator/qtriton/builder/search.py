@@ -105,10 +105,20 @@ class _Search:
 
     def _first(self, recipes: Sequence[Recipe]) -> Candidate | None:
         for recipe in recipes:
-            candidate = self._try(recipe)
-            if self._passes(candidate):
+            candidate = self._attempt(recipe)
+            if candidate is not None and self._passes(candidate):
                 return candidate
         return None
+
+    def _attempt(self, recipe: Recipe) -> Candidate | None:
+        """A candidate; none where that fails and there are others already."""
+        try:
+            return self._try(recipe)
+        except CompressionError as error:
+            if not self._tried:
+                raise
+            self._context.reporter.warn(f"{error} The search goes on without it.")
+            return None
 
     def _try(self, recipe: Recipe) -> Candidate:
         artifact = make_artifact(self._sources.with_recipe(recipe), self._target)
@@ -127,7 +137,9 @@ class _Search:
         passing: dict[int, Candidate] = {}
         failed, count = 0, 1
         while count < len(order) and count not in passing:
-            candidate = self._try(replace(recipe, float_layers=frozenset(order[:count])))
+            candidate = self._attempt(replace(recipe, float_layers=frozenset(order[:count])))
+            if candidate is None:  # of a small network, nothing quantized may be left
+                break
             if self._passes(candidate):
                 passing[count] = candidate
             else:
@@ -136,8 +148,8 @@ class _Search:
             return None
         while count - failed > max(1, count // 8):
             middle = (failed + count) // 2
-            candidate = self._try(replace(recipe, float_layers=frozenset(order[:middle])))
-            if self._passes(candidate):
+            candidate = self._attempt(replace(recipe, float_layers=frozenset(order[:middle])))
+            if candidate is not None and self._passes(candidate):
                 count, passing[middle] = middle, candidate
             else:
                 failed = middle
