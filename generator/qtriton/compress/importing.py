@@ -36,7 +36,7 @@ def import_onnx(source: Path, shape: tuple[int, ...], folder: Path) -> Path:
 
     fixed_shape_file = folder / "fixed.onnx"
     folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(_fix_shape(onnx.load(str(source)), shape), str(fixed_shape_file))
+    onnx.save(fix_shape(onnx.load(str(source)), shape), str(fixed_shape_file))
     _convert(fixed_shape_file, folder / "x2paddle")
     model = folder / "x2paddle" / "inference_model"
     if not (model / "model.pdmodel").is_file():
@@ -49,7 +49,8 @@ def import_onnx(source: Path, shape: tuple[int, ...], folder: Path) -> Path:
     return paddle_folder
 
 
-def _fix_shape(model: ModelProto, shape: tuple[int, ...]) -> ModelProto:
+def fix_shape(model: ModelProto, shape: tuple[int, ...]) -> ModelProto:
+    """The model that x2paddle is given: the same network on one input of `shape`, in forms that it converts."""
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constants]
     if len(inputs) != 1:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from qtriton.compress.normalize.opset import upgrade
+from qtriton.compress.normalize.opset import upgrade, with_output_shapes
 from qtriton.compress.scales import Scales
 from qtriton.errors import CompressionError, ModelError
 from qtriton.quantize.gemm import fold_factors
@@ -92,7 +92,7 @@ def load_simplified(fp32: Path) -> ModelProto:
 
     try:
         model: ModelProto = onnx.load(str(fp32))
-        model, _ = onnxsim.simplify(upgrade(model, _MIN_OPSET))
+        model, _ = onnxsim.simplify(upgrade(with_output_shapes(model), _MIN_OPSET))
         fold_factors(model)
     except Exception as error:  # protobuf, the converter and onnxsim raise kinds of their own
         raise ModelError(f"{fp32}: cannot be read as an ONNX model ({error}). Export it again.") from error

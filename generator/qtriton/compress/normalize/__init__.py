@@ -5,8 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from qtriton.compress.normalize.functions import expand
-from qtriton.compress.normalize.graph import Graph, describe
-from qtriton.compress.normalize.opset import OPSET, constants_to_initializers, inline, lower, upgrade
+from qtriton.compress.normalize.graph import ONNX_DOMAINS, Graph, describe
+from qtriton.compress.normalize.opset import (
+    OPSET,
+    constants_to_initializers,
+    inline,
+    lower,
+    upgrade,
+    with_output_shapes,
+)
 from qtriton.compress.normalize.table import CONVERTIBLE, REWRITES
 from qtriton.errors import ConversionError
 
@@ -23,7 +30,7 @@ _MAX_DEPTH: Final = 5
 
 def prepare(model: ModelProto) -> ModelProto:
     """What is done before the shapes are fixed: one graph without functions, of opset 13 or later."""
-    return upgrade(inline(model), OPSET)
+    return upgrade(with_output_shapes(inline(model)), OPSET)
 
 
 def normalize(model: ModelProto, simplify: Callable[[ModelProto], ModelProto]) -> ModelProto:
@@ -47,23 +54,22 @@ def normalize(model: ModelProto, simplify: Callable[[ModelProto], ModelProto]) -
     _replace(graph, _rewritten)
     _own_weights(graph)
     _name_outputs(graph)
-    model = graph.model
-    del model.graph.value_info[:]
-    lower(model)
-    for node in model.graph.node:
-        if node.domain not in ("", "ai.onnx") or node.op_type not in CONVERTIBLE:
+    for node in graph.model.graph.node:
+        if node.domain not in ONNX_DOMAINS or node.op_type not in CONVERTIBLE:
             raise ConversionError(describe(node))
-    return model
+    del graph.model.graph.value_info[:]
+    lower(graph.model)
+    return graph.model
 
 
 def _expanded(graph: Graph, node: NodeProto) -> Sequence[NodeProto] | None:
     is_known = node.op_type in CONVERTIBLE or node.op_type in REWRITES or node.op_type == "Constant"
-    return None if is_known or node.domain not in ("", "ai.onnx") else expand(graph, node)
+    return None if is_known or node.domain not in ONNX_DOMAINS else expand(graph, node)
 
 
 def _rewritten(graph: Graph, node: NodeProto) -> Sequence[NodeProto] | None:
     rewrite = REWRITES.get(node.op_type)
-    return None if rewrite is None or node.domain not in ("", "ai.onnx") else rewrite(graph, node)
+    return None if rewrite is None or node.domain not in ONNX_DOMAINS else rewrite(graph, node)
 
 
 def _replace(graph: Graph, rewrite: Callable[[Graph, NodeProto], Sequence[NodeProto] | None]) -> bool:
@@ -104,7 +110,7 @@ def _name_outputs(graph: Graph) -> None:
             if name not in outputs:
                 continue
             own = graph.fresh(f"{name}_own")
-            node.output[index] = own
+            node.output[index] = node.name = own
             for reader in graph.model.graph.node:
                 reader.input[:] = [own if each == name else each for each in reader.input]
             nodes.append(_identity(own, name))

@@ -25,8 +25,9 @@ def expand(graph: Graph, node: NodeProto) -> Sequence[NodeProto] | None:
         *zip(body.output, [*node.output, *[""] * len(body.output)], strict=False),
     ):
         names[formal] = actual or (graph.fresh(f"{node.output[0]}_{formal}") if formal in body.output else "")
-    given = {attribute.name: attribute for attribute in node.attribute}
-    given = {**{attribute.name: attribute for attribute in body.attribute_proto}, **given}
+    schema = onnx.defs.get_schema(node.op_type, graph.opset, "")
+    defaults = {name: each.default_value for name, each in schema.attributes.items() if each.default_value.name}
+    given = {**defaults, **{attribute.name: attribute for attribute in node.attribute}}
     nodes = []
     for inner in body.node:
         copy = onnx.NodeProto()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from onnx import ModelProto, NodeProto
+
+#: The names of the domain of ONNX's own operations.
+ONNX_DOMAINS: Final = ("", "ai.onnx")
 
 
 class Graph:
@@ -117,7 +120,7 @@ class Replacement:
 
 def opset_of(model: ModelProto) -> int:
     """The opset of ONNX's own operations."""
-    return max((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), default=0)
+    return max((item.version for item in model.opset_import if item.domain in ONNX_DOMAINS), default=0)
 
 
 def attributes_of(node: NodeProto) -> dict[str, Any]:

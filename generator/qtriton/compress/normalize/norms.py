@@ -29,7 +29,7 @@ def layer_normalization(graph: Graph, node: NodeProto) -> Sequence[NodeProto]:
 
 
 def group_normalization(graph: Graph, node: NodeProto) -> Sequence[NodeProto]:
-    """Scale and bias are those of groups up to opset 20, those of channels since."""
+    """Scale and bias are those of channels; opset 18 had those of groups."""
     new, attributes = Replacement(graph, node), attributes_of(node)
     shape, groups = graph.shape(node.input[0], node), attributes["num_groups"]
     grouped = new.reshape(node.input[0], [shape[0], groups, int(np.prod(shape[1:])) // groups])

@@ -11,21 +11,38 @@ if TYPE_CHECKING:
     from typing import Any
 
     from numpy.typing import NDArray
-    from onnx import ModelProto, NodeProto
+    from onnx import ModelProto, NodeProto, ValueInfoProto
 
 #: What the graph that x2paddle reads is written in.
 OPSET: Final = 13
 
 
 def upgrade(model: ModelProto, opset: int) -> ModelProto:
-    """The same model in `opset` at least, by ONNX's own converter, which wants to know the shapes of the outputs."""
+    """The same model in `opset` at least, by ONNX's own converter."""
     import onnx
 
-    if opset_of(model) >= opset:
-        return model
-    if not all(value.type.tensor_type.HasField("shape") for value in model.graph.output):
+    return model if opset_of(model) >= opset else onnx.version_converter.convert_version(model, opset)
+
+
+def with_output_shapes(model: ModelProto) -> ModelProto:
+    """The same model with a shape at every output, of free sizes maybe: ONNX's converter and onnxsim insist on one."""
+    import onnx
+    import onnxruntime
+
+    if _shapeless(model):
         model = onnx.shape_inference.infer_shapes(model)
-    return onnx.version_converter.convert_version(model, opset)
+    if not _shapeless(model):
+        return model
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    shapes = {output.name: output.shape for output in session.get_outputs()}
+    for value in _shapeless(model):
+        kind = value.type.tensor_type.elem_type
+        value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, kind, shapes[value.name]))
+    return model
+
+
+def _shapeless(model: ModelProto) -> list[ValueInfoProto]:
+    return [value for value in model.graph.output if not value.type.tensor_type.HasField("shape")]
 
 
 def inline(model: ModelProto) -> ModelProto:

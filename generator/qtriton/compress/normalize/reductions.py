@@ -96,8 +96,6 @@ def n_ary(graph: Graph, node: NodeProto) -> Sequence[NodeProto] | None:
 def default_axis(graph: Graph, node: NodeProto) -> Sequence[NodeProto] | None:
     """The axis written down, counted from the front."""
     attributes = attributes_of(node)
-    if attributes.get("select_last_index"):
-        raise ConversionError(f"{describe(node)} selects the last index")
     axis = attributes.get("axis", _DEFAULT_AXES[node.op_type])
     set_attribute(node, "axis", axis % len(graph.shape(node.input[0], node)))
     if node.op_type == "ArgMin":
