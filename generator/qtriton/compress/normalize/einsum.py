@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from qtriton.compress.normalize.graph import Graph, Replacement, attributes_of, describe
+from qtriton.compress.normalize.reductions import sum_over
 from qtriton.errors import ConversionError
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _sum_up(new: Replacement, name: str, term: Sequence[str], kept: Sequence[str
     axes = [axis for axis, letter in enumerate(term) if letter not in kept]
     if not axes:
         return name, list(term)
-    return new("ReduceSum", name, new.constant(axes, np.int64), keepdims=0), list(kept)
+    return sum_over(new, name, axes, keepdims=0), list(kept)
 
 
 def _ordered(graph: Graph, new: Replacement, name: str, letters: Sequence[str], wanted: Sequence[str]) -> str:

@@ -38,6 +38,15 @@ def group_normalization(graph: Graph, node: NodeProto) -> Sequence[NodeProto]:
     return new.result("Add", new("Mul", normal, scale), bias)
 
 
+def instance_normalization(graph: Graph, node: NodeProto) -> Sequence[NodeProto]:
+    """Over each channel of each image."""
+    new, shape = Replacement(graph, node), graph.shape(node.input[0], node)
+    epsilon = attributes_of(node).get("epsilon", 1e-5)
+    normal = _normalized(new, node.input[0], list(range(2, len(shape))), epsilon)
+    scale, bias = (_per_channel(graph, node, new, index, shape) for index in (1, 2))
+    return new.result("Add", new("Mul", normal, scale), bias)
+
+
 def _per_channel(graph: Graph, node: NodeProto, new: Replacement, index: int, shape: tuple[int, ...]) -> str:
     values = graph.constant(node, index)
     if values is None:

@@ -42,8 +42,15 @@ def reduction(graph: Graph, node: NodeProto) -> Sequence[NodeProto] | None:
 
 def _reduce(new: Replacement, op_type: str, source: str, axes: list[int], keepdims: int) -> Sequence[NodeProto]:
     if op_type == "ReduceSum":
-        return new.result(op_type, source, new.constant(axes, np.int64), keepdims=keepdims)
+        return new.ending_with(sum_over(new, source, axes, keepdims))
     return new.result(op_type, source, axes=axes, keepdims=keepdims)
+
+
+def sum_over(new: Replacement, source: str, axes: Sequence[int], keepdims: int) -> str:
+    """A sum over one axis after the other, from the last: x2paddle writes several down as no list."""
+    for axis in sorted(axes, reverse=True):
+        source = new("ReduceSum", source, new.constant([axis], np.int64), keepdims=keepdims)
+    return source
 
 
 def norm(graph: Graph, node: NodeProto) -> Sequence[NodeProto] | None:
@@ -63,7 +70,7 @@ def norm(graph: Graph, node: NodeProto) -> Sequence[NodeProto] | None:
     behind = {"ReduceL2": "Sqrt", "ReduceLogSum": "Log", "ReduceLogSumExp": "Log"}.get(node.op_type)
     if behind is None:
         return _reduce(new, "ReduceSum", source, axes, keepdims)
-    return new.result(behind, new("ReduceSum", source, new.constant(axes, np.int64), keepdims=keepdims))
+    return new.result(behind, sum_over(new, source, axes, keepdims))
 
 
 def lp_normalization(graph: Graph, node: NodeProto) -> Sequence[NodeProto]:

@@ -8,7 +8,7 @@ from qtriton.compress.normalize.einsum import einsum
 from qtriton.compress.normalize.graph import Graph
 from qtriton.compress.normalize.layers import convolution, gemm, pooling, prelu
 from qtriton.compress.normalize.moves import pad, slices, split
-from qtriton.compress.normalize.norms import group_normalization, layer_normalization
+from qtriton.compress.normalize.norms import group_normalization, instance_normalization, layer_normalization
 from qtriton.compress.normalize.reductions import default_axis, lp_normalization, n_ary, norm, power, reduction
 from qtriton.compress.normalize.resize import resize
 
@@ -35,6 +35,7 @@ REWRITES: Final[Mapping[str, Rewrite]] = {
     "GatherElements": default_axis,
     "Gemm": gemm,
     "GroupNormalization": group_normalization,
+    "InstanceNormalization": instance_normalization,
     "LayerNormalization": layer_normalization,
     "LogSoftmax": default_axis,
     "LpNormalization": lp_normalization,
@@ -67,7 +68,7 @@ CONVERTIBLE: Final = frozenset({
     "Abs", "Add", "And", "ArgMax", "AveragePool", "BatchNormalization", "Cast", "Ceil", "Clip", "Concat",
     "ConstantOfShape", "Conv", "ConvTranspose", "Cos", "CumSum", "DepthToSpace", "Div", "Elu", "Equal", "Erf",
     "Exp", "Expand", "Flatten", "Floor", "Gather", "GatherElements", "GatherND", "Gemm", "GlobalAveragePool",
-    "GlobalMaxPool", "Greater", "GreaterOrEqual", "HardSigmoid", "Identity", "InstanceNormalization", "IsInf",
+    "GlobalMaxPool", "Greater", "GreaterOrEqual", "HardSigmoid", "Identity", "IsInf",
     "IsNaN", "LRN", "LSTM", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax", "MatMul", "Max", "MaxPool",
     "MaxRoiPool", "Min", "Mod", "Mul", "Neg", "NonMaxSuppression", "NonZero", "Not", "OneHot", "Or", "PRelu",
     "Pad", "Pow", "Range", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum",
