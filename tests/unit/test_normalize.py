@@ -431,7 +431,7 @@ def test_outputs_without_a_shape_are_no_obstacle_below_opset_13() -> None:
     [
         (op("GridSample", "x", "grid"), 16, r"^GridSample \(node lens\)$"),
         (op("Round", "x"), 13, r"^Round \(node lens\)$"),
-        (op("Einsum", "x", equation="nchh->nch"), 13, r"Einsum \(node lens\) computes nchh->nch"),
+        (op("Einsum", "x", equation="nchh->nch"), 13, r"Einsum \(node lens\): it computes nchh->nch"),
     ],
     ids=lambda value: value.op_type if isinstance(value, NodeProto) else "",
 )

@@ -41,7 +41,7 @@ def import_onnx(source: Path, shape: tuple[int, ...], folder: Path) -> Path:
     model = folder / "x2paddle" / "inference_model"
     if not (model / "model.pdmodel").is_file():
         # x2paddle reports many failures on stdout only and returns as if all were well.
-        raise ConversionError("x2paddle wrote no Paddle model and did not say why")
+        raise ConversionError("it: it wrote no Paddle model and did not say why")
     paddle_folder = folder / "paddle"
     paddle_folder.mkdir(exist_ok=True)
     (model / "model.pdmodel").replace(paddle_folder / MODEL_FILE)
@@ -54,7 +54,7 @@ def fix_shape(model: ModelProto, shape: tuple[int, ...]) -> ModelProto:
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constants]
     if len(inputs) != 1:
-        raise ConversionError(f"the model has {len(inputs)} inputs, and compression needs exactly one")
+        raise ConversionError(f"it: the model has {len(inputs)} inputs, compression needs exactly one")
     model = normalize(_simplify(prepare(model), {inputs[0].name: list(shape)}), _simplify)
     _rename_tensors(model)
     return model
@@ -106,4 +106,4 @@ def _reason(error: BaseException) -> str:
     if place is not None:
         return f"{place[2]} (node {place[1]})"
     cause = error.__context__ if isinstance(error, SystemExit) and error.__context__ is not None else error
-    return headline(cause) if isinstance(cause, Exception) else "it ended without a reason"
+    return f"it: {headline(cause) if isinstance(cause, Exception) else 'it ended without a reason'}"

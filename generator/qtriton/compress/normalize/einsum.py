@@ -70,9 +70,9 @@ def _parse(graph: Graph, node: NodeProto) -> tuple[list[list[str]], list[str], d
     for term, shape in zip(terms, shapes, strict=True):
         for letter, size in zip(term, shape, strict=True):
             if sizes.setdefault(letter, size) != size:
-                raise ConversionError(f"{describe(node)} spreads an axis")
+                raise ConversionError(f"{describe(node)}: it spreads an axis")
     if len(terms) > 2 or any(len(set(term)) < len(term) for term in terms):
-        raise ConversionError(f"{describe(node)} computes {equation}")
+        raise ConversionError(f"{describe(node)}: it computes {equation}")
     return terms, list(right.replace("...", spares)), sizes
 
 

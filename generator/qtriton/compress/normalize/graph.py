@@ -22,10 +22,9 @@ class Graph:
     """An index over a model of one fixed input shape."""
 
     def __init__(self, model: ModelProto) -> None:
-        import onnx
         from onnx import numpy_helper
 
-        self.model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        self.model = _with_shapes(model)
         graph = self.model.graph
         self.opset = opset_of(model)
         self.constants: dict[str, NDArray[Any]] = {
@@ -47,7 +46,7 @@ class Graph:
         """
         shape = self._shapes.get(name)
         if shape is None or not all(shape):
-            raise ConversionError(f"the shape of tensor {name} at {describe(node)} is not known in advance")
+            raise ConversionError(f"{describe(node)}: the shape of tensor {name} is not known in advance")
         return shape
 
     def datatype(self, name: str) -> int:
@@ -74,6 +73,25 @@ class Graph:
         self.model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         self.constants[name], self._shapes[name] = array, array.shape
         return name
+
+
+def _with_shapes(model: ModelProto) -> ModelProto:
+    """The same model with the shapes of all tensors, as far as ONNX infers them, and beyond GroupNormalization."""
+    import onnx
+
+    inferred: ModelProto = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    graph = inferred.graph
+    known = {value.name: value for value in (*graph.value_info, *graph.input, *graph.output)}
+    missing = [
+        node
+        for node in graph.node
+        if node.op_type == "GroupNormalization" and node.input[0] in known and node.output[0] not in known
+    ]
+    for node in missing:
+        value = graph.value_info.add()
+        value.CopyFrom(known[node.input[0]])
+        value.name = node.output[0]
+    return _with_shapes(inferred) if missing else inferred
 
 
 class Replacement:

@@ -58,7 +58,7 @@ def convolution(graph: Graph, node: NodeProto) -> Sequence[NodeProto]:
         return [node]
     weight = graph.constant(node, 1)
     if weight is None:
-        raise ConversionError(f"the weights of {describe(node)} are computed")
+        raise ConversionError(f"{describe(node)}: its weights are computed")
     new = Replacement(graph, node)
     return _on_height_one(graph, node, new, [new.constant(weight[:, :, None]), *node.input[2:]])
 

@@ -64,7 +64,7 @@ def pad(graph: Graph, node: NodeProto) -> Sequence[NodeProto] | None:
     value = graph.constant(node, 2)
     number = 0 if value is None else value.reshape(-1)[0]
     if (has_input(node, 2) and value is None) or pads.min() < 0:
-        raise ConversionError(f"{describe(node)} has a computed value or cuts off")
+        raise ConversionError(f"{describe(node)}: its value is computed, or it cuts off")
     new = Replacement(graph, node)
     around_pixels = len(shape) == 4 and not pads[:, :2].any()
     if mode != b"constant" or (around_pixels and number == 0):
@@ -85,7 +85,7 @@ def _pads(graph: Graph, node: NodeProto, rank: int) -> NDArray[Any]:
     """How much is added before and behind each axis, int64 [2, rank]."""
     constants = [graph.constant(node, index) for index in (1, 3)]
     if constants[0] is None or (has_input(node, 3) and constants[1] is None):
-        raise ConversionError(f"the sizes of {describe(node)} are computed")
+        raise ConversionError(f"{describe(node)}: its sizes are computed")
     axes = range(rank) if constants[1] is None else (constants[1] % rank).tolist()
     pads = np.zeros((2, rank), np.int64)
     pads[:, list(axes)] = constants[0].reshape(2, -1)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def layer_normalization(graph: Graph, node: NodeProto) -> Sequence[NodeProto]:
     """Not ONNX's own function body: that takes E[x^2] - E[x]^2 for the variance, which cancels out."""
     if any(node.output[1:]):
-        raise ConversionError(f"{describe(node)} also gives its mean")
+        raise ConversionError(f"{describe(node)}: it also gives its mean")
     new, attributes = Replacement(graph, node), attributes_of(node)
     rank = len(graph.shape(node.input[0], node))
     axes = list(range(attributes.get("axis", -1) % rank, rank))
@@ -50,7 +50,7 @@ def instance_normalization(graph: Graph, node: NodeProto) -> Sequence[NodeProto]
 def _per_channel(graph: Graph, node: NodeProto, new: Replacement, index: int, shape: tuple[int, ...]) -> str:
     values = graph.constant(node, index)
     if values is None:
-        raise ConversionError(f"the weights of {describe(node)} are computed")
+        raise ConversionError(f"{describe(node)}: its weights are computed")
     return new.constant(np.repeat(values, shape[1] // len(values)).reshape(-1, *(1 for _ in shape[2:])))
 
 

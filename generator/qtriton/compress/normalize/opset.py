@@ -104,11 +104,11 @@ def _drop_later_attributes(node: NodeProto, opset: int) -> None:
         known = onnx.defs.get_schema(node.op_type, OPSET, "").attributes
         later = onnx.defs.get_schema(node.op_type, max(opset, OPSET), "").attributes
     except onnx.defs.SchemaError:
-        raise ConversionError(f"{describe(node)} is no operation of opset {OPSET}") from None
+        raise ConversionError(f"{describe(node)}: it is no operation of opset {OPSET}") from None
     for name, value in attributes_of(node).items():
         if name in known:
             continue
         default = later[name].default_value if name in later else None
         if default is None or onnx.helper.get_attribute_value(default) != value:
-            raise ConversionError(f"{describe(node)} has the attribute {name}={value}")
+            raise ConversionError(f"{describe(node)}: it has the attribute {name}={value}")
         node.attribute.remove(next(each for each in node.attribute if each.name == name))

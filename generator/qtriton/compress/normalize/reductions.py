@@ -24,7 +24,7 @@ def _axes(graph: Graph, node: NodeProto) -> list[int] | None:
     if has_input(node, 1):
         constant = graph.constant(node, 1)
         if constant is None:
-            raise ConversionError(f"the axes of {describe(node)} are computed")
+            raise ConversionError(f"{describe(node)}: its axes are computed")
         given = constant.reshape(-1).tolist()
     rank = len(graph.shape(node.input[0], node))
     if not given:

@@ -45,7 +45,7 @@ def _scales(graph: Graph, node: NodeProto) -> list[float]:
         for axis, scale in zip(axes, given.reshape(-1).tolist(), strict=True):
             scales[axis] = scale
     elif has_input(node, index) and not has_input(node, 3):
-        raise ConversionError(f"the scales of {describe(node)} are computed")
+        raise ConversionError(f"{describe(node)}: its scales are computed")
     return scales
 
 
@@ -84,7 +84,7 @@ def _matrix(graph: Graph, node: NodeProto, axis: int, scale: float, size: int) -
 
     attributes = {name: value for name, value in attributes_of(node).items() if name != "axes"}
     if attributes.get("coordinate_transformation_mode") == b"tf_crop_and_resize":
-        raise ConversionError(f"{describe(node)} crops")
+        raise ConversionError(f"{describe(node)}: it crops")
     rows = helper.make_tensor_value_info("rows", TensorProto.FLOAT, [1, 1, size, size])
     columns = helper.make_tensor_value_info("columns", TensorProto.FLOAT, None)
     by_sizes = has_input(node, 3)
