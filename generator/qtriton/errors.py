@@ -70,6 +70,10 @@ class CompressionError(QtritonError):
     exit_code = ExitCode.COMPRESSION
 
 
+class ConversionError(CompressionError):
+    """X2paddle cannot convert the model for PaddleSlim, or converts it wrong."""
+
+
 class AccuracyBudgetError(CompressionError):
     """The accuracy drop of INT8 is over the budget: nothing of it is published."""
 

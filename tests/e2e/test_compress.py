@@ -21,7 +21,7 @@ from qtriton.builder.conversion import check_conversion
 from qtriton.compress.act import compress, export_fp32, import_onnx, restore_float
 from qtriton.compress.importing import random_image
 from qtriton.compress.scales import QUANTIZED
-from qtriton.errors import CompressionError, InputError, ModelError
+from qtriton.errors import CompressionError, ConversionError, InputError
 from qtriton.quantize.qdq import emit
 from qtriton.recipe import Algorithm, PtqOptions
 from qtriton.spec import parse_spec
@@ -212,11 +212,11 @@ def test_a_conversion_with_another_meaning_is_refused(tmp_path: Path) -> None:
     right = run(fp32, random_image((1, 3, 16, 16)))
 
     check_conversion(fp32, [right], spec)
-    with pytest.raises(ModelError, match=r"net: .* differ by 5\.0%\. Export .* --weights"):
+    with pytest.raises(ConversionError, match=r"net: .* differ by 5\.0%\. Export .* --weights"):
         check_conversion(fp32, [right * 1.05], spec)
-    with pytest.raises(ModelError, match="differ by nan%"):
+    with pytest.raises(ConversionError, match="differ by nan%"):
         check_conversion(fp32, [right * np.nan], spec)
-    with pytest.raises(ModelError, match=r"gives \[1, 9\], not \[1, 10\]"):
+    with pytest.raises(ConversionError, match=r"gives \[1, 9\], not \[1, 10\]"):
         check_conversion(fp32, [right[:, :9]], spec)
 
 

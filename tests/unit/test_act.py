@@ -12,7 +12,7 @@ from qtriton import isolated
 from qtriton.compress import worker
 from qtriton.compress.act import compress, export_fp32, import_onnx, restore_float, train
 from qtriton.compress.scales import SCALES_FILE, LearntLayer, Scales
-from qtriton.errors import CompressionError, InputError
+from qtriton.errors import CompressionError, ConversionError, InputError
 from qtriton.progress import Progress, ignore
 from qtriton.recipe import PtqOptions, QatOptions
 from qtriton.target import Method
@@ -188,6 +188,20 @@ def test_what_the_worker_refuses_itself_stays_as_it_is(files: Path, asked: Start
     asked(refuse)
     with pytest.raises(CompressionError, match=r"^no layer called conv9\.$"):
         restore_float(Path("paddle"), Path("paddle"), ["conv9"], Path("out"))
+
+
+@pytest.mark.parametrize("error", [ConversionError("GridSample (node lens)"), isolated.RemoteError("ValueError: 5.")])
+def test_a_failed_import_says_what_stands_in_its_way_and_the_way_out(
+    files: Path, asked: Start, error: Exception
+) -> None:
+    def refuse(worker: Worker) -> None:
+        raise error
+
+    asked(refuse)
+    with pytest.raises(ConversionError) as caught:
+        import_onnx(Path("net.onnx"), (1, 3, 4, 4), files / "work" / "paddle")
+    for part in (str(error).rstrip("."), "Export the model to Paddle's format", "--precision fp32", "worker.log"):
+        assert part in str(caught.value)
 
 
 # What is refused before it starts.

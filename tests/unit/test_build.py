@@ -30,6 +30,7 @@ from qtriton.errors import (
     AccuracyBudgetError,
     ArtifactLoadError,
     CompressionError,
+    ConversionError,
     ExitCode,
     ModelError,
     QtritonError,
@@ -294,6 +295,7 @@ class Warnings:
 
 REFUSED = ArtifactLoadError("ten: the runtime cannot load it.")
 OVER = AccuracyBudgetError("ten: the best drops 3.0 points.")
+NO_IMPORT = ConversionError("x2paddle cannot convert Einsum (node mix).")
 
 
 def int8(backend: str = "onnxruntime,openvino") -> Plan:
@@ -330,6 +332,27 @@ def test_int8_of_a_backend_that_does_not_load_fp32_is_not_tried(home: Path, monk
     assert backends.published == ["openvino_fp32", "openvino_int8"]
     left_out = [(each.target.backend, each.target.precision.value, each.error) for each in result.left_out]
     assert left_out == [("onnxruntime", "fp32", REFUSED), ("onnxruntime", "int8", REFUSED)]
+
+
+def test_whatever_one_backend_fails_with_the_others_are_published(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backends, warnings = Backends(monkeypatch, openvino_fp32=NO_IMPORT, onnxruntime_int8=OVER), Warnings()
+
+    error = error_of(home, warnings)
+
+    assert type(error) is AccuracyBudgetError, "INT8 was asked for, and there is none"
+    assert warnings.messages == [str(OVER), str(NO_IMPORT)]
+
+    backends = Backends(monkeypatch, openvino_fp32=NO_IMPORT)
+    result = build(int8(), Workspace(home / "cache"), warnings)
+
+    assert backends.published == ["onnxruntime_fp32", "onnxruntime_int8"]
+    assert [each.error for each in result.left_out] == [NO_IMPORT, NO_IMPORT]
+
+
+def test_where_every_backend_fails_the_same_way_that_is_the_error(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Backends(monkeypatch, openvino_int8=NO_IMPORT, onnxruntime_int8=NO_IMPORT)
+
+    assert error_of(home, Warnings()) is NO_IMPORT
 
 
 def test_where_every_int8_is_over_the_budget_fp32_alone_is_not_published(

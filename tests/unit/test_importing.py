@@ -16,6 +16,7 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, num
 
 from qtriton.compress import importing
 from qtriton.compress.importing import import_onnx, random_image
+from qtriton.errors import ConversionError
 
 Array = npt.NDArray[Any]
 node = helper.make_node
@@ -48,13 +49,17 @@ def run(made: ModelProto, image: Array) -> list[Array]:
 def fixed(made: ModelProto, *shape: int) -> ModelProto:
     """What x2paddle would get; it is seen to compute what the original does."""
     before = made.SerializeToString()
-    found: ModelProto = importing._fix_shape(made, shape)
+    found: ModelProto = importing.fix_shape(made, shape)
     assert made.SerializeToString() == before, "the model that was given is changed"
     onnx.checker.check_model(found)
     image = random_image(shape)
     for one, two in zip(run(made, image), run(found, image), strict=True):
         np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-6)
     return found
+
+
+def constants_of(made: ModelProto) -> dict[str, Array]:
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in made.graph.initializer}
 
 
 def ops(made: ModelProto) -> list[str]:
@@ -92,8 +97,8 @@ def test_a_model_with_two_inputs_is_refused_and_a_listed_constant_is_none() -> N
     fixed(one, 1, 2)
 
     del one.graph.initializer[:]
-    with pytest.raises(RuntimeError, match="the model has 2 inputs, compression needs exactly one"):
-        importing._fix_shape(one, (1, 2))
+    with pytest.raises(ConversionError, match="the model has 2 inputs, compression needs exactly one"):
+        importing.fix_shape(one, (1, 2))
 
 
 @pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
@@ -119,7 +124,7 @@ def test_sizes_of_a_resize_become_scales() -> None:
     found = fixed(model([resize], [1, 2, 4, 6], {"sizes": int64([1, 2, 8, 18])}), 1, 2, 4, 6)
     (one,) = found.graph.node
     assert len(one.input) == 3
-    assert importing._constants(found)[one.input[2]].tolist() == [1, 1, 2, 3]
+    assert constants_of(found)[one.input[2]].tolist() == [1, 1, 2, 3]
 
 
 @pytest.mark.parametrize("axes", [[2], [3, 2], None], ids=["one", "in another order", "all"])
@@ -132,14 +137,14 @@ def test_to_the_end_of_a_slice_is_said_with_the_size(axes: list[int] | None) -> 
     names = ["x", "starts", "ends", *(["axes"] if axes is not None else [])]
     found = fixed(model([node("Slice", names, ["y"])], [1, 2, 5, 7], constants), 1, 2, 5, 7)
     (one,) = found.graph.node
-    assert importing._constants(found)[one.input[2]].tolist() == [[1, 2, 5, 7][axis] for axis in axes or range(4)]
+    assert constants_of(found)[one.input[2]].tolist() == [[1, 2, 5, 7][axis] for axis in axes or range(4)]
 
 
 def test_a_slice_that_ends_before_the_end_stays() -> None:
     constants = {"starts": int64([0, 1]), "ends": int64([-1, 3]), "axes": int64([2, -1])}
     found = fixed(model([node("Slice", ["x", "starts", "ends", "axes"], ["y"])], [1, 2, 5, 7], constants), 1, 2, 5, 7)
     (one,) = found.graph.node
-    assert importing._constants(found)[one.input[2]].tolist() == [-1, 3]
+    assert constants_of(found)[one.input[2]].tolist() == [-1, 3]
 
 
 def padded(pads: Sequence[int], value: float | None = None, mode: str = "constant") -> ModelProto:
@@ -227,7 +232,7 @@ def test_what_x2paddle_writes_gets_the_names_that_later_steps_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     onnx.save(model([node("Relu", ["x"], ["y"])], ["n", 3, 4, 4]), str(tmp_path / "m.onnx"))
-    monkeypatch.setattr(importing, "convert", converts)
+    monkeypatch.setattr(importing, "_convert", converts)
 
     folder = import_onnx(tmp_path / "m.onnx", (1, 3, 4, 4), tmp_path / "out")
 
@@ -239,6 +244,6 @@ def test_what_x2paddle_writes_gets_the_names_that_later_steps_read(
 
 def test_a_failure_that_x2paddle_only_prints_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     onnx.save(model([node("Relu", ["x"], ["y"])], ["n", 3, 4, 4]), str(tmp_path / "m.onnx"))
-    monkeypatch.setattr(importing, "convert", lambda source, folder: None)
-    with pytest.raises(RuntimeError, match=f"x2paddle wrote no Paddle model for {tmp_path / 'm.onnx'}"):
+    monkeypatch.setattr(importing, "_convert", lambda source, folder: None)
+    with pytest.raises(ConversionError, match="it wrote no Paddle model and did not say why"):
         import_onnx(tmp_path / "m.onnx", (1, 3, 4, 4), tmp_path / "out")

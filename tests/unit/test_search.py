@@ -28,8 +28,13 @@ COSTS = tuple(LayerCost(f"l{i}", f"n{i}", "Conv", (8, 8, 1, 1), macs=100, diverg
 class World:
     """Stands in for the runtimes: says what each recipe loses and how fast it is."""
 
-    def __init__(self, points: Callable[[Recipe], float], ratio: Callable[[Recipe], float]) -> None:
-        self.points, self.ratio = points, ratio
+    def __init__(
+        self,
+        points: Callable[[Recipe], float],
+        ratio: Callable[[Recipe], float],
+        fails: Callable[[Recipe], bool] = lambda recipe: False,
+    ) -> None:
+        self.points, self.ratio, self.fails = points, ratio, fails
         self.asked: list[str] = []
         self.warned: list[str] = []
         self.target = TARGET
@@ -51,6 +56,8 @@ class World:
         def make_artifact(sources: Any, target: Target) -> Artifact:
             if self.refusal and sources.recipe.learner is Learner.ACT:
                 raise CompressionError(self.refusal)
+            if self.fails(sources.recipe):
+                raise CompressionError("net.onnx: none of its 4 layers with weights can be quantized.")
             return Artifact(target, Path("int8"), sources.recipe)
 
         def accuracy_drop(context: Any, fp32: Artifact, artifact: Artifact) -> AccuracyDrop:
@@ -226,3 +233,30 @@ def test_without_labels_the_budget_is_of_agreement(monkeypatch: pytest.MonkeyPat
     assert not found.gate.labelled and found.gate.budget > 4 and world.asked == ["PTQ avg"]
     with pytest.raises(AccuracyBudgetError):
         World(lambda recipe: 4.0, fast).find(monkeypatch, labelled=False, max_accuracy_drop=3.0)
+
+
+@pytest.mark.parametrize("quantizable", [0, 1, 3])
+def test_of_a_small_network_the_search_for_layers_ends_with_what_it_has(
+    quantizable: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where all that can be quantized is kept in floating point, there is no artifact."""
+    losses = {Algorithm.AVG: 3.0, Algorithm.ABS_MAX: 2.0}
+    world = World(
+        lambda recipe: losses[recipe.algorithm] - 0.1 * len(recipe.float_layers),
+        lambda recipe: 0.9,
+        lambda recipe: len(recipe.float_layers) > quantizable,
+    )
+    found = world.find(monkeypatch, accept_drop=True)
+    assert found.gate.accepted and found.chosen.recipe.algorithm is Algorithm.ABS_MAX
+
+
+def test_an_algorithm_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(lambda recipe: 3.0, fast, lambda recipe: recipe.algorithm is Algorithm.HIST)
+    with pytest.raises(AccuracyBudgetError):
+        world.find(monkeypatch, method=Method.PTQ)
+    assert "PTQ KL" in world.asked and "PTQ hist" not in world.asked
+
+
+def test_a_failure_of_the_first_algorithm_is_that_of_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CompressionError, match="none of its 4 layers"):
+        World(lambda recipe: 3.0, fast, lambda recipe: True).find(monkeypatch)

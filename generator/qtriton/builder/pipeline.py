@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
 
 from qtriton import resources
 from qtriton.builder.artifact import Artifact, make_artifact
@@ -18,14 +17,7 @@ from qtriton.builder.result import BuildResult, LeftOut
 from qtriton.builder.search import search
 from qtriton.builder.sources import Sources
 from qtriton.builder.variant import Variant, compressed_variant, fp32_variant
-from qtriton.errors import (
-    AccuracyBudgetError,
-    ArtifactLoadError,
-    CompressionError,
-    ModelError,
-    SetupError,
-    UnsupportedError,
-)
+from qtriton.errors import AccuracyBudgetError, ArtifactLoadError, QtritonError
 from qtriton.plan import Plan
 from qtriton.progress import SILENT, Reporter
 from qtriton.repository.manifest import Manifest
@@ -35,20 +27,16 @@ from qtriton.repository.record import PublishRecord, read_record
 from qtriton.target import Precision, Target
 from qtriton.workspace import Workspace, sha256_file
 
-#: What may end one backend's artifacts and leave the others'; the user's images and labels are those of all of them.
-OF_ONE_BACKEND: Final = (ModelError, CompressionError, UnsupportedError, SetupError)
-
 
 def build(plan: Plan, workspace: Workspace, reporter: Reporter = SILENT) -> BuildResult:
     """Carry a plan out; nothing in the repository changes before everything is made, measured and checked.
 
-    Of several backends, one whose artifact cannot be made, whose runtime refuses it, or whose INT8 is over the accuracy
-    budget, is left out with a warning; a single one is an error.
+    Of several backends, one that fails, for whatever reason, is left out with a warning; a single one is an error.
 
     Raises:
         AccuracyBudgetError: the accuracy drop of INT8 is over the budget on a backend, and no other can be published.
         ArtifactLoadError: every runtime refuses its artifact.
-        CompressionError: no backend has an artifact.
+        QtritonError: every backend fails, one of them for another reason; that one's.
         KeyboardInterrupt: with a text that says what has become of the repository.
     """
     spec, options = plan.spec, plan.request.options
@@ -129,9 +117,10 @@ def _variants(
                 variants.append(fp32_variant(context, artifact, record))
             elif target.backend in fp32:
                 variants.append(compressed_variant(context, search(sources, target, fp32[target.backend]), record))
-            else:
-                left_out.append(LeftOut(target, left_out[-1].error))  # there is no FP32 to compare it with
-        except OF_ONE_BACKEND as error:
+            else:  # there is no FP32 to compare it with
+                reason = next(each.error for each in left_out if each.target.backend == target.backend)
+                left_out.append(LeftOut(target, reason))
+        except QtritonError as error:
             if len(context.options.backends) == 1:
                 raise
             context.reporter.warn(str(error))
@@ -146,6 +135,7 @@ def _require(plan: Plan, variants: tuple[Variant, ...], left_out: tuple[LeftOut,
     unchanged = "The warnings say why. What was published before is unchanged."
     if any(isinstance(each.error, AccuracyBudgetError) for each in left_out):
         raise AccuracyBudgetError(f"{plan.spec.name}: no backend stays within the accuracy budget. {unchanged}")
-    if all(isinstance(each.error, ArtifactLoadError) for each in left_out):
-        raise ArtifactLoadError(f"{plan.spec.name}: no backend can load the model. {unchanged}")
-    raise CompressionError(f"{plan.spec.name}: no backend has what was asked for. {unchanged}")
+    other = next((each.error for each in left_out if not isinstance(each.error, ArtifactLoadError)), None)
+    if other is not None:
+        raise other
+    raise ArtifactLoadError(f"{plan.spec.name}: no backend can load the model. {unchanged}")

@@ -10,7 +10,7 @@ from typing import Final
 from qtriton.backends import backend_for
 from qtriton.builder.cache_key import StageKey
 from qtriton.builder.context import BuildContext
-from qtriton.builder.conversion import WITHOUT_ACT, check_conversion
+from qtriton.builder.conversion import check_conversion
 from qtriton.builder.feeding import match_inputs
 from qtriton.builder.fp16_range import read_overflowing, write_overflowing
 from qtriton.builder.fp32 import read_signature, write_fp32_onnx
@@ -19,7 +19,7 @@ from qtriton.builder.onnx_ranges import OnnxRanges
 from qtriton.builder.sensitivity import load_costs, measure_sensitivity, save_costs
 from qtriton.compress.act import import_onnx, restore_float, train
 from qtriton.compress.scales import QUANTIZED, SCALES_FILE, Scales
-from qtriton.errors import CompressionError, UnsupportedError
+from qtriton.errors import UnsupportedError
 from qtriton.quantize.qdq import Writer, x86_writer
 from qtriton.quantize.sensitivity import LayerCost
 from qtriton.quantize.symmetric import SymmetricWriter
@@ -72,10 +72,7 @@ class Sources:
 
         def produce(folder: Path) -> None:
             with self.context.reporter.progress(f"{self.spec.name}: FP32 as a Paddle model"):
-                try:
-                    outputs = import_onnx(onnx, (1, *self.spec.input.dims), folder / _PADDLE)
-                except CompressionError as error:
-                    raise CompressionError(f"{error} {WITHOUT_ACT}") from error
+                outputs = import_onnx(onnx, (1, *self.spec.input.dims), folder / _PADDLE)
                 check_conversion(onnx, outputs, self.spec)
 
         key = StageKey(f"{self.spec.name}-paddle", (sha256_file(onnx), self.spec.input.dims), import_onnx)

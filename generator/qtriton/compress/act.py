@@ -16,11 +16,16 @@ from qtriton.compress import worker
 from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE
 from qtriton.compress.scales import SCALES_FILE, Scales
 from qtriton.compress.worker import CalibratedModel
-from qtriton.errors import CompressionError, InputError
+from qtriton.errors import CompressionError, ConversionError, InputError
 from qtriton.progress import Progress, ignore
 from qtriton.recipe import PtqOptions, QatOptions
 
 LOG_FILE: Final = "worker.log"
+#: Of a model that x2paddle does not convert, or converts wrong.
+WAYS_OUT: Final = (
+    "Export the model to Paddle's format yourself and pass its folder with --weights; or leave out --backend paddle, "
+    "--learner act and --method qat: ONNX Runtime then learns the ranges. --precision fp32 works, too."
+)
 
 
 def compress(
@@ -121,12 +126,17 @@ def import_onnx(source: Path, shape: tuple[int, ...], folder: Path) -> list[NDAr
         the outputs of the new model for `random_image(shape)`: a conversion can be wrong.
 
     Raises:
-        CompressionError: x2paddle failed; the message names the log.
+        ConversionError: x2paddle cannot convert the model; the message names the operation, if it is one, and the log.
     """
     work = folder.absolute().parent
-    outputs: list[NDArray[Any]] = _run_worker(
-        worker.convert, source.absolute(), shape, folder.absolute(), work, work=work
-    )
+    task = worker.convert, source.absolute(), shape, folder.absolute(), work
+    try:
+        outputs: list[NDArray[Any]] = _run_worker(*task, work=work)
+    except ConversionError as error:
+        message = f"x2paddle, which imports ONNX for PaddleSlim ACT, cannot convert {_shorten(str(error))}."
+        raise ConversionError(f"{message} {WAYS_OUT} Its log is {work / LOG_FILE}.") from error
+    except CompressionError as error:
+        raise ConversionError(f"{error} {WAYS_OUT}") from error
     _check_model(folder)
     return outputs
 

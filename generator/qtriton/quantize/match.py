@@ -183,8 +183,13 @@ def _has_weights(node: NodeProto, weight: NDArray[np.float32], item: LearntLayer
         return False
     rows = np.moveaxis(weight, output_axis(node), 0)
     # Paddle keeps the weights of a matrix product as (in, out), or as (out, in) with a transposing attribute.
-    layouts = (item.weight,) if is_conv else (item.weight.T, item.weight)
+    layouts = (as_convolution(item.weight, rows.ndim),) if is_conv else (item.weight.T, item.weight)
     return any(_same_directions(rows, other) for other in layouts if other.shape == rows.shape)
+
+
+def as_convolution(weight: NDArray[np.float32], rank: int) -> NDArray[np.float32]:
+    """Paddle's weights in the rank of the ONNX node: a convolution of sequences is imported as one of height 1."""
+    return weight[:, :, 0] if rank == 3 and weight.ndim == 4 and weight.shape[2] == 1 else weight
 
 
 def _same_directions(weight: NDArray[np.float32], other: NDArray[np.float32]) -> bool:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from qtriton.compress.normalize.opset import upgrade, with_output_shapes
 from qtriton.compress.scales import Scales
 from qtriton.errors import CompressionError, ModelError
 from qtriton.fresh_names import FreshNames
+from qtriton.quantize.gemm import fold_factors
 from qtriton.quantize.graph import GraphView, attribute
 from qtriton.quantize.integers import Affine, IntegerLayer, to_integers
 from qtriton.quantize.match import Layer, match_layers
@@ -91,9 +93,8 @@ def load_simplified(fp32: Path) -> ModelProto:
 
     try:
         model: ModelProto = onnx.load(str(fp32))
-        if max((item.version for item in model.opset_import if not item.domain), default=0) < _MIN_OPSET:
-            model = onnx.version_converter.convert_version(model, _MIN_OPSET)
-        model, _ = onnxsim.simplify(model)
+        model, _ = onnxsim.simplify(upgrade(with_output_shapes(model), _MIN_OPSET))
+        fold_factors(model)
     except Exception as error:  # protobuf, the converter and onnxsim raise kinds of their own
         raise ModelError(f"{fp32}: cannot be read as an ONNX model ({error}). Export it again.") from error
     return model

@@ -13,7 +13,7 @@ from qtriton.compress.scales import LearntLayer
 from qtriton.errors import CompressionError
 from qtriton.fresh_names import FreshNames
 from qtriton.quantize.graph import GraphView
-from qtriton.quantize.match import Layer
+from qtriton.quantize.match import Layer, as_convolution
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -62,7 +62,8 @@ def trained_weight(weight: NDArray[np.float32], channel: int, learnt: LearntLaye
     assert learnt.trained is not None
     rows = np.moveaxis(weight, channel, 0)
     for transposed in (False, True) if weight.ndim == 2 else (False,):
-        before, after = (each.T if transposed else each for each in (learnt.weight, learnt.trained))
+        both = (as_convolution(each, weight.ndim) for each in (learnt.weight, learnt.trained))
+        before, after = (each.T if transposed else each for each in both)
         if before.shape != rows.shape:
             continue
         factors, error = _factors(rows, before)
