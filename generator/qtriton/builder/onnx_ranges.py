@@ -10,7 +10,7 @@ from qtriton.builder.cache_key import StageKey
 from qtriton.builder.context import BuildContext
 from qtriton.compress.scales import SCALES_FILE
 from qtriton.quantize.activations import Feeding
-from qtriton.quantize.learner import count, learn, observe
+from qtriton.quantize.learner import count, learn_from_onnx, observe
 from qtriton.recipe import Algorithm
 from qtriton.workspace import sha256_file
 
@@ -30,7 +30,7 @@ class OnnxRanges:
         counted = self._count(observed) if algorithm.counts_values else None
 
         def produce(folder: Path) -> None:
-            learn(self.onnx, algorithm, observed, counted).save(folder / SCALES_FILE)
+            learn_from_onnx(self.onnx, algorithm, observed, counted).save(folder / SCALES_FILE)
 
         return self.context.stage(key, produce) / SCALES_FILE
 

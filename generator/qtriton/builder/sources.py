@@ -14,12 +14,13 @@ from qtriton.builder.conversion import WITHOUT_ACT, check_conversion
 from qtriton.builder.feeding import match_inputs
 from qtriton.builder.fp16_range import read_overflowing, write_overflowing
 from qtriton.builder.fp32 import read_signature, write_fp32_onnx
+from qtriton.builder.learning import learn
 from qtriton.builder.onnx_ranges import OnnxRanges
 from qtriton.builder.sensitivity import load_costs, measure_sensitivity, save_costs
-from qtriton.compress.act import compress, import_onnx, restore_float, train
+from qtriton.compress.act import import_onnx, restore_float, train
 from qtriton.compress.scales import QUANTIZED, SCALES_FILE, Scales
 from qtriton.errors import CompressionError, UnsupportedError
-from qtriton.quantize.learner import learn
+from qtriton.quantize.learner import learn_from_onnx
 from qtriton.quantize.qdq import Writer, x86_writer
 from qtriton.quantize.sensitivity import LayerCost
 from qtriton.quantize.symmetric import SymmetricWriter
@@ -150,7 +151,7 @@ class Sources:
     def scales_key(self) -> StageKey:
         """What the scales of the recipe depend on."""
         inputs = (self.context.weights_sha256, self.context.frames_key.digest, self.recipe.learnt_by)
-        producer = compress if self.recipe.learner is Learner.ACT else learn
+        producer = learn if self.recipe.learner is Learner.ACT else learn_from_onnx
         return StageKey(f"{self.spec.name}-scales", inputs, producer)
 
     def _train(self) -> Path | None:
@@ -190,13 +191,14 @@ class Sources:
             model, frames, trained = self.convert_to_paddle(), self.context.frames(), self._train()
             label = f"{self.spec.name}: ranges by {self.recipe.learning} with PaddleSlim ACT"
             with self.context.reporter.progress(label) as progress:
-                compress(
+                learn(
                     model,
-                    calibration=frames,
+                    self.export_onnx(),
+                    frames=frames,
                     work=folder,
                     options=PtqOptions(self.recipe.algorithm),
                     trained=trained,
-                    extras=tuple(self.spec.extra_inputs),
+                    extras=dict(self.spec.inputs[1:]),
                     progress=progress,
                 )
 

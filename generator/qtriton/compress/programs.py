@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE
 from qtriton.compress.mixed import is_quantizer, origin, quantized_from
-from qtriton.compress.scales import LearntLayer
+from qtriton.compress.scales import LearntLayer, fingerprint
 
+#: What a model is fed with, by the name of the input.
+Arrays: TypeAlias = dict[str, NDArray[Any]]
+#: How many tensors of a model are held in memory at a time.
+_AT_ONCE: Final = 32
 #: Paddle's layers with weights, and the names of their activation and weight inputs.
 LAYERS: Final = {
     "conv2d": ("Input", "Filter"),
@@ -103,8 +107,11 @@ class Program:
         return str(producer.input("X")[0])
 
 
-def learnt_layers(fp32: Path, folder: Path, quantized: Path) -> Iterator[LearntLayer]:
-    """Each layer's FP32 weights, the trained ones in `folder`, and the thresholds that ACT learnt."""
+def learnt_layers(fp32: Path, folder: Path, quantized: Path, feeds: Sequence[Arrays]) -> Iterator[LearntLayer]:
+    """Each layer's FP32 weights, the trained ones in `folder`, the thresholds that ACT learnt, and fingerprints.
+
+    `feeds` are the images to take the fingerprints on, as the FP32 model takes them.
+    """
     ops, values = read(quantized)
     _, before = read(fp32)
     _, after = (None, before) if folder == fp32 else read(folder)
@@ -114,15 +121,36 @@ def learnt_layers(fp32: Path, folder: Path, quantized: Path) -> Iterator[LearntL
         if op.type == "quantize_linear"
     }
     program = Program(ops, before)
-    for op in program.layers():
-        input_name = origin(op.input(LAYERS[op.type][0])[0], program.source)
+    layers = [(op, origin(op.input(LAYERS[op.type][0])[0], program.source)) for op in program.layers()]
+    prints = fingerprints(fp32, {name for op, source in layers for name in (source, program.output(op))}, feeds)
+    for op, input_name in layers:
         if input_name in thresholds:
             output_name, weight_name, bias = program.output(op), program.weight_name(op), program.bias(op)
             yield LearntLayer(
                 *(output_name, op.type, before[weight_name], thresholds[input_name], thresholds.get(output_name)),
                 after[weight_name] if folder != fp32 else None,
                 (after[bias] - before[bias]).reshape(-1) if folder != fp32 and bias is not None else None,
+                read=prints.get(input_name),
+                given=prints.get(output_name),
             )
+
+
+def fingerprints(folder: Path, tensors: Collection[str], feeds: Sequence[Arrays]) -> dict[str, NDArray[np.float64]]:
+    """The fingerprints of tensors of an inference model, float64 [feeds, features]; of those that it has."""
+    import paddle
+
+    scope, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+    prints: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
+    with paddle.static.scope_guard(scope):
+        program, _, _ = load(folder, executor)
+        names = sorted(set(tensors) & set(program.global_block().vars))
+        for feed in feeds:
+            for start in range(0, len(names), _AT_ONCE):
+                part = names[start : start + _AT_ONCE]
+                values = executor.run(program, feed=feed, fetch_list=part)
+                for name, value in zip(part, values, strict=True):
+                    prints[name].append(fingerprint(value))
+    return {name: np.stack(rows) for name, rows in prints.items()}
 
 
 def read(folder: Path) -> tuple[list[Any], dict[str, NDArray[np.float32]]]:

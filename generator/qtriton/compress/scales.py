@@ -1,4 +1,4 @@
-"""What was learnt: for each layer with weights, the range of its input and of its output."""
+"""What ACT learnt: for each layer with weights, the range of its input and of its output."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,12 @@ from qtriton.target import Method
 SCALES_FILE: Final = "scales.npz"
 #: The folder of the INT8 model that ACT writes, beside it.
 QUANTIZED: Final = "act"
+_CHUNKS: Final = 32
 
 
 @dataclass(frozen=True, eq=False)
 class LearntLayer:
-    """A layer of a program or graph, in its order, with the thresholds (largest absolute values) that were learnt."""
+    """A layer of Paddle's program, in program order, with the thresholds (largest absolute values) ACT chose."""
 
     name: str
     op: str
@@ -31,13 +32,16 @@ class LearntLayer:
     #: The trained weights, and by how much training changed the bias, float32 [channels]; none without training.
     trained: NDArray[np.float32] | None = None
     bias_change: NDArray[np.float32] | None = None
-    #: The output of the ONNX node that this layer is, where that is known.
+    #: Fingerprints of what the FP32 layer reads and gives, float64 [probe images, features]; by them it is paired.
+    read: NDArray[np.float64] | None = None
+    given: NDArray[np.float64] | None = None
+    #: The output of the ONNX node that this layer is, once it has been paired.
     node: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Scales:
-    """The thresholds of every layer that can be quantized."""
+    """The thresholds of every layer that ACT quantized."""
 
     method: Method
     algorithm: str
@@ -53,12 +57,10 @@ class Scales:
         ]
         header = {"method": self.method.value, "algorithm": self.algorithm, "image": self.image}
         meta = json.dumps({**header, "layers": rows})
-        weights = {f"w{i}": layer.weight for i, layer in enumerate(self.layers)}
+        weights: dict[str, NDArray[Any]] = {f"w{i}": layer.weight for i, layer in enumerate(self.layers)}
         for i, layer in enumerate(self.layers):
-            if layer.trained is not None:
-                weights[f"t{i}"] = layer.trained
-            if layer.bias_change is not None:
-                weights[f"b{i}"] = layer.bias_change
+            optional = {"t": layer.trained, "b": layer.bias_change, "r": layer.read, "g": layer.given}
+            weights |= {f"{letter}{i}": array for letter, array in optional.items() if array is not None}
         staged = path.with_name(f".{path.name}.{os.getpid()}.npz")
         np.savez(staged, meta=np.array(meta), **weights)
         staged.replace(path)
@@ -70,8 +72,28 @@ class Scales:
             layers = tuple(
                 LearntLayer(
                     *(row["name"], row["op"], archive[f"w{i}"], row["input"], row["output"]),
-                    *(archive.get(f"t{i}"), archive.get(f"b{i}"), row["node"]),
+                    trained=archive.get(f"t{i}"),
+                    bias_change=archive.get(f"b{i}"),
+                    read=archive.get(f"r{i}"),
+                    given=archive.get(f"g{i}"),
+                    node=row["node"],
                 )
                 for i, row in enumerate(meta["layers"])
             )
         return cls(Method(meta["method"]), meta["algorithm"], layers, tuple(meta["image"]))
+
+
+def probe_indexes(count: int) -> tuple[int, ...]:
+    """The calibration images by which layers are paired, of `count`."""
+    return tuple(sorted({0, count // 2}))
+
+
+def fingerprint(tensor: NDArray[Any]) -> NDArray[np.float64]:
+    """What tells the values of a tensor from others': float64 [4 + 32], equal up to rounding for equal tensors.
+
+    The largest absolute value, the sums of values, of absolute values and of squares, whatever the order of the
+    elements; then the sums of consecutive parts, in C order.
+    """
+    flat = np.asarray(tensor, np.float64).reshape(-1)
+    whole = [np.abs(flat).max(initial=0.0), flat.sum(), np.abs(flat).sum(), (flat * flat).sum()]
+    return np.array([*whole, *(part.sum() for part in np.array_split(flat, _CHUNKS))])

@@ -18,7 +18,7 @@ from qtriton.compress.exporting import name_squeezed_axes
 from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE, import_onnx, random_image
 from qtriton.compress.mixed import keep_in_float, save
 from qtriton.compress.programs import LAYERS, Program, image_input, learnt_layers, load, read
-from qtriton.compress.scales import QUANTIZED, SCALES_FILE, Scales
+from qtriton.compress.scales import QUANTIZED, SCALES_FILE, Scales, probe_indexes
 from qtriton.compress.training import TrainingTask, run_nodes, train
 from qtriton.progress import Progress
 from qtriton.recipe import PtqOptions, QatOptions
@@ -114,7 +114,8 @@ def learn_ranges(source: CalibratedModel, options: PtqOptions, trained: Path | N
     feed = _Images(source, image_input(folder, source.extras), total, progress)
     quantized = source.work / QUANTIZED
     _run_act(folder, feed, quantized, options)
-    layers = tuple(learnt_layers(fp32, folder, quantized))
+    probes = [_feed(feed, index) for index in probe_indexes(len(feed))]
+    layers = tuple(learnt_layers(fp32, folder, quantized, probes))
     if not layers:
         raise RuntimeError("ACT quantized no layer: the model has no convolution or matrix product with weights")
     image = float(source.images.min()), float(source.images.max())
@@ -138,7 +139,7 @@ def train_student(
     images = _Images(source, image_input(folder, source.extras), len(source.images), progress)
 
     def feed(index: int) -> dict[str, NDArray[Any]]:
-        return {key: value[np.newaxis] for key, value in images[index].items()}
+        return _feed(images, index)
 
     program = Program(*read(folder))
     nodes = program.last_tensors()
@@ -193,6 +194,11 @@ class _Images:
             self._served = min(self._served + 1, self._total - 1)
             self._progress(self._served, self._total)
         return {self._name: np.array(self._images[index], dtype=np.float32), **self._extras}
+
+
+def _feed(images: _Images, index: int) -> dict[str, NDArray[Any]]:
+    """One image, as a batch."""
+    return {key: value[np.newaxis] for key, value in images[index].items()}
 
 
 def _loader(images: _Images) -> Any:

@@ -1,9 +1,9 @@
-"""Which layer of Paddle's program is which node of the ONNX graph: decided by the weights themselves."""
+"""Which layer that was learnt is which node of the ONNX graph: decided by what both read and give, never by order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -17,11 +17,18 @@ if TYPE_CHECKING:
     from onnx import NodeProto
 
 CONVOLUTIONS: Final = frozenset({"conv2d", "depthwise_conv2d"})
+#: How far the fingerprints of one tensor in two runtimes may differ, of their size. Over the zoo that is 2e-3 at most,
+#: but for means over an image that come near zero: 3e-2 in yolov6lite_l0, whose outputs then differ by 1e-5.
+_SAME_WITHIN: Final = 2e-2
+#: How many times farther than the nearest the next candidate must be; two tensors that are equal are as near.
+_CLEARLY: Final = 4.0
+#: The part of a fingerprint that does not depend on the order of the elements.
+_UNORDERED: Final = 4
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A node with constant weights and what ACT learnt about it; channel is the weight's output axis."""
+    """A node with constant weights and what was learnt about it; channel is the weight's output axis."""
 
     node: NodeProto
     weight: NDArray[np.float32]
@@ -29,25 +36,49 @@ class Layer:
     learnt: LearntLayer
 
 
+def pair_layers(
+    view: GraphView, learnt: Sequence[LearntLayer], fingerprints: Mapping[str, NDArray[np.float64]]
+) -> tuple[LearntLayer, ...]:
+    """Give each layer that was learnt the name of its ONNX node, by weights and by what it reads and gives.
+
+    Args:
+        view: the FP32 graph.
+        learnt: the layers, with fingerprints of what they read and give on the probe images.
+        fingerprints: those of the graph's tensors on the same images, float64 [probes, features].
+
+    Raises:
+        CompressionError: a node has no counterpart, or several that differ in their ranges.
+    """
+    paired: list[LearntLayer] = []
+    free = list(learnt)
+    for node, weight in _layers_of(view):
+        candidates = [each for each in free if _has_weights(node, weight, each)]
+        if not candidates:
+            raise _no_counterpart(node, weight, learnt)
+        counterpart = _nearest(view, node, candidates, fingerprints)
+        free.remove(counterpart)
+        paired.append(replace(counterpart, node=node.output[0]))
+    return (*paired, *free)
+
+
 def match_layers(view: GraphView, learnt: Sequence[LearntLayer]) -> dict[str, Layer]:
-    """Every Conv, Gemm and MatMul with constant weights, by the name of its output; each must have a counterpart."""
-    candidates = list(learnt)
+    """Every Conv, Gemm and MatMul with constant weights, by the name of its output; each must have a counterpart.
+
+    Raises:
+        CompressionError: a node has none, or its layers were not paired and several have the same weights.
+    """
+    by_node = {each.node: each for each in learnt if each.node is not None}
     matched: dict[str, Layer] = {}
-    for node in view.nodes:
-        weight = layer_weight(view, node)
-        if weight is None:
-            continue
-        channel = output_axis(node)
-        rows = np.moveaxis(weight, channel, 0)
-        counterpart = next((item for item in candidates if _is(node, rows, item)), None)
+    for node, weight in _layers_of(view):
+        counterpart = by_node.get(node.output[0])
+        if counterpart is None and not by_node:
+            candidates = [each for each in learnt if _has_weights(node, weight, each)]
+            if len(candidates) > 1:
+                raise _several(node)
+            counterpart = next(iter(candidates), None)
         if counterpart is None:
-            raise CompressionError(
-                f"{node.op_type} {node.name or node.output[0]} (weights {weight.shape}) is not among the "
-                f"{len(learnt)} layers that ACT quantized: the FP32 ONNX and the compressed model are not the "
-                "same network. Compress this ONNX model again."
-            )
-        candidates.remove(counterpart)
-        matched[node.output[0]] = Layer(node, weight, channel, counterpart)
+            raise _no_counterpart(node, weight, learnt)
+        matched[node.output[0]] = Layer(node, weight, output_axis(node), counterpart)
     return matched
 
 
@@ -66,19 +97,94 @@ def output_axis(node: NodeProto) -> int:
     return 0 if node.op_type == "Gemm" and attribute(node, "transB", 0) else 1
 
 
-def _is(node: NodeProto, weight: NDArray[np.float32], item: LearntLayer) -> bool:
-    """Whether an item was learnt of this very node; where that is not known, whether the weights say so."""
-    return _same(node.op_type, weight, item) if item.node is None else item.node == node.output[0]
+def layer_result(view: GraphView, node: NodeProto) -> str:
+    """The output of a layer, with the addition of a constant that follows a matrix product."""
+    after = view.only_reader(node.output[0], "Add")
+    is_bias = node.op_type == "MatMul" and after is not None and any(name in view.constants for name in after.input)
+    return str(after.output[0] if is_bias and after is not None else node.output[0])
 
 
-def _same(op_type: str, weight: NDArray[np.float32], item: LearntLayer) -> bool:
+def _layers_of(view: GraphView) -> list[tuple[NodeProto, NDArray[np.float32]]]:
+    weights = ((node, layer_weight(view, node)) for node in view.nodes)
+    return [(node, weight) for node, weight in weights if weight is not None]
+
+
+def _nearest(
+    view: GraphView,
+    node: NodeProto,
+    candidates: Sequence[LearntLayer],
+    fingerprints: Mapping[str, NDArray[np.float64]],
+) -> LearntLayer:
+    """The candidate that reads, and gives, what the node does."""
+    source, result = fingerprints.get(node.input[0]), fingerprints.get(layer_result(view, node))
+    near = [
+        each
+        for each in candidates
+        if min(_distance(source, each.read, _UNORDERED), _distance(result, each.given)) <= _SAME_WITHIN
+    ]
+    if not near:
+        raise CompressionError(
+            f"{_described(node)}: the compressed model has a layer with its weights, but it reads other values. The "
+            "conversion changed the model. Use --precision fp32, or export the model again."
+        )
+    if len(near) == 1:
+        return near[0]
+
+    def distance(each: LearntLayer) -> float:
+        return max(_distance(source, each.read), _distance(result, each.given))
+
+    first, second, *_ = sorted(near, key=distance)
+    if distance(second) < _CLEARLY * distance(first) + 1e-5 and not _have_same_ranges(first, second):
+        raise _several(node)
+    return first
+
+
+def _distance(
+    expected: NDArray[np.float64] | None, actual: NDArray[np.float64] | None, features: int | None = None
+) -> float:
+    """The largest difference of two fingerprints, of the sum of absolute values; 0 where one is not known."""
+    if expected is None or actual is None or len(expected) != len(actual):
+        return 0.0
+    size = np.maximum(np.maximum(expected[:, 2:3], actual[:, 2:3]), 1e-30)
+    scales = np.repeat(size, expected.shape[1], axis=1)
+    for own in (0, 3):  # the largest value and the sum of squares have sizes of their own
+        scales[:, own] = np.maximum(np.maximum(expected[:, own], actual[:, own]), 1e-30)
+    return float((np.abs(expected - actual) / scales)[:, :features].max())
+
+
+def _have_same_ranges(one: LearntLayer, other: LearntLayer) -> bool:
+    inputs = one.input_threshold, other.input_threshold
+    outputs = one.output_threshold or 0.0, other.output_threshold or 0.0
+    return all(abs(a - b) <= 1e-3 * max(abs(a), abs(b)) for a, b in (inputs, outputs))
+
+
+def _described(node: NodeProto) -> str:
+    return f"{node.op_type} {node.name or node.output[0]}"
+
+
+def _several(node: NodeProto) -> CompressionError:
+    return CompressionError(
+        f"{_described(node)}: several layers have its weights and read the same, and their ranges differ, so which one "
+        "it is cannot be told. Use --precision fp32."
+    )
+
+
+def _no_counterpart(node: NodeProto, weight: NDArray[np.float32], learnt: Sequence[LearntLayer]) -> CompressionError:
+    return CompressionError(
+        f"{_described(node)} (weights {weight.shape}) is not among the {len(learnt)} layers whose ranges were learnt: "
+        "the FP32 ONNX and the compressed model are not the same network. Compress this ONNX model again."
+    )
+
+
+def _has_weights(node: NodeProto, weight: NDArray[np.float32], item: LearntLayer) -> bool:
     """Equal up to one factor per output channel, since exporters fold a batch normalisation into the weights."""
-    is_conv = op_type == "Conv"
+    is_conv = node.op_type == "Conv"
     if is_conv != (item.op in CONVOLUTIONS):
         return False
+    rows = np.moveaxis(weight, output_axis(node), 0)
     # Paddle keeps the weights of a matrix product as (in, out), or as (out, in) with a transposing attribute.
     layouts = (item.weight,) if is_conv else (item.weight.T, item.weight)
-    return any(_same_directions(weight, other) for other in layouts if other.shape == weight.shape)
+    return any(_same_directions(rows, other) for other in layouts if other.shape == rows.shape)
 
 
 def _same_directions(weight: NDArray[np.float32], other: NDArray[np.float32]) -> bool:

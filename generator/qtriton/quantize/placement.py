@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from qtriton.quantize.graph import GraphView, attribute
 from qtriton.quantize.match import Layer
-from qtriton.quantize.ranges import PASS_THROUGH, Ranges
+from qtriton.quantize.ranges import PASS_THROUGH, Ranges, passes_through
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -88,7 +88,7 @@ def _join_inputs(view: GraphView, inputs: set[str], ranges: Ranges) -> set[str]:
         if producer.op_type in ("Add", "Concat") and len(sources) > 1 and all(ranges.of(name) for name in sources):
             queue += sorted({*sources} - tensors)
             tensors.update(sources)
-        elif producer.op_type in PASS_THROUGH or producer.op_type in ACTIVATIONS:
+        elif passes_through(producer) or producer.op_type in ACTIVATIONS:
             queue.append(producer.input[0])
     return tensors
 

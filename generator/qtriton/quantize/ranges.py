@@ -56,7 +56,7 @@ class Ranges:
         self._cache: dict[str, Range | None] = {}
         self._class: dict[str, str] = {}
         for node in view.nodes:
-            if node.op_type in PASS_THROUGH:
+            if passes_through(node):
                 self._class[self._root(node.output[0])] = self._root(node.input[0])
         self._members: dict[str, list[str]] = {}
         for name in {*view.producer, *view.inputs}:
@@ -77,7 +77,7 @@ class Ranges:
     def _infer(self, members: list[str]) -> Range | None:
         thresholds = [t for name in members if (t := self._read_threshold(name)) is not None]
         if thresholds:
-            high = max(thresholds)
+            high = max([*thresholds, *self._before_interpolation(members)])
             return Range(-high, high).clip(self.bounds(members[0] if len(members) == 1 else self._source(members)))
         for name in members:
             for reader in self._view.readers(name):
@@ -85,6 +85,15 @@ class Ranges:
                     return shared  # one scale for all that a Concat joins: it then only copies
         source = self._source(members)
         return self._from_producer(source, self._view.producer.get(source))
+
+    def _before_interpolation(self, members: list[str]) -> list[float]:
+        """How large the values are that a linear Resize averages, where that is known: what it gives is smaller."""
+        producers = [node for name in members if (node := self._view.producer.get(name)) is not None]
+        if not any(node.op_type == "Resize" and attribute(node, "mode", b"") == b"linear" for node in producers):
+            return []
+        source = self._source(members)
+        before = self._from_producer(source, self._view.producer.get(source))
+        return [] if before is None else [abs(before.low), abs(before.high)]
 
     def _source(self, members: list[str]) -> str:
         """The member that the others are moved from."""
@@ -182,8 +191,8 @@ class Ranges:
                 return Range(SILU_MIN, math.inf)
             case "HardSwish" | "Mul" if node.op_type == "HardSwish" or is_hard_swish(self._view, node):
                 return Range(HARD_SWISH_MIN, math.inf)
-            case "Resize" if attribute(node, "mode", b"nearest") == b"cubic" or _extrapolates(node):
-                return ANYTHING  # it overshoots, or writes a value of its own
+            case "Resize" if not passes_through(node):
+                return ANYTHING
         return None
 
     def _bounds_by_inputs(self, node: NodeProto, inputs: Sequence[Range]) -> Range:
@@ -200,11 +209,9 @@ class Ranges:
                 return Range(inputs[0].low + inputs[1].low, inputs[0].high + inputs[1].high)
             case "Concat":
                 return Range(min(item.low for item in inputs), max(item.high for item in inputs))
-            case "GlobalAveragePool" | "SpaceToDepth":
-                return inputs[0]
             case "AveragePool":  # padding may count as zeros
                 return Range(min(inputs[0].low, 0.0), max(inputs[0].high, 0.0))
-            case op if op in PASS_THROUGH:
+            case op if passes_through(node) or op in ("GlobalAveragePool", "SpaceToDepth"):
                 return inputs[0]
         return ANYTHING
 
@@ -227,8 +234,12 @@ class Ranges:
         return Range(*limits)
 
 
-def _extrapolates(node: NodeProto) -> bool:
-    return attribute(node, "coordinate_transformation_mode", b"half_pixel") == b"tf_crop_and_resize"
+def passes_through(node: NodeProto) -> bool:
+    """Whether a node only moves or picks values; a cubic Resize overshoots, another may write a value of its own."""
+    is_other = attribute(node, "mode", b"nearest") == b"cubic" or (
+        attribute(node, "coordinate_transformation_mode", b"half_pixel") == b"tf_crop_and_resize"
+    )
+    return node.op_type in PASS_THROUGH and not (node.op_type == "Resize" and is_other)
 
 
 def silu_input(view: GraphView, node: NodeProto) -> str | None:

@@ -1,0 +1,65 @@
+"""Learn the ranges of a model, give each its layer of the ONNX, and hold them against what the ONNX really does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from qtriton.compress.act import compress
+from qtriton.compress.scales import SCALES_FILE, probe_indexes
+from qtriton.progress import Progress
+from qtriton.quantize.graph import GraphView
+from qtriton.quantize.match import layer_result, layer_weight, pair_layers
+from qtriton.quantize.observe import observe
+from qtriton.quantize.plausible import check_ranges
+from qtriton.quantize.qdq import load_simplified
+from qtriton.recipe import PtqOptions
+
+#: Calibration images that are run to see what the activations really are.
+_OBSERVED: Final = 8
+
+
+def learn(
+    model: Path,
+    onnx: Path,
+    *,
+    frames: Path,
+    work: Path,
+    options: PtqOptions,
+    trained: Path | None,
+    extras: Mapping[str, tuple[int, ...]],
+    progress: Progress,
+) -> None:
+    """Learn ranges by PaddleSlim ACT, paired with the layers of the ONNX and checked: SCALES_FILE and QUANTIZED.
+
+    Args:
+        model: a Paddle inference folder.
+        onnx: the FP32 ONNX of the same model.
+        frames: an .npy file with the calibration images, float32 [K, C, H, W], as the model takes them.
+        work: the folder to write into.
+        options: how the ranges are learnt.
+        trained: the folder of the trained model, whose ranges are learnt; none where nothing was trained.
+        extras: names and shapes of further inputs, which are fed with ones.
+        progress: images done, and how many there are.
+
+    Raises:
+        CompressionError: ACT fails, a layer's range cannot be told from another's, or is not what was seen.
+    """
+    scales = compress(
+        model, calibration=frames, work=work, options=options, trained=trained, extras=tuple(extras), progress=progress
+    )
+    graph, images = load_simplified(onnx), np.load(frames, mmap_mode="r")
+    view = GraphView(graph)
+    layers = [node for node in view.nodes if layer_weight(view, node) is not None]
+    tensors = {name for node in layers for name in (node.input[0], layer_result(view, node))}
+    probes = probe_indexes(len(images))
+    spread = np.linspace(0, len(images) - 1, min(_OBSERVED, len(images))).astype(int)
+    chosen = sorted({*probes, *spread.tolist()})
+    seen = observe(graph, images[chosen], extras, tensors, [chosen.index(probe) for probe in probes])
+    scales = replace(scales, layers=pair_layers(view, scales.layers, seen.fingerprints))
+    check_ranges(view, scales, seen)
+    scales.save(work / SCALES_FILE)
