@@ -15,7 +15,7 @@ from qtriton.progress import ignore
 from qtriton.quantize import activations
 from qtriton.quantize.activations import Feeding, Maxima, write_counts, write_maxima
 from qtriton.quantize.graph import GraphView
-from qtriton.quantize.learner import count, learn, observe
+from qtriton.quantize.learner import count, learn_from_onnx, observe
 from qtriton.quantize.match import match_layers
 from qtriton.quantize.qdq import load_simplified
 from qtriton.quantize.thresholds import BINS, threshold
@@ -105,7 +105,7 @@ def test_layers_with_the_same_weights_keep_their_own_ranges(tmp_path: Path, feed
     count(model, feeding, tmp_path, tmp_path, ignore)
     frames = np.load(feeding.frames)
     for algorithm in Algorithm:
-        scales = learn(model, algorithm, tmp_path, tmp_path if algorithm.counts_values else None)
+        scales = learn_from_onnx(model, algorithm, tmp_path, tmp_path if algorithm.counts_values else None)
         layers = match_layers(GraphView(load_simplified(model)), scales.layers)
         for name, source in (("one", "image"), ("two", "large")):
             read, given = (frames if each == "image" else outputs(model, frames, each) for each in (source, name))
@@ -119,7 +119,7 @@ def test_the_same_images_give_the_same_ranges(tmp_path: Path, feeding: Feeding) 
     found = []
     for _ in range(2):
         observe(model, feeding, tmp_path, ignore)
-        learn(model, Algorithm.AVG, tmp_path, None).save(tmp_path / "scales.npz")
+        learn_from_onnx(model, Algorithm.AVG, tmp_path, None).save(tmp_path / "scales.npz")
         found.append((tmp_path / "scales.npz").read_bytes())
     assert found[0] == found[1]
 

@@ -4,14 +4,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from qtriton.builder import recipes as module
+from qtriton.builder.ranking import _distance, noise
 from qtriton.builder.recipes import candidates, ordered
 from qtriton.errors import CompressionError, InputError
 from qtriton.options import AlgorithmChoice, BuildOptions, LearnerChoice
 from qtriton.plan import Request, make_plan
 from qtriton.recipe import Algorithm, Learner, Recipe
+from qtriton.runtime.post import Softmax, TopK
 from qtriton.spec import load_spec
 from qtriton.target import Method, Precision, Target
 
@@ -67,6 +70,15 @@ def test_what_changes_the_outputs_least_comes_first(monkeypatch: pytest.MonkeyPa
 
 def test_act_comes_first_where_the_other_is_hardly_better(monkeypatch: pytest.MonkeyPatch) -> None:
     assert order(monkeypatch, 0.0246, 0.0287, 0.0240) == ["avg", "max_p90", "abs_max"]
+
+
+def test_where_a_sure_softmax_hides_the_divergence_the_noise_decides() -> None:
+    spec: Any = SimpleNamespace(postprocess=(Softmax(), TopK()), input=SimpleNamespace(dims=(3, 8, 8)))
+    fp32 = [[np.array([90.0, 1.0, 1.0], np.float32)]]
+    near, far = ([[each[0] * np.float32(factor)] for each in fp32] for factor in (1.01, 1.2))
+    assert _distance(spec, fp32, near) < _distance(spec, fp32, far)
+    assert noise([np.array([3.0, 4.0])], [np.array([3.0, 3.0])]) == pytest.approx(0.2)
+    assert noise([np.zeros((3, 6))], [np.zeros((2, 6))]) == 1
 
 
 def test_one_candidate_is_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:

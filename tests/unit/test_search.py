@@ -242,7 +242,7 @@ def test_of_a_small_network_the_search_for_layers_ends_with_what_it_has(
     """Where all that can be quantized is kept in floating point, there is no artifact."""
     losses = {Algorithm.AVG: 3.0, Algorithm.ABS_MAX: 2.0}
     world = World(
-        lambda recipe: losses[recipe.algorithm] - 0.1 * len(recipe.float_layers),
+        lambda recipe: losses.get(recipe.algorithm, 4.0) - 0.1 * len(recipe.float_layers),
         lambda recipe: 0.9,
         lambda recipe: len(recipe.float_layers) > quantizable,
     )
@@ -254,7 +254,7 @@ def test_an_algorithm_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPat
     world = World(lambda recipe: 3.0, fast, lambda recipe: recipe.algorithm is Algorithm.HIST)
     with pytest.raises(AccuracyBudgetError):
         world.find(monkeypatch, method=Method.PTQ)
-    assert "PTQ KL" in world.asked and "PTQ hist" not in world.asked
+    assert any("KL" in each for each in world.asked) and not any("hist" in each for each in world.asked)
 
 
 def test_a_failure_of_the_first_algorithm_is_that_of_the_search(monkeypatch: pytest.MonkeyPatch) -> None:

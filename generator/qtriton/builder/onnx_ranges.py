@@ -11,7 +11,7 @@ from qtriton.builder.context import BuildContext
 from qtriton.builder.learning import check_learnt
 from qtriton.compress.scales import SCALES_FILE
 from qtriton.quantize.activations import Feeding
-from qtriton.quantize.learner import count, learn, observe
+from qtriton.quantize.learner import count, learn_from_onnx, observe
 from qtriton.recipe import Algorithm
 from qtriton.workspace import sha256_file
 
@@ -31,7 +31,7 @@ class OnnxRanges:
         counted = self._count(observed) if algorithm.counts_values else None
 
         def produce(folder: Path) -> None:
-            scales, feeding = learn(self.onnx, algorithm, observed, counted), self._feeding()
+            scales, feeding = learn_from_onnx(self.onnx, algorithm, observed, counted), self._feeding()
             check_learnt(self.onnx, scales, feeding.frames, feeding.extras)
             scales.save(folder / SCALES_FILE)
 

@@ -22,6 +22,8 @@ from qtriton.spec import ModelSpec
 
 #: Images that every candidate is tried on, from all over the calibration set.
 IMAGES: Final = 16
+#: Divergences below this show in no result.
+_HIDDEN: Final = 1e-4
 
 
 def measure_divergences(
@@ -60,6 +62,16 @@ def measure_divergences(
 
 
 def _distance(spec: ModelSpec, expected: Sequence[list[Array]], outputs: Sequence[list[Array]]) -> float:
+    """The divergence; where a sure softmax hides that, the noise of the raw outputs decides."""
     geometry = Geometry(*map(float, spec.input.dims[1:]))
-    pairs = zip(expected, outputs, strict=True)
-    return float(np.mean([divergence(spec.postprocess, geometry, one, two) for one, two in pairs]))
+    pairs = list(zip(expected, outputs, strict=True))
+    found = float(np.mean([divergence(spec.postprocess, geometry, one, two) for one, two in pairs]))
+    return max(found, _HIDDEN) + _HIDDEN * min(float(np.mean([noise(one, two) for one, two in pairs])), 1.0)
+
+
+def noise(fp32: Sequence[Array], other: Sequence[Array]) -> float:
+    """The relative error of all outputs of one image; 1 where they have other shapes, as behind an NMS."""
+    before, after = (np.concatenate([each.reshape(-1).astype(np.float64) for each in side]) for side in (fp32, other))
+    if before.shape != after.shape:
+        return 1.0
+    return float(np.linalg.norm(after - before) / max(float(np.linalg.norm(before)), _HIDDEN))

@@ -93,10 +93,20 @@ class _Search:
 
     def _first(self, recipes: Sequence[Recipe]) -> Candidate | None:
         for recipe in recipes:
-            candidate = self._candidates.make(recipe)
+            candidate = self._attempt(recipe)
             if candidate is not None and self._passes(candidate):
                 return candidate
         return None
+
+    def _attempt(self, recipe: Recipe) -> Candidate | None:
+        """The candidate of a recipe; none where it was tried before, or fails and there are others already."""
+        try:
+            return self._candidates.make(recipe)
+        except CompressionError as error:
+            if not self._tried:
+                raise
+            self._context.reporter.warn(f"{error} The search goes on without it.")
+            return None
 
     def _mixed(self, recipe: Recipe) -> Candidate | None:
         """The fewest of the costly layers in floating point that keep the budget: double the number, then halve."""

@@ -1,4 +1,4 @@
-"""What was learnt: for each layer with weights, the range of its input and of its output."""
+"""What ACT learnt: for each layer with weights, the range of its input and of its output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHUNKS: Final = 32
 
 @dataclass(frozen=True, eq=False)
 class LearntLayer:
-    """A layer of a program or graph, in its order, with the thresholds (largest absolute values) that were learnt."""
+    """A layer of Paddle's program, in program order, with the thresholds (largest absolute values) ACT chose."""
 
     name: str
     op: str
@@ -41,7 +41,7 @@ class LearntLayer:
 
 @dataclass(frozen=True, eq=False)
 class Scales:
-    """The thresholds of every layer that can be quantized."""
+    """The thresholds of every layer that ACT quantized."""
 
     method: Method
     algorithm: str

@@ -18,7 +18,7 @@ from qtriton.errors import CompressionError
 from qtriton.fresh_names import FreshNames
 from qtriton.progress import Progress
 from qtriton.quantize.graph import GraphView
-from qtriton.quantize.match import layer_weight
+from qtriton.quantize.match import layer_result, layer_weight
 from qtriton.quantize.qdq import load_simplified
 from qtriton.quantize.thresholds import BINS
 
@@ -88,10 +88,11 @@ def write_maxima(fp32: Path, feeding: Feeding, out: Path, progress: Progress) ->
         CompressionError: there is no such layer, or a tensor is not finite.
     """
     model = load_simplified(fp32)
-    layers = layers_of(GraphView(model))
+    view = GraphView(model)
+    layers = layers_of(view)
     if not layers:
         raise CompressionError("The model has no convolution or matrix product with constant weights. Use FP32.")
-    tensors = tuple(dict.fromkeys(name for node in layers for name in (node.input[0], node.output[0])))
+    tensors = tuple(dict.fromkeys(name for node in layers for name in (node.input[0], layer_result(view, node))))
     session = _session(model, _reductions(model, tensors))
     rows: list[NDArray[np.float64]] = []
     sizes: NDArray[np.int64] = np.zeros(len(tensors), np.int64)

@@ -15,6 +15,7 @@ from qtriton.errors import CompressionError
 from qtriton.progress import Progress
 from qtriton.quantize.activations import Feeding, Maxima, layers_of, write_counts, write_maxima
 from qtriton.quantize.graph import GraphView
+from qtriton.quantize.match import layer_result
 from qtriton.quantize.qdq import load_simplified
 from qtriton.quantize.thresholds import threshold
 from qtriton.recipe import Algorithm
@@ -42,7 +43,7 @@ def count(fp32: Path, feeding: Feeding, observed: Path, folder: Path, progress: 
     _run(write_counts, fp32, feeding, Maxima.load(observed / _MAXIMA), folder / _COUNTS, progress=progress)
 
 
-def learn(fp32: Path, algorithm: Algorithm, observed: Path, counted: Path | None) -> Scales:
+def learn_from_onnx(fp32: Path, algorithm: Algorithm, observed: Path, counted: Path | None) -> Scales:
     """The ranges by an algorithm.
 
     Args:
@@ -51,7 +52,7 @@ def learn(fp32: Path, algorithm: Algorithm, observed: Path, counted: Path | None
         observed: the folder that `observe` wrote into.
         counted: the folder that `count` wrote into, for `algorithm.counts_values`.
     """
-    maxima = Maxima.load(observed / _MAXIMA)
+    maxima, view = Maxima.load(observed / _MAXIMA), GraphView(load_simplified(fp32))
     counts: list[NDArray[np.int64] | None] = [None] * len(maxima.tensors)
     if counted is not None:
         counts = list(np.load(counted / _COUNTS))
@@ -68,10 +69,10 @@ def learn(fp32: Path, algorithm: Algorithm, observed: Path, counted: Path | None
                 op="conv2d" if node.op_type == "Conv" else "mul",
                 weight=np.zeros(0, np.float32),  # nothing is matched by its weights: the node is known
                 input_threshold=thresholds[node.input[0]],
-                output_threshold=thresholds[node.output[0]],
+                output_threshold=thresholds[layer_result(view, node)],
                 node=node.output[0],
             )
-            for node in layers_of(GraphView(load_simplified(fp32)))
+            for node in layers_of(view)
         ),
         maxima.image,
     )
