@@ -9,8 +9,8 @@ import pytest
 
 from qtriton.backends.runner import Array, Feed, Runner, TensorInfo
 from qtriton.builder.evaluate import evaluate
-from qtriton.datasets import LabelledImages
 from qtriton.errors import InputError
+from qtriton.labels import LabelledImages
 from qtriton.spec import parse_spec
 
 SPEC = parse_spec(
@@ -48,7 +48,7 @@ def greys(tmp_path: Path) -> tuple[Path, ...]:
 
 def test_top1_is_the_share_of_right_answers(greys: tuple[Path, ...]) -> None:
     labels = LabelledImages(greys, classes=(0, 4, 1))
-    assert evaluate(Brightest(), SPEC, labels, lambda done, total: None) == pytest.approx(200 / 3)
+    assert evaluate(Brightest(), SPEC, labels, lambda done, total: None).value == pytest.approx(200 / 3)
 
 
 def test_labels_of_another_data_set_are_refused_rather_than_scored(greys: tuple[Path, ...]) -> None:
