@@ -12,7 +12,7 @@ from qtriton.labels.masks import read_mask
 from qtriton.metrics.agreement import agreement, tells_nothing
 from qtriton.metrics.coco_map import CHANCE as DETECTION_CHANCE
 from qtriton.metrics.coco_map import coco_map
-from qtriton.metrics.miou import chance, confusion, miou
+from qtriton.metrics.miou import Confusion, chance, confusion, miou
 from qtriton.metrics.score import Score
 from qtriton.metrics.top1 import top1
 from qtriton.progress import Progress
@@ -95,6 +95,7 @@ def evaluate(run: Runner, spec: ModelSpec, data: LabelledImages, progress: Progr
     if data.masks:
         truth = (read_mask(path, data.white) for path in data.masks)
         counts = confusion(_same_size(data, truth, results), None if data.white else spec.ignored_label)
+        _check_ids(run, spec, data, counts)
         return Score(miou(counts), chance(counts))
     return Score(top1(data.classes, results), 100 / known)
 
@@ -116,7 +117,18 @@ def _count_classes(run: Runner, spec: ModelSpec, data: LabelledImages) -> int:
             f"--labels: class index {max(data.classes)}, but {spec.name} knows the classes 0 to {scores.size - 1}. "
             "Give the labels of the data that the model was trained on."
         )
-    return scores.size
+    return int(scores.size)
+
+
+def _check_ids(run: Runner, spec: ModelSpec, data: LabelledImages, counts: Confusion) -> None:
+    """An id that the model has no score for; integers are ids already, and tell not how many there are."""
+    (_, scores), *_ = ordered_outputs(run, feed(run, read_frame(data.images[0], spec), spec))
+    top = int(counts.sum(axis=1).nonzero()[0].max())
+    if scores.dtype.kind == "f" and scores.ndim > 2 and top >= scores.shape[-3]:
+        raise InputError(
+            f"--labels: class id {top} in the masks, but {spec.name} knows the classes 0 to {scores.shape[-3] - 1}. "
+            "Give masks that hold class ids, or set ignored_label in the spec."
+        )
 
 
 def _check_boxes(data: LabelledImages, sizes: Sequence[tuple[int, int]]) -> None:
