@@ -30,6 +30,8 @@ class World:
     def __init__(self, points: Callable[[Recipe], float], ratio: Callable[[Recipe], float]) -> None:
         self.points, self.ratio = points, ratio
         self.asked: list[str] = []
+        #: How far results agree with FP32's, where there are labels too.
+        self.agreement: Callable[[Recipe], float | None] = lambda recipe: None
 
     def find(self, monkeypatch: pytest.MonkeyPatch, labelled: bool = True, **options: Any) -> SearchResult:
         spec = SimpleNamespace(name="m", task="detection")
@@ -48,7 +50,7 @@ class World:
             self.asked.append(str(artifact.recipe))
             points = self.points(artifact.recipe)
             before, after = (Metric(name="mAP", value=value, images=80) for value in (50.0, 50.0 - points))
-            return AccuracyDrop(before, after, labelled)
+            return AccuracyDrop(before, after, labelled, self.agreement(artifact.recipe))
 
         def speed(context: Any, fp32: Artifact, artifact: Artifact) -> Speed:
             assert artifact.recipe is not None
@@ -149,3 +151,25 @@ def test_without_labels_the_budget_is_of_agreement(monkeypatch: pytest.MonkeyPat
     assert not found.gate.labelled and found.gate.budget > 4 and world.asked == ["PTQ avg"]
     with pytest.raises(AccuracyBudgetError):
         World(lambda recipe: 4.0, fast).find(monkeypatch, labelled=False, max_accuracy_drop=3.0)
+
+
+def differs(recipe: Recipe) -> float:
+    return 30.0 if recipe.algorithm is Algorithm.AVG else 95.0
+
+
+def test_labels_that_see_no_drop_do_not_excuse_results_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(lambda recipe: 0.0, fast)
+    world.agreement = differs
+    found = world.find(monkeypatch)
+    assert world.asked == ["PTQ avg", "PTQ abs_max"]
+    assert found.gate.agreement == 95.0 and not found.gate.accepted
+
+
+def test_a_refusal_says_that_results_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(lambda recipe: 0.0, fast)
+    world.agreement = lambda recipe: 30.0
+    with pytest.raises(AccuracyBudgetError, match="Only 30 of 100 points of its results agree with FP32's"):
+        world.find(monkeypatch, algorithm=AlgorithmChoice.AVG, method=Method.PTQ)
+    assert world.find(monkeypatch, algorithm=AlgorithmChoice.AVG, method=Method.PTQ, accept_drop=True).gate.accepted
+    # Who allows more points of the metric allows as many here.
+    world.find(monkeypatch, algorithm=AlgorithmChoice.AVG, method=Method.PTQ, max_accuracy_drop=80.0)
