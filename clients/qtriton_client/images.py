@@ -9,10 +9,12 @@ _SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 
 
 def read_images(folder: str | Path, limit: int = 256) -> tuple[bytes, ...]:
-    """The bytes of the first `limit` JPEG and PNG files of a folder, by name, without decoding them."""
+    """The bytes of the first `limit` JPEG and PNG files of a folder and its sub-folders, by name, not decoded."""
     where = Path(folder)
     try:
-        paths = sorted(path for path in where.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
+        next(where.iterdir(), None)  # raises where there is no such folder, which rglob does not
+        found = (path for path in where.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+        paths = sorted(path for path in found if not _is_hidden(path.relative_to(where)))
         images = tuple(path.read_bytes() for path in paths[:limit])
     except OSError as error:
         reason = error.strerror or str(error)
@@ -22,3 +24,7 @@ def read_images(folder: str | Path, limit: int = 256) -> tuple[bytes, ...]:
     if not images:
         raise ClientError(f"{where}: no .jpg, .jpeg or .png file there. Give --images a folder with some.", EXIT_INPUT)
     return images
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)

@@ -28,6 +28,8 @@ _LEARNERS: Final = {
     Learner.ACT: "PaddleSlim ACT",
     Learner.ONNXRUNTIME: "ONNX Runtime",
 }
+#: With labels, results may differ from FP32's by so many times that: it catches what labels miss by luck, no more.
+_LABELLED_FACTOR: Final = 4.0
 
 
 @dataclass(frozen=True)
@@ -208,6 +210,11 @@ def accuracy_budget(options: BuildOptions, task: Task, labelled: bool) -> float:
     if options.max_accuracy_drop is not None:
         return options.max_accuracy_drop
     return MAX_DROP if labelled else MAX_DISAGREEMENT[task]
+
+
+def allowed_disagreement(options: BuildOptions, task: Task) -> float:
+    """By how many points results may differ from FP32's where labels see no more drop than the budget."""
+    return max(_LABELLED_FACTOR * MAX_DISAGREEMENT[task], options.max_accuracy_drop or 0.0)
 
 
 def _loading(target: Target) -> str:

@@ -104,12 +104,31 @@ class ModelSpec(_Frozen):
     fastdeploy: str = ""
     #: The label of pixels that do not count in mIoU.
     ignored_label: Annotated[int, Field(ge=0, le=255)] = 255
+    #: The metric that the model's authors publish, in points of 100: FP32 that measures less than half of it stops
+    #: the build.
+    published: Annotated[float, Field(gt=0, le=100)] | None = None
     #: Images that qtriton draws where you name none; only the demo has them.
     data: GeneratedData | None = None
     #: 0, as in Triton: the outputs have no batch, one image a request.
     max_batch_size: Annotated[int, Field(ge=0, le=1024)] = 8
     #: An image with more pixels is refused before it is decoded.
     max_pixels: Annotated[int, Field(ge=1)] = 89_478_485
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _names_are_text(cls, raw: Any) -> Any:
+        """YAML reads no, yes, on, off, null, 1 and 2024-01-01 as something else than text."""
+        if isinstance(raw, dict):
+            raise ValueError("a list of names in the order of the model's scores, not a mapping")
+        if not isinstance(raw, list | tuple):
+            return raw
+        if wrong := [each for each in raw if not isinstance(each, str)]:
+            said = ", ".join(str(each) for each in wrong[:4])
+            raise ValueError(
+                f"{len(wrong)} of {len(raw)} names are no text to YAML but {said}: it reads no, yes, on, off, null and "
+                'numbers so. Put them in quotes: ["no", "yes"]'
+            )
+        return raw
 
     @model_validator(mode="before")
     @classmethod
@@ -163,7 +182,16 @@ def load_spec(model: str) -> ModelSpec:
     path = Path(model) if is_path else resources.zoo() / f"{model}.yaml"
     if not path.is_file():
         raise InputError(_no_such_model(model, is_path))
-    return parse_spec(path.read_text(encoding="utf-8"), str(path))
+    return parse_spec(_read(path), str(path))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path}: a spec is text in UTF-8, this is in another encoding. Save it as UTF-8.") from error
 
 
 def zoo_names() -> list[str]:
@@ -186,7 +214,7 @@ def parse_spec(text: str, where: str) -> ModelSpec:
 
     try:
         raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date like 2024-99-99 is a ValueError
         raise ModelError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise ModelError(f"{where}: a model spec is a mapping of fields, this is {type(raw).__name__}.")

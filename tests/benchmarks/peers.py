@@ -28,10 +28,10 @@ from qtriton.builder.choice import fastest
 from qtriton.builder.evaluate import evaluate
 from qtriton.builder.images import write_frames
 from qtriton.builder.timing import interleaved
-from qtriton.datasets import LabelledImages, load_labelled
+from qtriton.labels import LabelledImages, load_labelled
 from qtriton.progress import SILENT
 from qtriton.report.tables import Table
-from qtriton.spec import METRIC, ModelSpec, load_spec
+from qtriton.spec import METRIC, ModelSpec, classes, load_spec
 from qtriton.target import Precision, Target
 
 #: Folder of the data and name of the labels, by model of the zoo.
@@ -119,7 +119,7 @@ class Zoo:
         self.validation, self.labels = root / "data" / folder / "validation", root / "data" / folder / labels
 
     def labelled(self, spec: ModelSpec) -> LabelledImages:
-        return load_labelled(spec.task, self.validation, self.labels)
+        return load_labelled(spec.task, self.validation, self.labels, classes(spec), spec.ignored_label)
 
 
 def peers(spec: ModelSpec, data: Zoo, work: Path, nncf: Path | None, threads: int) -> Iterator[Entry]:
@@ -221,7 +221,7 @@ def compared(
             if not each.missing:
                 runs[each.by] = stack.enter_context(running(each.target, each.file))
                 known = each.accuracy
-                points[each.by] = evaluate(runs[each.by], spec, labels, quiet) if known is None else known
+                points[each.by] = evaluate(runs[each.by], spec, labels, quiet).value if known is None else known
         times = interleaved(runs, given.rounds, quiet)
     fp32 = next(each.by for each in entries if (each.target.backend, each.target.precision) == REFERENCE)
     return [row(spec, each, points, times, fp32, each.by == served) for each in entries]

@@ -1,5 +1,6 @@
 """Measuring accuracy: what the labels must fit."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 
 from qtriton.backends.runner import Array, Feed, Runner, TensorInfo
 from qtriton.builder.evaluate import evaluate
-from qtriton.datasets import LabelledImages
-from qtriton.errors import InputError
+from qtriton.errors import InputError, ModelError
+from qtriton.labels import LabelledImages
+from qtriton.labels.rows import Box
 from qtriton.spec import parse_spec
 
 SPEC = parse_spec(
@@ -48,9 +50,85 @@ def greys(tmp_path: Path) -> tuple[Path, ...]:
 
 def test_top1_is_the_share_of_right_answers(greys: tuple[Path, ...]) -> None:
     labels = LabelledImages(greys, classes=(0, 4, 1))
-    assert evaluate(Brightest(), SPEC, labels, lambda done, total: None) == pytest.approx(200 / 3)
+    assert evaluate(Brightest(), SPEC, labels, lambda done, total: None).value == pytest.approx(200 / 3)
 
 
 def test_labels_of_another_data_set_are_refused_rather_than_scored(greys: tuple[Path, ...]) -> None:
     with pytest.raises(InputError, match="class index 99, but ten knows the classes 0 to 9"):
         evaluate(Brightest(), SPEC, LabelledImages(greys, classes=(0, 4, 99)), lambda done, total: None)
+
+
+def test_names_that_are_not_one_a_score_are_refused(greys: tuple[Path, ...]) -> None:
+    three = SPEC.model_copy(update={"classes": ("a", "b", "c")})
+    with pytest.raises(ModelError, match="3 names in classes, but the model gives 10 scores"):
+        evaluate(Brightest(), three, LabelledImages(greys, classes=(0, 1, 2)), lambda done, total: None)
+
+
+def test_chance_is_one_class_of_ten(greys: tuple[Path, ...]) -> None:
+    score = evaluate(Brightest(), SPEC, LabelledImages(greys, classes=(9, 9, 0)), lambda done, total: None)
+    assert (score.value, score.chance) == (0.0, 10.0) and not score.meaningful
+
+
+DETECTOR = parse_spec(
+    """
+name: one
+task: detection
+input: {name: image, dims: [3, 8, 8]}
+preprocess: [{op: resize, size: [8, 8]}, {op: rgb}, {op: normalize}, {op: chw}]
+postprocess: [{op: yolo_head}, {op: nms}]
+""",
+    "one.yaml",
+)
+
+
+class OneBox(Brightest):
+    """Finds an object of class 2 in the whole of every image."""
+
+    def __call__(self, feed: Feed) -> dict[str, Array]:
+        return {"scores": np.array([[[4, 4, 8, 8, 1, 0, 0, 1]]], np.float32)}
+
+
+def test_boxes_that_were_drawn_on_other_images_are_refused(greys: tuple[Path, ...]) -> None:
+    data = LabelledImages(greys, boxes=(Box(0, 2, 0, 0, 9, 9), Box(2, 2, 3, 3, 9, 9)), categories=3)
+    with pytest.raises(InputError, match=r"1 of 2 boxes reach out .* \[3, 3, 9, 9\] in .*240.png of 9 x 9 pixels"):
+        evaluate(OneBox(), DETECTOR, data, lambda done, total: None)
+
+
+def test_a_class_that_the_labels_do_not_know_is_refused(greys: tuple[Path, ...]) -> None:
+    whole = tuple(Box(image, 2, 0, 0, 9, 9) for image in range(3))
+    right = LabelledImages(greys, boxes=whole, categories=3)
+    assert evaluate(OneBox(), DETECTOR, right, lambda done, total: None).value == pytest.approx(100)
+    with pytest.raises(InputError, match="reports class 2, but the labels know the classes 0 to 1"):
+        evaluate(OneBox(), DETECTOR, replace(right, categories=2), lambda done, total: None)
+
+
+SEGMENTER = parse_spec(
+    """
+name: halves
+task: segmentation
+input: {name: image, dims: [3, 8, 8]}
+preprocess: [{op: resize, size: [8, 8]}, {op: rgb}, {op: normalize}, {op: chw}]
+postprocess: [{op: argmax}, {op: mask}]
+""",
+    "halves.yaml",
+)
+
+
+class Halves(Brightest):
+    """The left is class 0, the right class 1, of two."""
+
+    def __call__(self, feed: Feed) -> dict[str, Array]:
+        right = np.repeat(np.arange(8) >= 4, 8).reshape(8, 8).T
+        return {"scores": np.stack([~right, right])[np.newaxis].astype(np.float32)}
+
+
+def test_masks_with_an_id_that_the_model_has_no_score_for_are_refused(greys: tuple[Path, ...], tmp_path: Path) -> None:
+    masks = tuple(tmp_path / f"mask{index}.png" for index in range(3))
+    for path in masks:
+        cv2.imwrite(str(path), np.tile(np.array([0] * 5 + [1] * 4, np.uint8), (9, 1)))
+    data = LabelledImages(greys, masks=masks)
+    score = evaluate(Halves(), SEGMENTER, data, lambda done, total: None)
+    assert score.value > 80 and score.chance == pytest.approx(100 * 5 / 9 / 2)
+    cv2.imwrite(str(masks[1]), np.full((9, 9), 2, np.uint8))
+    with pytest.raises(InputError, match="class id 2 in the masks, but halves knows the classes 0 to 1"):
+        evaluate(Halves(), SEGMENTER, data, lambda done, total: None)

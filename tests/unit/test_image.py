@@ -98,6 +98,46 @@ def test_a_thumbnail_inside_does_not_hide_truncation(scene: Pixels) -> None:
         decode(nested[:-40])
 
 
+@pytest.mark.parametrize("options", JPEG_CODINGS)
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_cut_with_an_end_marker_glued_on_is_refused(scene: Pixels, options: tuple[int, ...], grey: bool) -> None:
+    """libjpeg fills what is missing with grey and only warns."""
+    large = cv2.resize(scene, (320, 240))
+    whole = encode(".jpg", large[..., 0] if grey else large, *options)
+    decode(whole)
+    for share in (0.4, 0.5, 0.6):
+        with pytest.raises(ImageError, match="truncated JPEG"):
+            decode(whole[: int(len(whole) * share)].rstrip(b"\xff") + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("options", JPEG_CODINGS)
+def test_grey_in_a_corner_is_no_sign_of_a_cut(options: tuple[int, ...]) -> None:
+    pixels = np.full((48, 64, 3), 128, np.uint8)
+    np.testing.assert_array_equal(decode(encode(".jpg", pixels, *options)), pixels)
+
+
+@pytest.mark.parametrize("stray", [b"\x00\x11", b"\x00" * 40, b"\xff\xff\x00\x07", b"\xff"])
+def test_stray_bytes_before_a_marker_are_skipped_as_opencv_does(scene: Pixels, stray: bytes) -> None:
+    whole = encode(".jpg", scene)
+    (length,) = struct.unpack_from(">H", whole, 4)
+    odd = whole[: 4 + length] + stray + whole[4 + length :]
+    np.testing.assert_array_equal(decode(odd), decode(whole))
+
+
+def test_trailing_bytes_are_skipped(scene: Pixels) -> None:
+    whole = encode(".jpg", scene)
+    np.testing.assert_array_equal(decode(whole + bytes(100)), decode(whole))
+
+
+def test_a_png_without_its_last_data_is_refused() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
+    first, *rest = encode(".png", noise).split(b"IDAT")
+    assert len(rest) > 2
+    cut = b"IDAT".join([first, *rest[:-1]])[:-4] + struct.pack(">I", 0) + b"IEND" + b"\xaeB`\x82"
+    with pytest.raises(ImageError):
+        decode(cut)
+
+
 def test_a_header_bomb_is_refused_before_decoding() -> None:
     with pytest.raises(ImageError, match="20000 x 20000 pixels are more than"):
         decode(png_header(20000, 20000))

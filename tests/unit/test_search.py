@@ -40,6 +40,8 @@ class World:
         self.target = TARGET
         #: Why ACT does not take the model.
         self.refusal: str | None = None
+        #: How far results agree with FP32's, where there are labels too.
+        self.agreement: Callable[[Recipe], float | None] = lambda recipe: None
 
     def find(self, monkeypatch: pytest.MonkeyPatch, labelled: bool = True, **options: Any) -> SearchResult:
         spec = SimpleNamespace(name="m", task="detection")
@@ -65,7 +67,7 @@ class World:
             self.asked.append(str(artifact.recipe))
             points = self.points(artifact.recipe)
             before, after = (Metric(name="mAP", value=value, images=80) for value in (50.0, 50.0 - points))
-            return AccuracyDrop(before, after, labelled)
+            return AccuracyDrop(before, after, labelled, self.agreement(artifact.recipe))
 
         def speed(context: Any, fp32: Artifact, artifact: Artifact) -> Speed:
             assert artifact.recipe is not None
@@ -74,8 +76,12 @@ class World:
         def ordered(sources: Any, target: Target, recipes: Sequence[Recipe]) -> Sequence[Recipe]:
             return recipes
 
+        def require_finding(context: Any, fp32: Artifact) -> None:
+            """There is always something."""
+
         for place, replacement in (
-            (making, make_artifact), (making, accuracy_drop), (searching, speed), (searching, ordered)
+            (making, make_artifact), (making, accuracy_drop), (searching, speed), (searching, ordered),
+            (searching, require_finding),
         ):  # fmt: skip
             monkeypatch.setattr(place, replacement.__name__, replacement)
         return search(sources(Recipe()), self.target, Artifact(self.target, Path("fp32")))
@@ -260,3 +266,25 @@ def test_an_algorithm_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPat
 def test_a_failure_of_the_first_algorithm_is_that_of_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CompressionError, match="none of its 4 layers"):
         World(lambda recipe: 3.0, fast, lambda recipe: True).find(monkeypatch)
+
+
+def differs(recipe: Recipe) -> float:
+    return 30.0 if recipe.algorithm is Algorithm.AVG else 95.0
+
+
+def test_labels_that_see_no_drop_do_not_excuse_results_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(lambda recipe: 0.0, fast)
+    world.agreement = differs
+    found = world.find(monkeypatch)
+    assert world.asked == ["PTQ avg", "PTQ abs_max"]
+    assert found.gate.agreement == 95.0 and not found.gate.accepted
+
+
+def test_a_refusal_says_that_results_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(lambda recipe: 0.0, fast)
+    world.agreement = lambda recipe: 30.0
+    with pytest.raises(AccuracyBudgetError, match="Only 30 of 100 points of its results agree with FP32's"):
+        world.find(monkeypatch, algorithm=AlgorithmChoice.AVG, method=Method.PTQ)
+    assert world.find(monkeypatch, algorithm=AlgorithmChoice.AVG, method=Method.PTQ, accept_drop=True).gate.accepted
+    # Who allows more points of the metric allows as many here.
+    world.find(monkeypatch, algorithm=AlgorithmChoice.AVG, method=Method.PTQ, max_accuracy_drop=80.0)

@@ -75,3 +75,28 @@ def test_an_unknown_model_suggests_the_near_one() -> None:
 def test_a_missing_file() -> None:
     with pytest.raises(InputError, match="no such file"):
         load_spec("./nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ("[no, yes]", "2 of 2 names are no text to YAML but False, True"),
+        ("[cat, null, 3]", "2 of 3 names are no text to YAML but None, 3"),
+        ("[cat, 2024-01-01]", "1 of 2 names"),
+        ("{0: cat, 1: dog}", "a list of names in the order of the model's scores, not a mapping"),
+    ],
+)
+def test_class_names_that_yaml_reads_as_something_else(names: str, said: str) -> None:
+    with pytest.raises(ModelError, match=re.escape(said)):
+        parse_spec(GOOD.replace("[cat, dog]", names), "mine.yaml")
+    assert parse_spec(GOOD.replace("[cat, dog]", '["no", "yes"]'), "mine.yaml").classes == ("no", "yes")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_spec_is_utf_8(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD, encoding=encoding)
+    assert load_spec(str(path)).name == "mine"
+    path.write_text(GOOD, encoding="utf-16")
+    with pytest.raises(ModelError, match="Save it as UTF-8"):
+        load_spec(str(path))

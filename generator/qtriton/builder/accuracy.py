@@ -11,14 +11,21 @@ from typing import Any, Final
 from qtriton.builder.artifact import Artifact, on_all_cores
 from qtriton.builder.cache_key import StageKey
 from qtriton.builder.context import BuildContext
-from qtriton.builder.evaluate import measure_accuracy, measure_agreement, predict_all
+from qtriton.builder.evaluate import measure_accuracy, measure_agreement, measure_emptiness, predict_all
+from qtriton.errors import InputError
 from qtriton.metrics.agreement import AGREEMENT
+from qtriton.metrics.score import Score
 from qtriton.repository.manifest import Metric
 from qtriton.runtime.post import Results
 from qtriton.spec import METRIC
+from qtriton.target import Precision
 from qtriton.workspace import sha256_file
 
 _FILE: Final = "metric.json"
+#: FP32 that reaches less than this part of what is published is wrong; data that is harder explains the rest.
+_FAR: Final = 0.5
+#: On so many labelled images results are compared with FP32's besides.
+_CONFIRMED_ON: Final = 64
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,9 @@ class AccuracyDrop:
     after: Metric
     #: Whether labels told what is right; else FP32 did.
     labelled: bool
+    #: With labels: how far the results agree with FP32's on a part of the images, in points of 100; none where FP32
+    #: finds nothing. A drop that is small by luck does not go with results that differ.
+    agreement: float | None = None
 
     @property
     def points(self) -> float:
@@ -38,6 +48,35 @@ class AccuracyDrop:
 
 def accuracy(context: BuildContext, artifact: Artifact) -> Metric | None:
     """The model's metric on the labelled images; none without them."""
+    found = _score(context, artifact)
+    return None if found is None else found[0]
+
+
+def fp32_accuracy(context: BuildContext, artifact: Artifact) -> Metric | None:
+    """The same of FP32, which everything else is measured against.
+
+    Raises:
+        InputError: it is no better than chance, so that it would say nothing about INT8.
+    """
+    found = _score(context, artifact)
+    if found is None:
+        return None
+    metric, score = found
+    published = context.spec.published
+    if not score.meaningful:
+        why = f"no better than chance, {score.chance:.2f}"
+    elif published is not None and score.value < published * _FAR:
+        why = f"far from the {published:g} that the spec says are published"
+    else:
+        return metric
+    raise InputError(
+        f"{context.spec.name}: the {metric.name} of FP32 on {metric.images} labelled images is {metric.value:.2f}, "
+        f"{why}: INT8 cannot be judged by it. Look at the order of `classes` and whether --labels belong to these "
+        "images, then at preprocess in the spec. To compare INT8 with FP32 only, leave --labels out."
+    )
+
+
+def _score(context: BuildContext, artifact: Artifact) -> tuple[Metric, Score] | None:
     if context.ground_truth is None:
         return None
     data, data_sha256 = context.ground_truth
@@ -45,33 +84,81 @@ def accuracy(context: BuildContext, artifact: Artifact) -> Metric | None:
 
     def produce(folder: Path) -> None:
         with context.reporter.progress(f"{context.spec.name}: {name} of {artifact}") as progress:
-            _save(folder, measure_accuracy(target, artifact.opened, context.spec, data, progress))
+            score = measure_accuracy(target, artifact.opened, context.spec, data, progress)
+            _save(folder, score.value, score.chance)
 
     key = _key(context, artifact, "metric", (data_sha256,), measure_accuracy)
-    return Metric(name=name, value=_load(context.stage(key, produce)), images=len(data.images))
+    score = Score(*_load(context.stage(key, produce)))
+    return Metric(name=name, value=score.value, images=len(data.images)), score
 
 
 def accuracy_drop(context: BuildContext, fp32: Artifact, artifact: Artifact) -> AccuracyDrop:
-    """The drop against FP32: of the metric where there are labels, else of the agreement with it."""
-    before, after = accuracy(context, fp32), accuracy(context, artifact)
-    if before is not None and after is not None:
-        return AccuracyDrop(before, after, labelled=True)
-    images = context.unlabelled
+    """The drop against FP32: of the metric where there are labels, else of the agreement with it.
 
+    Raises:
+        InputError: FP32 finds nothing in the images, so that nothing can agree with it.
+    """
+    before, after = accuracy(context, fp32), accuracy(context, artifact)
+    images = _compared(context)
+    if before is not None and after is not None:
+        agreed = _agreement(context, fp32, artifact, images) if finds_something(context, fp32) else None
+        return AccuracyDrop(before, after, labelled=True, agreement=agreed)
+    require_finding(context, fp32)
+    value = _agreement(context, fp32, artifact, images)
+    perfect = Metric(name=AGREEMENT[context.spec.task], value=100.0, images=len(images))
+    return AccuracyDrop(perfect, perfect.model_copy(update={"value": value}), labelled=False)
+
+
+def require_finding(context: BuildContext, fp32: Artifact) -> None:
+    """Refuse images that cannot tell FP32 and INT8 apart, before anything is compressed.
+
+    Raises:
+        InputError: there are no labels, and FP32 finds nothing.
+    """
+    if context.ground_truth is None and not finds_something(context, fp32):
+        raise InputError(
+            f"{context.spec.name}: cannot tell what INT8 costs: FP32 finds nothing in {len(_compared(context))} "
+            "images. Give --validation images with objects, or lower score_threshold in the spec. If there are "
+            "objects, look at preprocess and the head in the spec."
+        )
+
+
+def finds_something(context: BuildContext, fp32: Artifact) -> bool:
+    """Whether FP32 reports anything on the images that it is compared on."""
+    images = _compared(context)
+
+    def produce(folder: Path) -> None:
+        _save(folder, float(not measure_emptiness(context.spec.task, _results(context, fp32, images))))
+
+    inputs = ([sha256_file(path) for path in images],)
+    return bool(_load(context.stage(_key(context, fp32, "finds", inputs, measure_emptiness), produce))[0])
+
+
+def _compared(context: BuildContext) -> tuple[Path, ...]:
+    """All images where agreement is all there is; a part of those with labels, where it only confirms."""
+    if context.ground_truth is None:
+        return context.unlabelled
+    return context.ground_truth[0].images[:_CONFIRMED_ON]
+
+
+def _agreement(context: BuildContext, fp32: Artifact, artifact: Artifact, images: Sequence[Path]) -> float:
     def produce(folder: Path) -> None:
         expected, results = (_results(context, each, images) for each in (fp32, artifact))
         _save(folder, measure_agreement(context.spec.task, expected, results))
 
     inputs = (fp32.files(), [sha256_file(path) for path in images])
-    value = _load(context.stage(_key(context, artifact, "agreement", inputs, measure_agreement), produce))
-    perfect = Metric(name=AGREEMENT[context.spec.task], value=100.0, images=len(images))
-    return AccuracyDrop(perfect, perfect.model_copy(update={"value": value}), labelled=False)
+    return _load(context.stage(_key(context, artifact, "agreement", inputs, measure_agreement), produce))[0]
 
 
 def _results(context: BuildContext, artifact: Artifact, images: Sequence[Path]) -> list[Results]:
-    target = on_all_cores(artifact.target)
-    with context.reporter.progress(f"{context.spec.name}: results of {artifact}") as progress:
-        return predict_all(target, artifact.opened, context.spec, images, progress)
+    """What an artifact reports; that of FP32 is asked for again and again."""
+    kept = context.results if artifact.target.precision is Precision.FP32 else {}
+    place = artifact.target.backend
+    if place not in kept:
+        target = on_all_cores(artifact.target)
+        with context.reporter.progress(f"{context.spec.name}: results of {artifact}") as progress:
+            kept[place] = predict_all(target, artifact.opened, context.spec, images, progress)
+    return kept[place]
 
 
 def _key(
@@ -82,9 +169,9 @@ def _key(
     return StageKey(name, (artifact.files(), target.backend, target.device, context.spec_key, *inputs), producer)
 
 
-def _save(folder: Path, value: float) -> None:
-    (folder / _FILE).write_text(json.dumps({"value": value}))
+def _save(folder: Path, *values: float) -> None:
+    (folder / _FILE).write_text(json.dumps(values))
 
 
-def _load(folder: Path) -> float:
-    return float(json.loads((folder / _FILE).read_text())["value"])
+def _load(folder: Path) -> list[float]:
+    return [float(each) for each in json.loads((folder / _FILE).read_text())]

@@ -11,12 +11,14 @@ from qtriton.builder.cache_key import StageKey
 from qtriton.builder.hashes import datasets_sha256, weights_sha256
 from qtriton.builder.images import is_readable, labelled_images, write_frames
 from qtriton.builder.inputs import Datasets
-from qtriton.datasets import LabelledImages, list_images
-from qtriton.errors import QtritonError
+from qtriton.datasets import list_images
+from qtriton.errors import InputError, QtritonError
+from qtriton.labels import LabelledImages
 from qtriton.options import BuildOptions
 from qtriton.plan import Plan
 from qtriton.progress import Reporter
 from qtriton.repository.steps import shipped_sha256
+from qtriton.runtime.post import Results
 from qtriton.spec import ModelSpec
 from qtriton.target import Precision
 from qtriton.workspace import Workspace, sha256_file, sha256_json
@@ -72,10 +74,11 @@ class BuildContext:
     @cached_property
     def ground_truth(self) -> tuple[LabelledImages, str] | None:
         """The labelled validation images with the hash of all of it, read once for all that is measured; if any."""
-        data = labelled_images(self.spec, self.datasets.validation, self.datasets.labels)
+        data = labelled_images(self.spec, self.datasets.validation, self.datasets.labels, self.reporter)
         if data is None:
             return None
-        return data, sha256_json([data.coco, data.classes, [*map(sha256_file, (*data.images, *data.masks))]])
+        files = [*map(sha256_file, (*data.images, *data.masks))]
+        return data, sha256_json([repr(data.boxes), data.classes, data.white, files])
 
     @cached_property
     def unlabelled(self) -> tuple[Path, ...]:
@@ -83,8 +86,16 @@ class BuildContext:
         folder = self.datasets.validation or self.datasets.calibration
         assert folder is not None
         otherwise = "It is left out of the comparison."
-        images = list_images(folder, "--validation")
-        return tuple(path for path in images if is_readable(path, self.spec, otherwise, self.reporter))
+        images = list_images(folder, "--validation" if self.datasets.validation else "--calibration")
+        readable = tuple(path for path in images if is_readable(path, self.spec, otherwise, self.reporter))
+        if not readable:
+            raise InputError(f"{folder}: none of its {len(images)} images can be read. Give others.")
+        return readable
+
+    @cached_property
+    def results(self) -> dict[str, list[Results]]:
+        """What FP32 reports on the images that INT8 is compared on, by backend, as far as it was asked."""
+        return {}
 
     @cached_property
     def frames_key(self) -> StageKey:

@@ -16,7 +16,8 @@ def weights_sha256(weights: Path) -> str:
 
 def images_sha256(folder: Path) -> str:
     """The hash of the names and contents of a folder's images."""
-    return sha256_json([(path.name, sha256_file(path)) for path in list_images(folder, "folder")])
+    images = list_images(folder, "folder")
+    return sha256_json([(path.relative_to(folder).as_posix(), sha256_file(path)) for path in images])
 
 
 def datasets_sha256(datasets: Datasets) -> dict[str, str]:

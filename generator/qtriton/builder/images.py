@@ -9,21 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qtriton.builder.feeding import read_frame
-from qtriton.datasets import LabelledImages, check_count, list_images, load_labelled
+from qtriton.datasets import check_count, list_images
 from qtriton.errors import InputError
+from qtriton.labels import LabelledImages, load_labelled
 from qtriton.progress import Reporter
 from qtriton.runtime.image import decode
 from qtriton.spec import ModelSpec
+from qtriton.spec import classes as class_names
 
 #: Levels of 255 that JPEG may put between the pixels of an image of one colour.
 _ONE_COLOUR: Final = 4
 
 
-def labelled_images(spec: ModelSpec, validation: Path | None, labels: Path | None) -> LabelledImages | None:
+def labelled_images(
+    spec: ModelSpec, validation: Path | None, labels: Path | None, reporter: Reporter
+) -> LabelledImages | None:
     """The labelled validation images, if there are any."""
     if validation is None or labels is None:
         return None
-    return load_labelled(spec.task, validation, labels)
+    return load_labelled(spec.task, validation, labels, class_names(spec), spec.ignored_label, reporter)
 
 
 def write_frames(folder: Path, spec: ModelSpec, out: Path, few: bool, reporter: Reporter) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from qtriton.backends import cpu_fallback
+from qtriton.builder.accuracy import require_finding
 from qtriton.builder.artifact import Artifact
 from qtriton.builder.candidate import Candidate, Candidates
 from qtriton.builder.choice import MIN_SPEEDUP
@@ -14,7 +15,7 @@ from qtriton.builder.recipes import candidates, ordered
 from qtriton.builder.sources import Sources
 from qtriton.builder.speed import speed
 from qtriton.errors import AccuracyBudgetError, CompressionError
-from qtriton.plan import accuracy_budget
+from qtriton.plan import accuracy_budget, allowed_disagreement
 from qtriton.quantize.sensitivity import LayerCost, rank
 from qtriton.recipe import Algorithm, Recipe
 from qtriton.repository.manifest import Gate, Speed, Trial
@@ -57,6 +58,7 @@ class _Search:
 
     def run(self) -> SearchResult:
         """Try until something passes."""
+        require_finding(self._context, self._fp32)
         passing = self._passing()
         chosen = passing or self._best()
         gate = self._gate(chosen, accepted=passing is None)
@@ -147,10 +149,15 @@ class _Search:
 
     def _best(self) -> Candidate:
         """That which drops least of all that was tried."""
-        return min(self._tried, key=lambda each: each.drop.points)
+        return min(self._tried, key=lambda each: (not self._agrees(each), each.drop.points))
 
     def _passes(self, candidate: Candidate) -> bool:
-        return candidate.drop.points <= self._budget(candidate)
+        return candidate.drop.points <= self._budget(candidate) and self._agrees(candidate)
+
+    def _agrees(self, candidate: Candidate) -> bool:
+        """Whether labels that see no drop are borne out by results that are like FP32's."""
+        agreed = candidate.drop.agreement
+        return agreed is None or 100 - agreed <= allowed_disagreement(self._options, self._context.spec.task)
 
     def _budget(self, candidate: Candidate) -> float:
         return accuracy_budget(self._options, self._context.spec.task, candidate.drop.labelled)
@@ -171,6 +178,7 @@ class _Search:
             metric=drop.after.name,
             images=drop.after.images,
             labelled=drop.labelled,
+            agreement=drop.agreement,
             accepted=accepted,
         )
 
@@ -184,8 +192,13 @@ class _Search:
             if timed is not None and timed.ratio < MIN_SPEEDUP
             else ""
         )
+        agreed = (
+            f" Only {gate.agreement:.0f} of 100 points of its results agree with FP32's, so the labels do not tell all."
+            if gate.agreement is not None and not self._agrees(self._best())
+            else ""
+        )
         return (
             f"{ensemble}: the best of {len(self._tried)} artifacts ({self._best().recipe}) drops {gate.drop:.2f} "
-            f"points of {gate.metric}, the budget is {gate.budget:g}.{slow} What was published before is unchanged. "
-            f"Pass {', '.join(fixes[:-1])}, or {fixes[-1]}."
+            f"points of {gate.metric}, the budget is {gate.budget:g}.{agreed}{slow} What was published before is "
+            f"unchanged. Pass {', '.join(fixes[:-1])}, or {fixes[-1]}."
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from qtriton.backends import cpu_fallback
 from qtriton.backends.runner import Signature
-from qtriton.builder.accuracy import accuracy
+from qtriton.builder.accuracy import fp32_accuracy
 from qtriton.builder.artifact import Artifact
 from qtriton.builder.cache_key import package_versions
 from qtriton.builder.context import BuildContext
@@ -35,8 +35,12 @@ class Variant:
 
 
 def fp32_variant(context: BuildContext, artifact: Artifact, record: PublishRecord) -> Variant:
-    """FP32 with its accuracy, where that can be measured."""
-    metric = accuracy(context, artifact)
+    """FP32 with its accuracy, where that can be measured.
+
+    Raises:
+        InputError: the accuracy is that of chance.
+    """
+    metric = fp32_accuracy(context, artifact)
     return _variant(context, artifact, record, {"metric": metric, "fp32_metric": metric})
 
 

@@ -1,7 +1,6 @@
 """Train the demo detector on generated scenes, save it for Paddle Inference, measure it on held-out ones."""
 
 import argparse
-import json
 import logging
 import math
 import shutil
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from qtriton.demo import scenes
 from qtriton.demo.detector import SIZE, Detector, Module, Targets, assign, grid, loss, paddle
+from qtriton.labels import load_labelled
 from qtriton.metrics.coco_map import coco_map
 from qtriton.runtime.post import Nms, Results, YoloHead, postprocess
 from qtriton.runtime.pre import Chw, Frame, Geometry, Letterbox, Normalize, Rgb, preprocess
@@ -157,12 +157,13 @@ def measure(folder: Path) -> tuple[float, float]:
     results: list[Results] = []
     with tempfile.TemporaryDirectory() as scratch:
         scenes.write_dataset(Path(scratch), HELD_OUT, HELD_OUT_SEED, "validation", labels=True)
-        coco = json.loads((Path(scratch) / "instances.json").read_text(encoding="utf-8"))
-        for image in coco["images"]:
-            pixels, geometry = preprocess((Path(scratch) / image["file_name"]).read_bytes(), before)
+        digits = [str(digit) for digit in range(10)]
+        data = load_labelled("detection", Path(scratch), Path(scratch) / "instances.json", digits)
+        for path in data.images:
+            pixels, geometry = preprocess(path.read_bytes(), before)
             rows = model(paddle.to_tensor(pixels[None])).numpy()[0]
             results.append(postprocess([rows], geometry, (YoloHead(), nms)))
-    return coco_map(coco, results, [str(digit) for digit in range(10)])
+    return coco_map(data.boxes, results)
 
 
 def main() -> None:

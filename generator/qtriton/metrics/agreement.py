@@ -1,10 +1,12 @@
 """How far results agree with FP32's on images without labels: FP32's results serve as the ground truth."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from qtriton.metrics.coco_map import coco_map
-from qtriton.metrics.miou import miou
+import numpy as np
+
+from qtriton.labels.rows import Box
+from qtriton.metrics.coco_map import average_precisions
+from qtriton.metrics.miou import confusion, miou
 from qtriton.metrics.top1 import top1
 from qtriton.runtime.post import Results
 from qtriton.spec import Task
@@ -18,26 +20,33 @@ AGREEMENT: dict[Task, str] = {
 
 
 def agreement(task: Task, fp32: Sequence[Results], other: Sequence[Results]) -> float:
-    """The task's metric in points of 100, with FP32's results as truth; 100 where nothing differs."""
+    """The task's metric in points of 100, with FP32's results as truth; 100 where nothing differs.
+
+    Detections of a class that FP32 did not report are all wrong, so the class counts with 0.
+    """
     match task:
         case "detection":
-            return coco_map(_as_coco(fp32), other, ())[0]
+            by_class = average_precisions(_as_boxes(fp32), other)
+            reported = {int(index) for each in other for index in each["classes"][: int(each["num_detections"][0])]}
+            points = [by_class.get(index, 0.0) for index in by_class.keys() | reported]
+            return float(np.mean(points)) if points else 100.0
         case "classification":
             return top1([int(result["classes"][0]) for result in fp32], other)
         case "segmentation":
-            return miou(zip((each["mask"] for each in fp32), (each["mask"] for each in other), strict=True), -1)
+            pairs = zip((each["mask"] for each in fp32), (each["mask"] for each in other), strict=True)
+            return miou(confusion(pairs, ignored=None))
 
 
-def _as_coco(results: Sequence[Results]) -> dict[str, Any]:
-    """Detections as COCO ground truth; the category of a class is its index."""
-    boxes: list[dict[str, Any]] = []
-    top = 0
+def tells_nothing(task: Task, fp32: Sequence[Results]) -> bool:
+    """Whether FP32 found nothing at all, so that nothing can agree or disagree with it."""
+    return task == "detection" and not any(int(result["num_detections"][0]) for result in fp32)
+
+
+def _as_boxes(results: Sequence[Results]) -> list[Box]:
+    """Detections as ground truth."""
+    boxes = []
     for image, result in enumerate(results):
         for place in range(int(result["num_detections"][0])):
             x, y, right, bottom = map(float, result["boxes"][place])
-            index = int(result["classes"][place])
-            top = max(top, index)
-            box = {"bbox": [x, y, right - x, bottom - y], "area": (right - x) * (bottom - y), "iscrowd": 0}
-            boxes.append({"id": len(boxes) + 1, "image_id": image, "category_id": index, **box})
-    images = [{"id": image} for image in range(len(results))]
-    return {"images": images, "annotations": boxes, "categories": [{"id": index} for index in range(top + 1)]}
+            boxes.append(Box(image, int(result["classes"][place]), x, y, right - x, bottom - y))
+    return boxes

@@ -45,6 +45,8 @@ class Gate(_Frozen):
     images: int
     #: Whether labels were the ground truth; else FP32's results were.
     labelled: bool
+    #: With labels: how far results agree with FP32's besides, in points of 100.
+    agreement: float | None = None
     #: Published although it is over the budget.
     accepted: bool = False
 

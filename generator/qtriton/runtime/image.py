@@ -2,6 +2,7 @@
 
 import re
 import struct
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,6 +19,14 @@ _END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 # Start-of-frame markers carry the size; C4, C8 and CC in this range are no frames (T.81, table B.1).
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _EOI, _SOS = 0xD9, 0xDA
+#: A frame whose coefficients come in several scans, bit by bit.
+_PROGRESSIVE = 0xC2
+#: What a marker begins with; 0xFF00 and a row of 0xFF are none. libjpeg skips whatever is before it (T.81, B.1.1.2).
+_MARKER = re.compile(rb"\xff+[^\x00\xff]")
+_RESTART = re.compile(rb"\xff([\xd0-\xd7])")
+#: Read as data of a scan, they change what is decoded; behind one that is whole, libjpeg skips them.
+_PROBE = bytes(range(1, 255, 3)) * 2
+_GREY = 128
 
 
 class ImageError(ValueError):
@@ -41,8 +50,10 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
     """
     if not data:
         raise ImageError("the image is empty: 0 bytes")
+    jpeg = None
     if data.startswith(_JPEG):
-        width, height = _jpeg_size(data)
+        jpeg = _read_jpeg(data)
+        width, height = jpeg.width, jpeg.height
     elif data.startswith(_PNG):
         width, height = _png_size(data)
     else:
@@ -51,6 +62,13 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
         raise ImageError(f"the image has no pixels: {width} x {height}")
     if width * height > max_pixels:
         raise ImageError(f"{width} x {height} pixels are more than the {max_pixels} that are accepted")
+    pixels = _pixels(data)
+    if jpeg is not None and _may_be_short(jpeg, pixels) and _is_short(data, jpeg, pixels):
+        raise ImageError("a truncated JPEG: its end is there, but what comes before it is cut short")
+    return pixels
+
+
+def _pixels(data: bytes) -> npt.NDArray[np.uint8]:
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -60,38 +78,92 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
     return np.asarray(pixels, np.uint8)
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """Walk the markers to the end-of-image and return (width, height).
+class _Jpeg(NamedTuple):
+    """What the markers of a JPEG say."""
 
-    libjpeg fills what a truncated file lacks with grey and calls it a success, so the walk to the end
-    is what tells a whole file; searching for the end marker alone would find an embedded thumbnail's.
+    width: int
+    height: int
+    components: int
+    #: Whether the coefficients come bit by bit.
+    progressive: bool
+    #: How many scans there are, and where the data of the last one begin and end.
+    scans: int
+    begin: int
+    end: int
+    #: Whether the scans leave no bit of any coefficient out.
+    all_bits: bool
+
+
+def _read_jpeg(data: bytes) -> _Jpeg:
+    """Walk the markers to the end-of-image.
+
+    libjpeg fills what a truncated file lacks with grey and calls it a success, so the walk to the end is the first
+    that tells a whole file; searching for the end marker alone would find an embedded thumbnail's.
     """
-    size: tuple[int, int] | None = None
+    frame: tuple[int, int, int, bool] | None = None
+    # By component and coefficient: the bits that are still to come, -1 for all of them.
+    missing: dict[int, list[int]] = {}
+    scans = begin = end = 0
     at = len(_JPEG)
-    while at + 2 <= len(data):
-        if data[at] != 0xFF:
-            raise ImageError(f"a corrupt JPEG: no marker at byte {at}")
-        marker = data[at + 1]
-        if marker == 0xFF:
-            at += 1
-            continue
+    while (found := _MARKER.search(data, at)) is not None:
+        at = found.end()
+        marker = data[at - 1]
         if marker == _EOI:
-            if size is None:
+            if frame is None:
                 raise ImageError("a corrupt JPEG: it ends before it states its size")
-            return size
-        if at + 4 > len(data):
+            return _Jpeg(*frame, scans, begin, end, not any(map(any, missing.values())))
+        if at + 2 > len(data):
             break
-        (length,) = struct.unpack_from(">H", data, at + 2)
-        if marker in _FRAMES and at + 9 <= len(data):
-            height, width = struct.unpack_from(">HH", data, at + 5)
-            size = (width, height)
-        at += 2 + length
+        (length,) = struct.unpack_from(">H", data, at)
+        segment = data[at : at + length]
+        if marker in _FRAMES and len(segment) >= 8:
+            height, width, components = struct.unpack_from(">HHB", segment, 3)
+            frame = (width, height, components, marker == _PROGRESSIVE)
+        at += length
         if marker == _SOS:
-            end = _END_OF_SCAN.search(data, at)
-            if end is None:
+            _note_scan(segment, missing)
+            scans, begin = scans + 1, at
+            stop = _END_OF_SCAN.search(data, at)
+            if stop is None:
                 break
-            at = end.start()
+            at = end = stop.start()
     raise ImageError(f"a truncated JPEG: {len(data)} bytes without an end-of-image marker")
+
+
+def _note_scan(segment: bytes, missing: dict[int, list[int]]) -> None:
+    """Note which bits of which coefficients a scan brings (T.81, B.2.3 and G.1.1.1)."""
+    count = segment[2] if len(segment) > 2 else 0
+    if len(segment) < 6 + 2 * count:
+        raise ImageError("a corrupt JPEG: a scan does not say what it holds")
+    first, last, bits = segment[3 + 2 * count : 6 + 2 * count]
+    for place in range(count):
+        left = missing.setdefault(segment[3 + 2 * place], [-1] * 64)
+        for coefficient in range(first, min(last, 63) + 1):
+            left[coefficient] = bits & 15
+
+
+def _may_be_short(jpeg: _Jpeg, pixels: npt.NDArray[np.uint8]) -> bool:
+    """Whether a look at what was decoded leaves a doubt that it is whole; it costs microseconds.
+
+    One scan that is cut short ends in the grey of coefficients that are all 0, in a corner of the image. Of a
+    progressive file that is cut, bits are missing, unless it is cut within its last scan: then what is lost is the
+    last bit of some coefficients, which hardly shows.
+    """
+    if jpeg.progressive:
+        return not jpeg.all_bits
+    corners = pixels[[0, 0, -1, -1], [0, -1, 0, -1]].astype(int)
+    return jpeg.scans > 1 or jpeg.components > 3 or bool((abs(corners - _GREY) <= 1).all(axis=-1).any())
+
+
+def _is_short(data: bytes, jpeg: _Jpeg, pixels: npt.NDArray[np.uint8]) -> bool:
+    """Whether more data at the end of the last scan change the image: then the decoder was still waiting for them.
+
+    The restart marker that would come next is among them, as that may be what it waits for.
+    """
+    restarts = _RESTART.findall(data, jpeg.begin, jpeg.end)
+    following = 0xD0 + (restarts[-1][0] - 0xD0 + 1) % 8 if restarts else 0xD0
+    probe = _PROBE + bytes([0xFF, following]) + _PROBE
+    return not np.array_equal(_pixels(data[: jpeg.end] + probe + data[jpeg.end :]), pixels)
 
 
 def _png_size(data: bytes) -> tuple[int, int]:
