@@ -90,7 +90,7 @@ def _same_size(
 
 def _check_classes(run: Runner, spec: ModelSpec, data: LabelledImages) -> None:
     """Labels of another data set would only look like a bad model."""
-    ((_, scores),) = ordered_outputs(run, feed(run, read_frame(data.images[0], spec), spec))
+    (_, scores), *_ = ordered_outputs(run, feed(run, read_frame(data.images[0], spec), spec))
     if max(data.classes) >= scores.size:
         raise InputError(
             f"--labels: class index {max(data.classes)}, but {spec.name} knows the classes 0 to {scores.size - 1}. "
