@@ -18,13 +18,15 @@ def yolo(given: Given) -> str:
     shape = without_ones(array.shape, 2)
     if array.dtype.kind != "f" or len(shape) != 2:
         return "no rows of a decoded head. Export the model with its boxes decoded and joined in one output."
-    if shape[0] < shape[1] and (shape[0] == 4 + count or not count):
+    rows = array.reshape(shape)
+    turned = shape[0] == 4 + count if count else not in_unit(rows[:, 4:]) and in_unit(rows[4:])
+    if shape[0] < shape[1] and turned:
         return _yolo8("it looks like a YOLOv8 head [4 + C, A], without an objectness and with the rows last")
     if count and shape[1] == 4 + count:
         return _yolo8("it looks like the turned head [A, 4 + C] of YOLOv8, which has no objectness")
     if shape[1] < 6 or (count and shape[1] != 5 + count):
         return f"there are {max(shape[1] - 5, 0)} scores a row, the spec names {count} classes. {_CORRECT}"
-    return _no_boxes(array.reshape(shape))
+    return _no_boxes(rows)
 
 
 def _no_boxes(rows: Array) -> str:
