@@ -9,7 +9,6 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from qtriton.builder.trial import Tried, alike, try_model
-from qtriton.repository.read import Repository
 from qtriton.spec import ModelSpec, parse_spec
 from qtriton.target import Precision, Target
 
@@ -128,4 +127,4 @@ def test_every_case_ends_right_or_refused(tmp_path: Path, name: str) -> None:
         "--validation", CASES / "images" / "validation", "--repository", tmp_path / "repository",
     )  # fmt: skip
     assert done.returncode == code and said in " ".join(done.stderr.split()), done.stderr
-    assert bool(Repository(tmp_path / "repository").records()) is (code == 0)
+    assert (tmp_path / "repository").exists() is (code == 0)

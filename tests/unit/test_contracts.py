@@ -125,6 +125,11 @@ def test_another_output_that_fits_is_named() -> None:
     assert check(spec("classification", outputs="[out0, out1]"), floats(10, low=-3), floats(32, low=-3)) == ()
 
 
+def test_logits_that_are_reported_as_scores_are_said() -> None:
+    (note,) = check(spec("classification", TOP), f32([-3, 2, 7]))
+    assert "are no probabilities. Put {op: softmax} before it" in note
+
+
 def test_a_head_of_box_distributions_is_held_against_the_sizes_of_its_maps() -> None:
     of = spec("detection", "[{op: pico_head, strides: [8, 16]}, {op: nms}]", 3)
     maps = [floats(32, 3), floats(8, 3), floats(32, 32), floats(8, 32)]

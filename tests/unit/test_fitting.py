@@ -132,6 +132,7 @@ def test_weights_that_lead_elsewhere_are_refused(net: Path, tmp_path: Path, key:
     [
         (["n", 8, 8, 3], FLOAT, "[3, 8, 8]", "channels last"),
         (["n", 8, 8, 3], FLOAT, "[8, 8, 3]", "channels last"),
+        (["n", "h", "w", 3], FLOAT, "[3, 8, 8]", "channels last"),
         (["n", 1, 8, 8], FLOAT, "[3, 8, 8]", "1 channel"),
         (["n", 1, 8, 8], FLOAT, "[1, 8, 8]", "1 channel"),
         (["n", 4, 8, 8], FLOAT, "[4, 8, 8]", "4 channels"),
@@ -161,6 +162,15 @@ def test_an_output_that_no_client_is_given_is_said(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"flags is BOOL.*outputs: \[\.\.\.\]"):
         write_fp32_onnx(path, spec(), tmp_path / "out.onnx")
     write_fp32_onnx(path, spec("outputs: [scores]"), tmp_path / "out.onnx")
+
+
+def test_an_output_that_is_a_single_number_is_said(tmp_path: Path) -> None:
+    model = onnx.load(str(save(tmp_path / "net.onnx", ["n", 3, 8, 8])))
+    model.graph.node.append(helper.make_node("ReduceMean", ["scores"], ["mean"], keepdims=0))
+    model.graph.output.append(helper.make_tensor_value_info("mean", FLOAT, []))
+    onnx.save(model, str(tmp_path / "net.onnx"))
+    with pytest.raises(UnsupportedError, match=r"mean is a single number"):
+        write_fp32_onnx(tmp_path / "net.onnx", spec(), tmp_path / "out.onnx")
 
 
 def test_what_is_no_model_is_one_error(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from qtriton.builder import heads, scores
-from qtriton.builder.given import Given
+from qtriton.builder.given import Given, in_unit
 from qtriton.errors import ModelError
-from qtriton.runtime.post import Array, PostOp
+from qtriton.runtime.post import Array, PostOp, TopK
 from qtriton.runtime.pre import Frame, Geometry, PreOp
 from qtriton.spec import ModelSpec
 
@@ -110,7 +110,8 @@ def check_postprocess(
         if reason:
             raise ModelError(_refusal(given, reason))
         value = _result(spec, op, value, geometry)
-    return _other_readings(Given(spec, spec.postprocess[0], tuple(names), tuple(outputs)))
+    given = Given(spec, spec.postprocess[0], tuple(names), tuple(outputs))
+    return (*_other_readings(given), *_no_probabilities(given))
 
 
 def _result(spec: ModelSpec, op: PostOp, value: Any, geometry: Geometry) -> Any:
@@ -147,4 +148,13 @@ def _other_readings(given: Given) -> tuple[str, ...]:
     return (
         f"{given.spec.name}: the model has {len(given.names)} outputs; {{op: {given.op.op}}} reads the first, "
         f"{given.names[0]}. If {others[0]} is the right one, write outputs: [{others[0]}] in the spec.",
+    )
+
+
+def _no_probabilities(given: Given) -> tuple[str, ...]:
+    if not isinstance(given.op, TopK) or in_unit(given.first):
+        return ()
+    return (
+        f"{given.spec.name}: {given.found} the scores that {{op: top_k}} reports are no probabilities. "
+        "Put {op: softmax} before it in the spec where they are logits.",
     )

@@ -33,6 +33,9 @@ def write_fp32_onnx(weights: Path, spec: ModelSpec, out: Path) -> None:
         export_fp32(weights, out)
         source = out
     model = _load(source, spec)
+    for value in inputs_of(model.graph):
+        if value.name == spec.input.name or len(spec.inputs) == 1:
+            _check_layout(_dims(value), spec)  # before free sizes get those of the spec
     if fit(model, spec) or data_files(source):
         out.write_bytes(model.SerializeToString(deterministic=True))
     elif source != out:
@@ -104,7 +107,7 @@ def _check_layout(shape: tuple[int, ...], spec: ModelSpec) -> None:
     whose = {"the ONNX model's": shape[1:], "the spec's": spec.input.dims}
     for owner, (first, *_, last) in ((owner, dims) for owner, dims in whose.items() if len(dims) == 3):
         what = f"{spec.name}: {owner} image {list(whose[owner])}"
-        if last in (1, 3, 4) and first not in (1, 3, 4, -1):
+        if last in (1, 3, 4) and first not in (1, 3, 4):
             raise UnsupportedError(
                 f"{what} has its channels last, which this version does not feed. "
                 "Export the model with channels first: [3, height, width]."
@@ -117,7 +120,7 @@ def _check_layout(shape: tuple[int, ...], spec: ModelSpec) -> None:
 
 
 def _check_datatypes(signature: Signature, spec: ModelSpec) -> None:
-    """Raise UnsupportedError where an input is no FP32, or an output is of no type that a client is given."""
+    """Raise UnsupportedError where an input is no FP32, or an output is nothing that a client is given."""
     for port in signature.inputs:
         if port.datatype != "FP32":
             raise UnsupportedError(
@@ -126,6 +129,11 @@ def _check_datatypes(signature: Signature, spec: ModelSpec) -> None:
             )
     known = [kind.value for kind in DataType if kind is not DataType.STRING]
     for port in signature.outputs:
+        if not port.shape:
+            raise UnsupportedError(
+                f"{spec.name}: the model's output {port.name} is a single number, or of no stated shape, which Triton "
+                "does not serve. Name the outputs that you need in the spec (outputs: [...])."
+            )
         if port.datatype not in known:
             raise UnsupportedError(
                 f"{spec.name}: the model's output {port.name} is {port.datatype}; this version reads "

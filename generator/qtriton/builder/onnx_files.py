@@ -25,7 +25,7 @@ def load_whole(path: Path) -> ModelProto:
     """
     import onnx
 
-    model = onnx.load(str(path), load_external_data=False)
+    model = onnx.load(str(path), format="protobuf", load_external_data=False)
     outside = [tensor for tensor in tensors_of(model) if _is_outside(tensor)]
     parts = [_part(path, tensor) for tensor in outside]
     if path.stat().st_size + sum(length for _, _, length in parts) > _MOST_BYTES:
@@ -51,7 +51,7 @@ def data_files(path: Path) -> tuple[Path, ...]:
     from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        model = onnx.load(str(path), format="protobuf", load_external_data=False)
     except (DecodeError, OSError):
         return ()  # whoever reads it says what it is
     return tuple(sorted({_part(path, tensor)[0] for tensor in tensors_of(model) if _is_outside(tensor)}))
