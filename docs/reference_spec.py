@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from reference_markdown import NOTE, cell, markdown_table, paragraphs
 
+from qtriton.builder.contracts import POST_CONTRACTS, PRE_CONTRACTS
 from qtriton.runtime.post import POST_OPS
 from qtriton.runtime.post import Final as LastOp
 from qtriton.runtime.pre import PRE_OPS
@@ -48,6 +49,8 @@ def spec_page() -> str:
     for title, model in (("source", Source), ("input", ModelInput), ("data", GeneratedData)):
         parts += [f"## {title}", paragraphs(inspect.getdoc(model) or ""), _fields(model, definitions[model.__name__])]
     parts += [
+        "A build tries the operations on a few images before it compresses anything. What an operation does not take\n"
+        "is an error that says what was found.",
         "## Operations of preprocess",
         "They run in the order in which you write them, from the decoded image to the model's input. The last one is\n"
         "`chw`.",
@@ -64,6 +67,7 @@ def _operations(table: dict[str, Any], definitions: dict[str, Any]) -> Iterator[
     for name, kind in table.items():
         yield f"### {name}"
         yield paragraphs(inspect.getdoc(kind) or "")
+        yield paragraphs(f"Takes {(POST_CONTRACTS.get(name) or PRE_CONTRACTS[name]).takes}.")
         if rows := _fields(kind, definitions[kind.__name__]):
             yield rows
 

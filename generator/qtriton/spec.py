@@ -90,6 +90,8 @@ class ModelSpec(_Frozen):
     source: Source = Source()
     #: The tensor that takes the image.
     input: ModelInput
+    #: The outputs of the model that postprocess takes, in this order. Default: all, in the model's order.
+    outputs: tuple[str, ...] = ()
     #: What else the model takes: Paddle's detectors want to know how the image was scaled.
     extra_inputs: dict[str, ExtraInput] = {}
     #: From the decoded image to the model's input; ends with `chw`.

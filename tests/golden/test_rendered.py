@@ -87,7 +87,9 @@ def variant(target: Target, artifact: Path, name: str) -> Variant:
         (TensorInfo(own_input.format(spec.input.name), "FP32", (batch, *spec.input.dims)),),
         (TensorInfo(own_output.format(output), "FP32", (batch, *dims)),),
     )
-    return Variant(target, artifact.parent, None, signature, manifest, PublishRecord(name, "spec", "key"))
+    return Variant(
+        target, artifact.parent, None, signature, manifest, PublishRecord(name, "spec", "key"), spec.max_batch_size
+    )
 
 
 @pytest.fixture

@@ -85,6 +85,8 @@ def no_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
         yield SIGNATURE
 
     monkeypatch.setattr(artifacts, "running", running)
+    monkeypatch.setattr(pipeline, "fitted", lambda context: context)
+    monkeypatch.setattr(pipeline, "try_artifact", lambda context, _: context.spec.max_batch_size)
 
 
 def plan(**options: Any) -> Plan:
@@ -273,10 +275,12 @@ class Backends:
         self._ask(target)
         return fp32  # type: ignore[return-value]  # it is only handed on
 
-    def compressed_variant(self, context: BuildContext, result: Artifact, record: PublishRecord) -> Variant:
-        made = fp32_variant(context, result, record)
+    def compressed_variant(
+        self, context: BuildContext, result: Artifact, record: PublishRecord, max_batch: int
+    ) -> Variant:
+        made = fp32_variant(context, result, record, max_batch)
         target = Target(result.target.backend, Precision.INT8)
-        return Variant(target, made.artifact, None, made.signature, made.manifest, record)
+        return Variant(target, made.artifact, None, made.signature, made.manifest, record, max_batch)
 
     def publish(self, plan: Plan, fp32: Path, variants: tuple[Variant, ...], reporter: object) -> None:
         self.published = [f"{each.target.backend}_{each.target.precision.value}" for each in variants]

@@ -10,7 +10,7 @@ import pytest
 
 from qtriton.backends.runner import Array, Feed, Runner, TensorInfo
 from qtriton.builder.evaluate import evaluate
-from qtriton.errors import InputError, ModelError
+from qtriton.errors import InputError
 from qtriton.labels import LabelledImages
 from qtriton.labels.rows import Box
 from qtriton.spec import parse_spec
@@ -56,12 +56,6 @@ def test_top1_is_the_share_of_right_answers(greys: tuple[Path, ...]) -> None:
 def test_labels_of_another_data_set_are_refused_rather_than_scored(greys: tuple[Path, ...]) -> None:
     with pytest.raises(InputError, match="class index 99, but ten knows the classes 0 to 9"):
         evaluate(Brightest(), SPEC, LabelledImages(greys, classes=(0, 4, 99)), lambda done, total: None)
-
-
-def test_names_that_are_not_one_a_score_are_refused(greys: tuple[Path, ...]) -> None:
-    three = SPEC.model_copy(update={"classes": ("a", "b", "c")})
-    with pytest.raises(ModelError, match="3 names in classes, but the model gives 10 scores"):
-        evaluate(Brightest(), three, LabelledImages(greys, classes=(0, 1, 2)), lambda done, total: None)
 
 
 def test_chance_is_one_class_of_ten(greys: tuple[Path, ...]) -> None:

@@ -118,7 +118,7 @@ def _write_variant(staging: Staging, spec: ModelSpec, variant: Variant, outputs:
     input_names = match_inputs(spec, tuple(info.name for info in variant.signature.inputs))
     inputs = tuple(Tensor(input_names[tensor.name], tensor.dtype, tensor.dims) for tensor in _inputs(spec))
     runtime_outputs = _artifact_outputs(spec, variant, outputs)
-    batch = min(spec.max_batch_size, 1) if variant.signature.inputs[0].shape[0] == 1 else spec.max_batch_size
+    batch = min(variant.max_batch, 1) if variant.signature.inputs[0].shape[0] == 1 else variant.max_batch
     runtime = RuntimeStep(names.runtime, backend.serving(variant.target), batch, inputs, runtime_outputs)
     version = _write_config(staging, runtime)
     for name in backend.files(variant.target):

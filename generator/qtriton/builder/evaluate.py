@@ -6,7 +6,7 @@ from pathlib import Path
 
 from qtriton.backends.runner import Runner, running
 from qtriton.builder.feeding import feed, ordered_outputs, read_frame
-from qtriton.errors import InputError, ModelError
+from qtriton.errors import InputError
 from qtriton.labels import LabelledImages
 from qtriton.labels.masks import read_mask
 from qtriton.metrics.agreement import agreement, tells_nothing
@@ -112,12 +112,6 @@ def _same_size(
 def _count_classes(run: Runner, spec: ModelSpec, data: LabelledImages) -> int:
     """How many classes the model knows; labels of another data set would only look like a bad model."""
     (_, scores), *_ = ordered_outputs(run, feed(run, read_frame(data.images[0], spec), spec))
-    names = class_names(spec)
-    if names and len(names) != scores.size:
-        raise ModelError(
-            f"{spec.name}: {len(names)} names in classes, but the model gives {scores.size} scores. "
-            "Name every class in the spec, in the order of the scores."
-        )
     if max(data.classes) >= scores.size:
         raise InputError(
             f"--labels: class index {max(data.classes)}, but {spec.name} knows the classes 0 to {scores.size - 1}. "

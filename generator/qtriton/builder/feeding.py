@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from qtriton.errors import InputError, ModelError
@@ -28,12 +29,19 @@ def read_frame(path: Path, spec: ModelSpec) -> Frame:
         frame = preprocess(path.read_bytes(), spec.preprocess, spec.max_pixels)
     except (OSError, ImageError) as error:
         raise InputError(f"{path}: {error}. Repair or remove the image.") from error
+    except (ValueError, cv2.error) as error:  # an image that is too small for center_crop, for one
+        raise InputError(f"{path}: preprocess cannot take it ({error}). Correct preprocess, or remove it.") from error
+    check_frame(frame, spec)
+    return frame
+
+
+def check_frame(frame: Frame, spec: ModelSpec) -> None:
+    """Raise ModelError where the operations do not give the model's input."""
     if frame.pixels.shape != spec.input.dims or frame.pixels.dtype != np.float32:
         raise ModelError(
             f"{spec.name}: preprocess gives {frame.pixels.dtype} {list(frame.pixels.shape)}, but the model's input "
             f"{spec.input.name} is float32 {list(spec.input.dims)}. Correct the sizes or add {{op: normalize}}."
         )
-    return frame
 
 
 def feed(run: Runner, frame: Frame, spec: ModelSpec) -> Feed:

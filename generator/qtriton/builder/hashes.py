@@ -3,14 +3,17 @@
 from pathlib import Path
 
 from qtriton.builder.inputs import Datasets
+from qtriton.builder.onnx_files import data_files
 from qtriton.datasets import list_images
 from qtriton.workspace import sha256_file, sha256_json
 
 
 def weights_sha256(weights: Path) -> str:
-    """The hash of an ONNX file, or of the two files of a Paddle inference folder together."""
+    """The hash of an ONNX file with the data files beside it, or of the two files of a Paddle inference folder."""
     if weights.is_file():
-        return sha256_file(weights)
+        beside = data_files(weights)
+        named = [(str(path.relative_to(weights.parent)), sha256_file(path)) for path in beside]
+        return sha256_json([sha256_file(weights), named]) if beside else sha256_file(weights)
     return sha256_json([sha256_file(path) for path in sorted(weights.glob("inference.pd*"))])
 
 

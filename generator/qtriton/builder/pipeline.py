@@ -16,6 +16,7 @@ from qtriton.builder.inputs import resolve_datasets
 from qtriton.builder.result import BuildResult, LeftOut
 from qtriton.builder.search import search
 from qtriton.builder.sources import Sources
+from qtriton.builder.trial import fitted, try_artifact
 from qtriton.builder.variant import Variant, compressed_variant, fp32_variant
 from qtriton.errors import AccuracyBudgetError, ArtifactLoadError, QtritonError
 from qtriton.plan import Plan
@@ -44,7 +45,8 @@ def build(plan: Plan, workspace: Workspace, reporter: Reporter = SILENT) -> Buil
         with reporter.progress(f"{spec.name}: weights") as progress:
             weights = fetch(spec, options.weights, workspace, progress)
         datasets = resolve_datasets(spec, options, workspace)
-        context = BuildContext(plan, workspace, weights, datasets, scratch, reporter)
+        context = fitted(BuildContext(plan, workspace, weights, datasets, scratch, reporter))
+        plan = context.plan
         records = {target: _record(context, target) for target in plan.variants}
         current = None if options.force else _current(plan, records)
         if current is not None:
@@ -109,14 +111,18 @@ def _variants(
     variants: list[Variant] = []
     left_out: list[LeftOut] = []
     fp32: dict[str, Artifact] = {}
+    max_batch: dict[str, int] = {}
     sources = Sources(context)
     for target, record in records.items():
         try:
             if target.precision is Precision.FP32:
-                fp32[target.backend] = artifact = make_artifact(sources, target)
-                variants.append(fp32_variant(context, artifact, record))
+                artifact = make_artifact(sources, target)
+                max_batch[target.backend] = try_artifact(context, artifact)
+                fp32[target.backend] = artifact
+                variants.append(fp32_variant(context, artifact, record, max_batch[target.backend]))
             elif target.backend in fp32:
-                variants.append(compressed_variant(context, search(sources, target, fp32[target.backend]), record))
+                result = search(sources, target, fp32[target.backend])
+                variants.append(compressed_variant(context, result, record, max_batch[target.backend]))
             else:  # there is no FP32 to compare it with
                 reason = next(each.error for each in left_out if each.target.backend == target.backend)
                 left_out.append(LeftOut(target, reason))

@@ -32,19 +32,21 @@ class Variant:
     signature: Signature
     manifest: Manifest
     record: PublishRecord
+    #: The largest batch that it answers as it answers one by one; 0 where its outputs have no batch.
+    max_batch: int
 
 
-def fp32_variant(context: BuildContext, artifact: Artifact, record: PublishRecord) -> Variant:
+def fp32_variant(context: BuildContext, artifact: Artifact, record: PublishRecord, max_batch: int) -> Variant:
     """FP32 with its accuracy, where that can be measured.
 
     Raises:
         InputError: the accuracy is that of chance.
     """
     metric = fp32_accuracy(context, artifact)
-    return _variant(context, artifact, record, {"metric": metric, "fp32_metric": metric})
+    return _variant(context, artifact, record, max_batch, {"metric": metric, "fp32_metric": metric})
 
 
-def compressed_variant(context: BuildContext, result: SearchResult, record: PublishRecord) -> Variant:
+def compressed_variant(context: BuildContext, result: SearchResult, record: PublishRecord, max_batch: int) -> Variant:
     """What the gate let pass, with all that the search found out."""
     chosen = result.chosen
     recipe, drop = chosen.recipe, chosen.drop
@@ -59,6 +61,7 @@ def compressed_variant(context: BuildContext, result: SearchResult, record: Publ
         context,
         chosen.artifact,
         record,
+        max_batch,
         {
             **measured,
             "method": recipe.method,
@@ -71,7 +74,9 @@ def compressed_variant(context: BuildContext, result: SearchResult, record: Publ
     )
 
 
-def _variant(context: BuildContext, artifact: Artifact, record: PublishRecord, details: dict[str, Any]) -> Variant:
+def _variant(
+    context: BuildContext, artifact: Artifact, record: PublishRecord, max_batch: int, details: dict[str, Any]
+) -> Variant:
     target, spec = artifact.target, context.spec
     main, *parts = artifact.files()
     images = context.datasets.validation or context.datasets.calibration
@@ -92,7 +97,7 @@ def _variant(context: BuildContext, artifact: Artifact, record: PublishRecord, d
         measured_in=fallback.title if (fallback := cpu_fallback(target)) else "",
         **details,
     )
-    return Variant(target, artifact.folder, artifact.engine, artifact.signature(), manifest, record)
+    return Variant(target, artifact.folder, artifact.engine, artifact.signature(), manifest, record, max_batch)
 
 
 def _layers(artifact: Artifact, costs: Sequence[LayerCost]) -> tuple[Layer, ...]:

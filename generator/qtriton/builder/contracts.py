@@ -1,0 +1,160 @@
+"""What every operation takes, in words and as a check: a chain that reads a model's outputs wrongly is refused.
+
+The operations themselves are copied into repositories and stay small; this is asked once, by the trial of a build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from qtriton.builder import heads, scores
+from qtriton.builder.given import Given, in_unit
+from qtriton.errors import ModelError
+from qtriton.runtime.post import Array, PostOp, TopK
+from qtriton.runtime.pre import Frame, Geometry, PreOp
+from qtriton.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class PostContract:
+    """What an operation of postprocess takes; the check gives the reason why something is none of that, or ""."""
+
+    takes: str
+    check: Callable[[Given], str]
+
+
+@dataclass(frozen=True)
+class PreContract:
+    """What an operation of preprocess takes: [height, width, 3], and here of which type."""
+
+    takes: str
+    decoded: bool
+
+
+_COLOUR: Final = PreContract("an image [height, width, 3]", False)
+_DECODED: Final = PreContract("an image [height, width, 3] of uint8, 0 to 255, as decoded", True)
+
+PRE_CONTRACTS: Final[dict[str, PreContract]] = {
+    "letterbox": _DECODED,
+    "resize": _COLOUR,
+    "resize_short": _COLOUR,
+    "center_crop": _COLOUR,
+    "rgb": _COLOUR,
+    "normalize": _DECODED,
+    "chw": _COLOUR,
+}
+
+POST_CONTRACTS: Final[dict[str, PostContract]] = {
+    "yolo_head": PostContract(
+        "rows float32 [A, 5 + C], A boxes and C classes: centre and size in pixels, objectness and scores in 0 to 1",
+        heads.yolo,
+    ),
+    "pico_head": PostContract(
+        "for each stride scores float32 [A, C] in 0 to 1, then for each stride distributions float32 [A, 4 * bins]",
+        heads.pico,
+    ),
+    "nms": PostContract("the boxes and scores that a head gives", heads.candidates),
+    "detections": PostContract(
+        "rows float32 [n, 6]: class (a whole number, -1 for none), score in 0 to 1, x1, y1, x2, y2", heads.detections
+    ),
+    "softmax": PostContract("logits float32 [C], two classes or more", scores.logits),
+    "top_k": PostContract("scores float32 [C], two classes or more, at least k", scores.scores),
+    "argmax": PostContract(
+        "scores float32 [C, height, width], 2 to 256 classes, or class ids [height, width] as integers", scores.maps
+    ),
+    "mask": PostContract("class ids [height, width], whole numbers from 0 to 255", scores.ids),
+}
+
+
+def checked_preprocess(spec: ModelSpec, frame: Frame) -> Frame:
+    """Preprocess a decoded image.
+
+    Raises:
+        ModelError: an operation does not take what it is given.
+    """
+    for op in spec.preprocess:
+        contract, pixels = PRE_CONTRACTS[op.op], frame.pixels
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or (contract.decoded and pixels.dtype != "uint8"):
+            raise ModelError(
+                f"{spec.name}: preprocess: {{op: {op.op}}} takes {contract.takes}, but is given "
+                f"{pixels.dtype} {list(pixels.shape)}. Correct the order of preprocess in the spec."
+            )
+        frame = _applied(spec, op, frame)
+    return frame
+
+
+def _applied(spec: ModelSpec, op: PreOp, frame: Frame) -> Frame:
+    try:
+        return op(frame)
+    except ValueError as error:
+        raise ModelError(f"{spec.name}: preprocess: {error}. Put a resize before it, or correct its size.") from error
+
+
+def check_postprocess(
+    spec: ModelSpec, names: Sequence[str], outputs: Sequence[Array], geometry: Geometry
+) -> tuple[str, ...]:
+    """Check every operation of postprocess on the outputs of one image, which have no batch.
+
+    Returns:
+        what a user should know although everything can be computed.
+
+    Raises:
+        ModelError: an operation does not take what it is given.
+    """
+    value: Any = tuple(outputs)
+    for op in spec.postprocess:
+        given = Given(spec, op, tuple(names), value)
+        reason = POST_CONTRACTS[op.op].check(given)
+        if reason:
+            raise ModelError(_refusal(given, reason))
+        value = _result(spec, op, value, geometry)
+    given = Given(spec, spec.postprocess[0], tuple(names), tuple(outputs))
+    return (*_other_readings(given), *_no_probabilities(given))
+
+
+def _result(spec: ModelSpec, op: PostOp, value: Any, geometry: Geometry) -> Any:
+    try:
+        return op(value, geometry)
+    except (ValueError, IndexError, TypeError) as error:
+        takes = POST_CONTRACTS[op.op].takes
+        raise ModelError(
+            f"{spec.name}: {{op: {op.op}}} takes {takes}; it fails on what it is given: {error}. "
+            "Correct postprocess in the spec."
+        ) from error
+
+
+def _refusal(given: Given, reason: str) -> str:
+    spec, op = given.spec, given.op.op
+    other = next((name for name in _fitting(given) if op == spec.postprocess[0].op), "")
+    hint = f" The model's output {other} fits: write outputs: [{other}] in the spec." if other else ""
+    return f"{spec.name}: {{op: {op}}} takes {POST_CONTRACTS[op].takes}; {given.found} {reason}{hint}"
+
+
+def _fitting(given: Given) -> list[str]:
+    """The outputs behind the first that the operation would take in its place."""
+    if not isinstance(given.value, tuple) or hasattr(given.value, "_fields"):
+        return []
+    rest = zip(given.names[1:], given.value[1:], strict=False)
+    check = POST_CONTRACTS[given.op.op].check
+    return [name for name, array in rest if not check(Given(given.spec, given.op, (name,), (array,)))]
+
+
+def _other_readings(given: Given) -> tuple[str, ...]:
+    others = _fitting(given) if given.op.op != "pico_head" else []
+    if not others or given.spec.outputs:
+        return ()
+    return (
+        f"{given.spec.name}: the model has {len(given.names)} outputs; {{op: {given.op.op}}} reads the first, "
+        f"{given.names[0]}. If {others[0]} is the right one, write outputs: [{others[0]}] in the spec.",
+    )
+
+
+def _no_probabilities(given: Given) -> tuple[str, ...]:
+    if not isinstance(given.op, TopK) or in_unit(given.first):
+        return ()
+    return (
+        f"{given.spec.name}: {given.found} the scores that {{op: top_k}} reports are no probabilities. "
+        "Put {op: softmax} before it in the spec where they are logits.",
+    )

@@ -1,0 +1,71 @@
+"""What an operation of postprocess is given in a trial, and what every check of it asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from qtriton.runtime.post import Array, PostOp
+from qtriton.spec import ModelSpec, classes
+
+#: How far a probability may be over 1 or below 0, and a sum of probabilities from 1, in a runtime's rounding.
+ROUNDING: Final = 1e-3
+
+
+@dataclass(frozen=True)
+class Given:
+    """What an operation is given: the outputs of one image without the batch, or what the operation before it made."""
+
+    spec: ModelSpec
+    op: PostOp
+    names: tuple[str, ...]
+    value: Any
+
+    @property
+    def first(self) -> Array:
+        """The output that it reads."""
+        return np.asarray(self.value[0])
+
+    @property
+    def classes(self) -> int:
+        """How many classes the spec names; 0 where it names none."""
+        return len(classes(self.spec))
+
+    @property
+    def found(self) -> str:
+        """What the first is, in words."""
+        array = self.first
+        span = f", {array.min():.4g} to {array.max():.4g}" if array.size and array.dtype.kind != "b" else ""
+        return f"{self.names[0]} is {array.dtype} {list(array.shape)}{span}:"
+
+
+def not_finite(array: Array) -> str:
+    """Why numbers cannot be scores, if they cannot."""
+    if np.isfinite(array).all():
+        return ""
+    return "numbers that are not finite. Look at the export of the model, and at normalize in the spec."
+
+
+def other_names(given: Given, count: int) -> str:
+    """Why so many classes are not those of the spec, if they are not."""
+    if given.classes in (0, count):
+        return ""
+    return (
+        f"that is {count} classes, and the spec names {given.classes}. "
+        "Name every class in the spec, in the model's order, or give other weights."
+    )
+
+
+def in_unit(numbers: Array) -> bool:
+    """Whether numbers are probabilities, but for rounding."""
+    finite = numbers[np.isfinite(numbers)]
+    return not finite.size or bool(finite.min() >= -ROUNDING and finite.max() <= 1 + ROUNDING)
+
+
+def without_ones(shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
+    """A shape without the ones in front, down to a rank."""
+    while len(shape) > rank and shape[0] == 1:
+        shape = shape[1:]
+    return shape
