@@ -40,7 +40,7 @@ audit: .venv/.ready
 check: lint unit
 
 test: .venv/.ready lint
-	$(BIN)/python -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile --durations=25
+	$(BIN)/python -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile --no-loadscope-reorder --durations=25
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

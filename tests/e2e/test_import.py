@@ -179,8 +179,14 @@ def test_an_operation_that_x2paddle_lacks_is_named(tmp_path: Path) -> None:
         import_onnx(file, SHAPE, tmp_path / "paddle")
 
 
-@pytest.mark.parametrize("case", sorted(path.name for path in CASES.glob("import-*")))
-def test_a_case_builds_in_int8(case: str, tmp_path: Path) -> None:
+#: The signal to noise that INT8 of a case must reach, in dB.
+REACHED = {"import-*": 25, "layers-*": 30, "bounds-*": 30, "novnni-*": 30, "io-names-collide": 30}
+
+
+@pytest.mark.parametrize(
+    ("case", "reached"), [(path.name, least) for kind, least in REACHED.items() for path in sorted(CASES.glob(kind))]
+)
+def test_a_case_builds_in_int8(case: str, reached: float, tmp_path: Path) -> None:
     spec_file, net, images = CASES / case / "spec.yaml", CASES / case / "net.onnx", CASES / "images"
     repository = tmp_path / "repository"
     options = ["--precision", "int8", "--backend", "onnxruntime,openvino", "--method", "ptq", "--algorithm", "abs_max"]
@@ -199,4 +205,4 @@ def test_a_case_builds_in_int8(case: str, tmp_path: Path) -> None:
             results = [run(feed(run, frame, spec)) for frame in frames]
         for name in expected[0]:
             before, after = (np.stack([each[name] for each in rows]).astype(np.float64) for rows in (expected, results))
-            assert decibels(before, after) > 25, (backend, name)
+            assert decibels(before, after) > reached, (backend, name)
