@@ -82,7 +82,7 @@ def test_what_x2paddle_cannot_take_becomes_int8_and_it_is_said(odd: Path, tmp_pa
     assert [each["backend"] for each in int8] == ["onnxruntime", "openvino"]
     assert all(each["gate"]["drop"] <= 10 for each in int8)
     left_out = {each["backend"]: each["reason"] for each in said["left_out"]}
-    assert set(left_out) == {"paddle"} and "Leave out --backend paddle" in left_out["paddle"]
+    assert set(left_out) == {"paddle"} and "leave out --backend paddle" in left_out["paddle"]
     explained = qtriton("explain", "odd", "--repository", tmp_path / "repository")
     assert "learnt by ONNX Runtime" in " ".join(explained.stdout.split())
     manifest = json.loads(Path(int8[0]["manifest"]).read_text())
