@@ -24,7 +24,7 @@ def spoiled(good: bytes) -> tuple[Spoiled, ...]:
         Spoiled("GIF", b"GIF89a" + bytes(64), "neither a JPEG nor a PNG: 70 bytes"),
         Spoiled("JPEG without its end", good[:-2], f"truncated JPEG: {len(good) - 2} bytes"),
         Spoiled("half a JPEG", good[: len(good) // 2], "truncated JPEG"),
-        Spoiled("JPEG of zeros", good[:2] + bytes(300), "corrupt JPEG: no marker at byte 2"),
+        Spoiled("JPEG of zeros", good[:2] + bytes(300), "truncated JPEG: 302 bytes"),
         Spoiled("PNG without its end", whole[:-12], "truncated PNG"),
         Spoiled("PNG of another size than it says", png(64, 64, rows=32), "OpenCV cannot decode the image"),
         Spoiled("PNG that says it is too large", png(20000, 20000, rows=0), "20000 x 20000 pixels"),
