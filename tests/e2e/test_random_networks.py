@@ -11,7 +11,7 @@ import pytest
 from qtriton.compress.scales import LearntLayer, Scales
 from qtriton.errors import CompressionError
 from qtriton.quantize.graph import GraphView
-from qtriton.quantize.match import layer_result, layer_weight, match_layers, pair_layers
+from qtriton.quantize.match import layer_result, layer_tensors, layers_of, match_layers, pair_layers
 from qtriton.quantize.observe import observe
 from qtriton.quantize.plausible import check_ranges
 from qtriton.quantize.qdq import emit, load_simplified
@@ -33,14 +33,12 @@ def exact_scales(path: Path, batch: Floats) -> Scales:
     """The scales that abs_max learns, in an order that is not the graph's, paired by what the layers read and give."""
     model = load_simplified(path)
     view = GraphView(model)
-    nodes = [node for node in view.nodes if layer_weight(view, node) is not None]
-    tensors = {name for node in nodes for name in (node.input[0], layer_result(view, node))}
-    seen = observe(model, batch, {}, tensors, [0, 3])
+    seen = observe(model, batch, {}, layer_tensors(view), [0, 3])
     learnt: list[LearntLayer] = []
-    for node in nodes:
-        weight, result = layer_weight(view, node), layer_result(view, node)
+    for node, weight in layers_of(view):
+        result = layer_result(view, node)
         source, output = seen.largest(node.input[0]), seen.largest(result)
-        assert weight is not None and source is not None and output is not None
+        assert source is not None and output is not None
         transposed = node.op_type == "Gemm"
         learnt.append(
             LearntLayer(

@@ -13,7 +13,7 @@ from qtriton.compress.act import compress
 from qtriton.compress.scales import SCALES_FILE, Scales, probe_indexes
 from qtriton.progress import Progress
 from qtriton.quantize.graph import GraphView
-from qtriton.quantize.match import layer_result, layer_weight, pair_layers
+from qtriton.quantize.match import layer_tensors, pair_layers
 from qtriton.quantize.observe import Observation, observe
 from qtriton.quantize.plausible import check_ranges
 from qtriton.quantize.qdq import load_simplified
@@ -72,9 +72,7 @@ def _look(onnx: Path, frames: Path, extras: Mapping[str, tuple[int, ...]]) -> tu
     """The FP32 graph, and what a few calibration images make of its tensors."""
     graph, images = load_simplified(onnx), np.load(frames, mmap_mode="r")
     view = GraphView(graph)
-    layers = [node for node in view.nodes if layer_weight(view, node) is not None]
-    tensors = {name for node in layers for name in (node.input[0], layer_result(view, node))}
     probes = probe_indexes(len(images))
     spread = np.linspace(0, len(images) - 1, min(_OBSERVED, len(images))).astype(int)
     chosen = sorted({*probes, *spread.tolist()})
-    return view, observe(graph, images[chosen], extras, tensors, [chosen.index(probe) for probe in probes])
+    return view, observe(graph, images[chosen], extras, layer_tensors(view), [chosen.index(probe) for probe in probes])

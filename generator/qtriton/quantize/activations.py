@@ -5,7 +5,6 @@ Images go through one at a time, and only what is counted is kept.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ from qtriton.errors import CompressionError
 from qtriton.fresh_names import FreshNames
 from qtriton.progress import Progress
 from qtriton.quantize.graph import GraphView
-from qtriton.quantize.match import layer_result, layer_weight
+from qtriton.quantize.match import layer_tensors
+from qtriton.quantize.probe import probe_session
 from qtriton.quantize.qdq import load_simplified
 from qtriton.quantize.thresholds import BINS
 
@@ -76,11 +76,6 @@ class Maxima:
             return cls(tuple(map(str, archive["tensors"])), archive["values"], archive["sizes"], (low, high))
 
 
-def layers_of(view: GraphView) -> list[NodeProto]:
-    """The nodes with constant weights that can be quantized, in the order of the graph."""
-    return [node for node in view.nodes if layer_weight(view, node) is not None]
-
-
 def write_maxima(fp32: Path, feeding: Feeding, out: Path, progress: Progress) -> None:
     """Run the model on every image and write the Maxima of what its layers read and give.
 
@@ -88,12 +83,10 @@ def write_maxima(fp32: Path, feeding: Feeding, out: Path, progress: Progress) ->
         CompressionError: there is no such layer, or a tensor is not finite.
     """
     model = load_simplified(fp32)
-    view = GraphView(model)
-    layers = layers_of(view)
-    if not layers:
+    tensors = layer_tensors(GraphView(model))
+    if not tensors:
         raise CompressionError("The model has no convolution or matrix product with constant weights. Use FP32.")
-    tensors = tuple(dict.fromkeys(name for node in layers for name in (node.input[0], layer_result(view, node))))
-    session = _session(model, _reductions(model, tensors))
+    session = probe_session(model, _reductions(model, tensors))
     rows: list[NDArray[np.float64]] = []
     sizes: NDArray[np.int64] = np.zeros(len(tensors), np.int64)
     low, high = np.inf, -np.inf
@@ -123,7 +116,7 @@ def write_counts(fp32: Path, feeding: Feeding, maxima: Maxima, out: Path, progre
     counts = np.zeros((len(maxima.tensors), BINS), np.int64)
     model = load_simplified(fp32)
     for number, group in enumerate(groups):
-        session = _session(model, [], [maxima.tensors[place] for place in group])
+        session = probe_session(model, [], [maxima.tensors[place] for place in group])
         for done, feed in enumerate(feeding, 1):
             for place, values in zip(group, session.run(None, feed), strict=True):
                 counts[place] += _count(values, tops[place])
@@ -166,21 +159,3 @@ def _reductions(model: ModelProto, tensors: Sequence[str]) -> list[NodeProto]:
         for kind, attributes in kinds
         for tensor in tensors
     ]
-
-
-def _session(model: ModelProto, more: Sequence[NodeProto], outputs: Sequence[str] = ()) -> Any:
-    """Runs the model with more nodes behind it; it gives `outputs`, then what these nodes give."""
-    import onnx
-    import onnxruntime as ort
-
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    probe.graph.node.extend(more)
-    del probe.graph.output[:]
-    given = [*outputs, *(node.output[0] for node in more)]
-    probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in given)
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = len(os.sched_getaffinity(0))
-    options.use_deterministic_compute = True
-    return ort.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])

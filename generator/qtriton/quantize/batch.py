@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 
 def one_image(source: Path, out: Path) -> None:
@@ -13,10 +17,15 @@ def one_image(source: Path, out: Path) -> None:
     import onnx
 
     model = onnx.load(str(source))
+    fix_batch(model)
+    out.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def fix_batch(model: ModelProto) -> None:
+    """Set the first size of every input of a model to 1, where it was free; shapes within are forgotten."""
     constants = {tensor.name for tensor in model.graph.initializer}
     for value in model.graph.input:
         shape = value.type.tensor_type.shape
         if value.name not in constants and shape.dim and not shape.dim[0].dim_value:
             shape.dim[0].dim_value = 1
     del model.graph.value_info[:]
-    out.write_bytes(model.SerializeToString(deterministic=True))

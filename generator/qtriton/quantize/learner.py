@@ -13,9 +13,9 @@ from qtriton import isolated
 from qtriton.compress.scales import LearntLayer, Scales
 from qtriton.errors import CompressionError
 from qtriton.progress import Progress
-from qtriton.quantize.activations import Feeding, Maxima, layers_of, write_counts, write_maxima
+from qtriton.quantize.activations import Feeding, Maxima, write_counts, write_maxima
 from qtriton.quantize.graph import GraphView
-from qtriton.quantize.match import layer_result
+from qtriton.quantize.match import layer_result, layers_of
 from qtriton.quantize.qdq import load_simplified
 from qtriton.quantize.thresholds import threshold
 from qtriton.recipe import Algorithm
@@ -72,7 +72,7 @@ def learn_from_onnx(fp32: Path, algorithm: Algorithm, observed: Path, counted: P
                 output_threshold=thresholds[layer_result(view, node)],
                 node=node.output[0],
             )
-            for node in layers_of(view)
+            for node, _ in layers_of(view)
         ),
         maxima.image,
     )

@@ -51,7 +51,7 @@ def pair_layers(
     """
     paired: list[LearntLayer] = []
     free = list(learnt)
-    for node, weight in _layers_of(view):
+    for node, weight in layers_of(view):
         candidates = [each for each in free if _has_weights(node, weight, each)]
         if not candidates:
             raise _no_counterpart(node, weight, learnt)
@@ -69,7 +69,7 @@ def match_layers(view: GraphView, learnt: Sequence[LearntLayer]) -> dict[str, La
     """
     by_node = {each.node: each for each in learnt if each.node is not None}
     matched: dict[str, Layer] = {}
-    for node, weight in _layers_of(view):
+    for node, weight in layers_of(view):
         counterpart = by_node.get(node.output[0])
         if counterpart is None and not by_node:
             candidates = [each for each in learnt if _has_weights(node, weight, each)]
@@ -104,9 +104,17 @@ def layer_result(view: GraphView, node: NodeProto) -> str:
     return str(after.output[0] if is_bias and after is not None else node.output[0])
 
 
-def _layers_of(view: GraphView) -> list[tuple[NodeProto, NDArray[np.float32]]]:
+def layers_of(view: GraphView) -> list[tuple[NodeProto, NDArray[np.float32]]]:
+    """The nodes with constant weights that can be quantized, in the order of the graph, and their weights."""
     weights = ((node, layer_weight(view, node)) for node in view.nodes)
     return [(node, weight) for node, weight in weights if weight is not None]
+
+
+def layer_tensors(view: GraphView) -> tuple[str, ...]:
+    """What the layers read and give, each tensor once."""
+    return tuple(
+        dict.fromkeys(name for node, _ in layers_of(view) for name in (node.input[0], layer_result(view, node)))
+    )
 
 
 def _nearest(

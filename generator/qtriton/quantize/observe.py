@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qtriton.compress.scales import fingerprint
 from qtriton.fresh_names import FreshNames
+from qtriton.quantize.batch import fix_batch
+from qtriton.quantize.graph import GraphView
+from qtriton.quantize.probe import probe_session
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -51,69 +54,46 @@ def observe(
         tensors: those to take fingerprints of.
         probes: the images to take fingerprints on.
     """
-    single = _one_image(model)
-    feeds = [_feed(single, images[index : index + 1], extras) for index in range(len(images))]
-    return Observation(_extremes(single, feeds), _fingerprints(single, [feeds[index] for index in probes], tensors))
-
-
-def _one_image(model: ModelProto) -> ModelProto:
-    """The model with a batch of one, so that the shapes of its tensors are known."""
     import onnx
 
     single = onnx.ModelProto()
     single.CopyFrom(model)
-    del single.graph.value_info[:]
-    constants = {tensor.name for tensor in single.graph.initializer}
-    for value in single.graph.input:
-        dims = value.type.tensor_type.shape.dim
-        if value.name not in constants and dims and not dims[0].dim_value:
-            dims[0].dim_value = 1
-    return single
+    fix_batch(single)
+    known = _float_tensors(single)
+    feeds = [_feed(single, images[index : index + 1], extras) for index in range(len(images))]
+    printed = [name for name in known if name in tensors]
+    return Observation(
+        _extremes(single, feeds, known), _fingerprints(single, [feeds[each] for each in probes], printed)
+    )
 
 
 def _feed(model: ModelProto, image: NDArray[np.float32], extras: Mapping[str, tuple[int, ...]]) -> Feed:
-    constants = {tensor.name for tensor in model.graph.initializer}
-    first = next(value.name for value in model.graph.input if value.name not in constants and value.name not in extras)
-    return {
-        first: np.ascontiguousarray(image),
-        **{name: np.ones((1, *dims), np.float32) for name, dims in extras.items()},
-    }
+    first = next(name for name in GraphView(model).inputs if name not in extras)
+    ones = {name: np.ones((1, *dims), np.float32) for name, dims in extras.items()}
+    return {first: np.ascontiguousarray(image), **ones}
 
 
-def _extremes(model: ModelProto, feeds: Sequence[Feed]) -> dict[str, NDArray[np.float32]]:
-    """The lowest and the highest value of each float tensor of a known shape, float32 [feeds, 2]."""
-    import onnx
-    from onnx import TensorProto, helper
+def _extremes(model: ModelProto, feeds: Sequence[Feed], names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """The lowest and the highest value of tensors, float32 [feeds, 2]."""
+    from onnx import helper
 
-    probe, fresh = onnx.ModelProto(), FreshNames(model)
-    probe.CopyFrom(model)
-    del probe.graph.output[:]
-    reduced: dict[str, tuple[str, str]] = {}
-    for name in _float_tensors(model):
-        reduced[name] = fresh.fresh(f"{name}_lowest"), fresh.fresh(f"{name}_highest")
-        for op_type, output in zip(("ReduceMin", "ReduceMax"), reduced[name], strict=True):
-            probe.graph.node.append(helper.make_node(op_type, [name], [output], keepdims=0))
-            probe.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, []))
-    outputs = [name for pair in reduced.values() for name in pair]
-    rows = [np.array(values, np.float32).reshape(-1, 2) for values in _run(probe, feeds, outputs)]
-    return dict(zip(reduced, np.stack(rows, axis=1), strict=True))
+    fresh = FreshNames(model)
+    nodes = [
+        helper.make_node(op_type, [name], [fresh.fresh(f"{name}_{op_type}")], keepdims=0)
+        for name in names
+        for op_type in ("ReduceMin", "ReduceMax")
+    ]
+    session = probe_session(model, nodes)
+    rows = [np.array(session.run(None, feed), np.float32).reshape(-1, 2) for feed in feeds]
+    return dict(zip(names, np.stack(rows, axis=1), strict=True))
 
 
-def _fingerprints(model: ModelProto, feeds: Sequence[Feed], tensors: Collection[str]) -> dict[str, NDArray[np.float64]]:
+def _fingerprints(model: ModelProto, feeds: Sequence[Feed], names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     """The fingerprints of tensors, float64 [feeds, features]."""
-    import onnx
-
-    known = set(_float_tensors(model))
-    inner = sorted({*tensors} & known - feeds[0].keys())
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    del probe.graph.output[:]
-    probe.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in inner)
-    rows = [[fingerprint(value) for value in values] for values in _run(probe, feeds, inner)]
-    prints = {name: np.stack(each) for name, each in zip(inner, zip(*rows, strict=True), strict=True)}
-    return prints | {
-        name: np.stack([fingerprint(feed[name]) for feed in feeds]) for name in feeds[0].keys() & {*tensors}
-    }
+    inner = [name for name in names if name not in feeds[0]]
+    session = probe_session(model, [], inner)
+    values = [{**feed, **dict(zip(inner, session.run(inner, feed), strict=True))} for feed in feeds]
+    return {name: np.stack([fingerprint(each[name]) for each in values]) for name in names}
 
 
 def _float_tensors(model: ModelProto) -> list[str]:
@@ -130,13 +110,3 @@ def _float_tensors(model: ModelProto) -> list[str]:
         if is_known and kind.elem_type == onnx.TensorProto.FLOAT and value.name not in constants:
             names[value.name] = None
     return list(names)
-
-
-def _run(model: ModelProto, feeds: Sequence[Feed], outputs: Sequence[str]) -> Iterator[list[Any]]:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    for feed in feeds:
-        yield session.run(list(outputs), feed) if outputs else []
