@@ -11,8 +11,8 @@ from reference_markdown import NOTE, cell, markdown_table, paragraphs
 
 from qtriton.builder.contracts import POST_CONTRACTS, PRE_CONTRACTS
 from qtriton.runtime.post import POST_OPS
-from qtriton.runtime.post import Final as LastOp
 from qtriton.runtime.pre import PRE_OPS
+from qtriton.runtime.values import Final as LastOp
 from qtriton.spec import GeneratedData, ModelInput, ModelSpec, Source
 
 #: What the fields of the operations mean; their modules are copied into repositories and stay as they are.

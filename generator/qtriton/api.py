@@ -19,7 +19,7 @@ from qtriton.repository.check import Problem
 from qtriton.repository.check import check as find_problems
 from qtriton.repository.check.engines import GpuServer
 from qtriton.server import Server, ServerOptions
-from qtriton.spec import load_spec
+from qtriton.spec_files import load_spec
 from qtriton.workspace import Workspace
 from qtriton_client import BenchResults, LoadOptions
 

@@ -1,32 +1,27 @@
 """What is known of a model, as data: the YAML files of the zoo and of the user, validated."""
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
-from typing import Final as Constant
+from collections.abc import Iterator
+from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from qtriton import resources
-from qtriton.errors import InputError, ModelError
-from qtriton.runtime.post import ArgMax, Detections, Final, Mask, Nms, Output, PicoHead, Softmax, TopK, YoloHead
-from qtriton.runtime.pre import CenterCrop, Chw, ExtraInput, Letterbox, Normalize, Resize, ResizeShort, Rgb
+from qtriton.runtime import post, pre
+from qtriton.runtime.pre import ExtraInput
+from qtriton.runtime.values import Candidates, Output
+from qtriton.runtime.values import Final as LastOp
 
 Task = Literal["detection", "classification", "segmentation"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
-PreOp = Annotated[Letterbox | Resize | ResizeShort | CenterCrop | Rgb | Normalize | Chw, Field(discriminator="op")]
-PostOp = Annotated[YoloHead | PicoHead | Nms | Detections | Softmax | TopK | ArgMax | Mask, Field(discriminator="op")]
+PreOp = Annotated[pre.PreOp, Field(discriminator="op")]
+PostOp = Annotated[post.PostOp, Field(discriminator="op")]
 
 #: The metric of each task, by the name that the tables print.
-METRIC: Constant[dict[Task, str]] = {"detection": "mAP50-95", "classification": "Top1", "segmentation": "mIoU"}
-#: What the postprocessing of each task ends with.
-_LAST: Constant[dict[Task, tuple[type[Final], ...]]] = {
-    "detection": (Nms, Detections),
-    "classification": (TopK,),
-    "segmentation": (Mask,),
-}
+METRIC: Final[dict[Task, str]] = {"detection": "mAP50-95", "classification": "Top1", "segmentation": "mIoU"}
 
-
-_SIZED: Constant = frozenset({"letterbox", "resize", "center_crop", "pico_head"})
+#: The operations that need the model's size, which a spec need not repeat.
+_SIZED: Final = frozenset(
+    each.op for each in (*pre.PRE_OPS.values(), *post.POST_OPS.values()) if "size" in get_type_hints(each)
+)
 
 
 class _Frozen(BaseModel):
@@ -150,11 +145,12 @@ class ModelSpec(_Frozen):
     def _operations_fit(self) -> "ModelSpec":
         if not self.preprocess or self.preprocess[-1].op != "chw":
             raise ValueError("preprocess must end with {op: chw}: the model's input is [channels, height, width]")
-        if not self.postprocess or not isinstance(self.postprocess[-1], _LAST[self.task]):
-            last = " or ".join(f"{{op: {kind.op}}}" for kind in _LAST[self.task])
+        ends = [each.op for each in get_args(post.PostOp) if getattr(each, "task", "") == self.task]
+        if not self.postprocess or self.postprocess[-1].op not in ends:
+            last = " or ".join(f"{{op: {name}}}" for name in ends)
             raise ValueError(f"postprocess of a {self.task} model must end with {last}")
-        if isinstance(self.postprocess[-1], Nms) and not isinstance(self.postprocess[0], YoloHead | PicoHead):
-            raise ValueError("postprocess that ends with {op: nms} must begin with a head, e.g. {op: yolo_head}")
+        if misfit := next(_misfits(self.postprocess), ""):
+            raise ValueError(misfit)
         unknown = set(self.evaluation) - set(vars(self.postprocess[-1])) | ({"op"} & set(self.evaluation))
         if unknown:
             raise ValueError(f"evaluation: {sorted(unknown)} are no fields of {self.postprocess[-1].op}")
@@ -164,7 +160,7 @@ class ModelSpec(_Frozen):
     def results(self) -> tuple[Output, ...]:
         """The result tensors that the postprocess step returns, without the batch."""
         last = self.postprocess[-1]
-        assert isinstance(last, Final)  # the validator saw to it
+        assert isinstance(last, LastOp)  # the validator saw to it
         return last.outputs()
 
     @property
@@ -173,103 +169,19 @@ class ModelSpec(_Frozen):
         return ((self.input.name, self.input.dims), *((name, (2,)) for name in self.extra_inputs))
 
 
-def load_spec(model: str) -> ModelSpec:
-    """Load a spec by its zoo name or from the path of a YAML file.
-
-    Raises:
-        InputError: there is no such model or file.
-        ModelError: the YAML does not describe a model; the message names each wrong field.
-    """
-    is_path = model.endswith((".yaml", ".yml")) or "/" in model
-    path = Path(model) if is_path else resources.zoo() / f"{model}.yaml"
-    if not path.is_file():
-        raise InputError(_no_such_model(model, is_path))
-    return parse_spec(_read(path), str(path))
+def _misfits(ops: tuple[post.PostOp, ...]) -> Iterator[str]:
+    """Why an operation of a chain does not take what the one before it gives; the first takes a model's outputs."""
+    given: Any = None
+    for op in ops:
+        takes, gives = value_types(op)
+        if takes != given and Candidates in (takes, given):
+            before = [name for name, each in post.POST_OPS.items() if value_types(each)[1] == takes]
+            hint = f"begin with a head, e.g. {{op: {before[0]}}}" if takes is Candidates else "end with {op: nms}"
+            yield f"postprocess with {{op: {op.op}}} must {hint}"
+        given = gives
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{path}: a spec is text in UTF-8, this is in another encoding. Save it as UTF-8.") from error
-
-
-def zoo_names() -> list[str]:
-    """The names of all models in the zoo, sorted."""
-    return sorted(path.stem for path in resources.zoo().glob("*.yaml"))
-
-
-def generic_names() -> list[str]:
-    """The entries that are no models but the `base:` of a user's own: what a task's models have in common, sorted."""
-    return sorted(path.stem for path in _generic().glob("*.yaml"))
-
-
-def _generic() -> Path:
-    return resources.zoo() / "generic"
-
-
-def parse_spec(text: str, where: str) -> ModelSpec:
-    """Validate YAML text; `where` is named in the error."""
-    import yaml
-
-    try:
-        raw = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date like 2024-99-99 is a ValueError
-        raise ModelError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict):
-        raise ModelError(f"{where}: a model spec is a mapping of fields, this is {type(raw).__name__}.")
-    if "base" in raw:
-        raw = {**_base(str(raw.pop("base")), where), **raw}
-    try:
-        return ModelSpec.model_validate(raw)
-    except ValidationError as error:
-        raise ModelError(f"{where}: {_sentences(error)}") from error
-
-
-def _base(name: str, where: str) -> dict[str, Any]:
-    """The fields of a zoo entry that a spec takes over; a base may have a base."""
-    import yaml
-
-    if name not in (*zoo_names(), *generic_names()):
-        raise ModelError(
-            f"{where}: base: {name} is not in the zoo. `qtriton models` lists it; the bases of a task are "
-            f"{', '.join(generic_names())}."
-        )
-    path = (_generic() if name in generic_names() else resources.zoo()) / f"{name}.yaml"
-    raw: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return {**_base(str(raw.pop("base")), str(path)), **raw} if "base" in raw else raw
-
-
-def _sentences(error: ValidationError) -> str:
-    parts = []
-    for problem in error.errors(include_url=False):
-        field = ".".join(str(part) for part in problem["loc"]) or "spec"
-        typo = " (a typo?)" if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument") else ""
-        parts.append(f"{field}: {problem['msg'].removeprefix('Value error, ')}{typo}")
-    return "; ".join(parts) + "."
-
-
-def _no_such_model(model: str, is_path: bool) -> str:
-    if is_path:
-        return f"{model}: no such file. Give a spec's path, or a name that `qtriton models` lists."
-    if model in generic_names():
-        return (
-            f"{model}: a base for specs of your own. Write `base: {model}`, name, input and classes into a YAML file."
-        )
-    import difflib
-
-    near = difflib.get_close_matches(model, zoo_names(), 1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    return f"{model}: not in the zoo.{hint} `qtriton models` lists it; a spec of your own is a path to a YAML file."
-
-
-def classes(spec: ModelSpec) -> tuple[str, ...]:
-    """The class names of a model; a string in the spec names a list that is shared in the zoo."""
-    if not isinstance(spec.classes, str):
-        return spec.classes
-    path = resources.zoo() / "classes" / f"{spec.classes}.txt"
-    if not path.is_file():
-        raise ModelError(f"{spec.name}: classes: {spec.classes} is no shared list. Write the names as a YAML list.")
-    return tuple(path.read_text(encoding="utf-8").splitlines())
+def value_types(op: Any) -> tuple[Any, Any]:
+    """What an operation of postprocess, or its class, takes and gives, by its annotations."""
+    hints = list(get_type_hints(op.__call__ if isinstance(op, type) else type(op).__call__).values())
+    return hints[0], hints[-1]

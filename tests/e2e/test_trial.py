@@ -9,7 +9,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from qtriton.builder.trial import Tried, alike, try_model
-from qtriton.spec import ModelSpec, parse_spec
+from qtriton.spec import ModelSpec
+from qtriton.spec_files import parse_spec
 from qtriton.target import Precision, Target
 
 from .conftest import qtriton

@@ -18,7 +18,7 @@ from qtriton.plan import Plan, Request
 from qtriton.progress import SILENT
 from qtriton.repository.manifest import File, Manifest, Metric
 from qtriton.repository.record import PublishRecord
-from qtriton.spec import load_spec
+from qtriton.spec_files import load_spec
 from qtriton.target import Method, Precision, Target
 from qtriton.workspace import sha256_file
 

@@ -22,7 +22,8 @@ from qtriton.repository.naming import Names
 from qtriton.repository.read import Repository
 from qtriton.repository.record import PublishRecord, read_record
 from qtriton.repository.render import parse_config
-from qtriton.spec import ModelSpec, parse_spec
+from qtriton.spec import ModelSpec
+from qtriton.spec_files import parse_spec
 from qtriton.target import Precision, Target
 from qtriton.workspace import sha256_file
 

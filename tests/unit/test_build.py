@@ -42,7 +42,7 @@ from qtriton.plan import Plan, Request, make_plan
 from qtriton.progress import SILENT, Progress
 from qtriton.repository.record import PublishRecord
 from qtriton.repository.staging import Staging
-from qtriton.spec import load_spec
+from qtriton.spec_files import load_spec
 from qtriton.target import Precision, Target
 from qtriton.workspace import Workspace
 

@@ -31,7 +31,8 @@ from qtriton.demo.scenes import write_dataset
 from qtriton.plan import Plan, Request
 from qtriton.progress import SILENT
 from qtriton.recipe import Algorithm, Recipe
-from qtriton.spec import ModelSpec, parse_spec
+from qtriton.spec import ModelSpec
+from qtriton.spec_files import parse_spec
 from qtriton.workspace import Workspace
 
 #: Every function whose result is kept.

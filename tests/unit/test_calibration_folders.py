@@ -13,7 +13,8 @@ from qtriton.builder.images import write_frames
 from qtriton.errors import InputError
 from qtriton.options import AlgorithmChoice, BuildOptions
 from qtriton.plan import Request, make_plan
-from qtriton.spec import ModelSpec, parse_spec
+from qtriton.spec import ModelSpec
+from qtriton.spec_files import parse_spec
 
 SPEC = """
 name: mine

@@ -9,7 +9,8 @@ from qtriton.builder.contracts import POST_CONTRACTS, PRE_CONTRACTS, check_postp
 from qtriton.errors import ModelError
 from qtriton.runtime.post import POST_OPS
 from qtriton.runtime.pre import PRE_OPS, Frame, Geometry
-from qtriton.spec import ModelSpec, parse_spec
+from qtriton.spec import ModelSpec
+from qtriton.spec_files import parse_spec
 
 RANDOM = np.random.default_rng(0)
 TAKES = {"classification": "[{op: softmax}, {op: top_k, k: 2}]", "detection": "[{op: yolo_head}, {op: nms}]"}

@@ -5,8 +5,13 @@ import pytest
 
 from qtriton.metrics.agreement import agreement
 from qtriton.metrics.divergence import divergence
-from qtriton.runtime.post import ArgMax, Array, Detections, Mask, Nms, PostOp, Softmax, TopK, YoloHead
+from qtriton.runtime.detections import Detections, Nms
+from qtriton.runtime.heads import YoloHead
+from qtriton.runtime.maps import ArgMax, Mask
+from qtriton.runtime.post import PostOp
 from qtriton.runtime.pre import Geometry
+from qtriton.runtime.scores import Softmax, TopK
+from qtriton.runtime.values import Array
 
 WHOLE = Geometry(100, 100)
 YOLO: tuple[PostOp, ...] = (YoloHead(), Nms())

@@ -13,7 +13,7 @@ from qtriton.builder.evaluate import evaluate
 from qtriton.errors import InputError
 from qtriton.labels import LabelledImages
 from qtriton.labels.rows import Box
-from qtriton.spec import parse_spec
+from qtriton.spec_files import parse_spec
 
 SPEC = parse_spec(
     """

@@ -10,7 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 from qtriton.builder.fp32 import read_signature, write_fp32_onnx
 from qtriton.builder.hashes import weights_sha256
 from qtriton.errors import InputError, ModelError, QtritonError, UnsupportedError
-from qtriton.spec import ModelSpec, parse_spec
+from qtriton.spec import ModelSpec
+from qtriton.spec_files import parse_spec
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 

@@ -11,7 +11,8 @@ from qtriton.backends.runner import TensorInfo
 from qtriton.builder import fp32 as module
 from qtriton.builder.fp32 import read_signature, write_fp32_onnx
 from qtriton.errors import CompressionError, ModelError
-from qtriton.spec import ModelSpec, parse_spec
+from qtriton.spec import ModelSpec
+from qtriton.spec_files import parse_spec
 
 Shape: TypeAlias = list[int | str | None]
 

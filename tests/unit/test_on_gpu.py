@@ -29,7 +29,7 @@ from qtriton.repository.naming import Names
 from qtriton.server import requirements
 from qtriton.server.folder import prepare
 from qtriton.server.wheel import Wheel
-from qtriton.spec import load_spec
+from qtriton.spec_files import load_spec
 from qtriton.target import Precision, Target
 
 T4 = Gpu("Tesla T4", "7.5", "550.54.15")

@@ -4,8 +4,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from qtriton.runtime.post import Candidates, Nms, Softmax, TopK, YoloHead, postprocess, suppress, to_original
+from qtriton.runtime.detections import Nms, suppress, to_original
+from qtriton.runtime.heads import YoloHead
+from qtriton.runtime.post import postprocess
 from qtriton.runtime.pre import Geometry
+from qtriton.runtime.scores import Softmax, TopK
+from qtriton.runtime.values import Candidates
 
 Floats = npt.NDArray[np.float32]
 UNMOVED = Geometry(1000, 1000)

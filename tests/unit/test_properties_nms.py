@@ -9,8 +9,9 @@ import numpy.typing as npt
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from qtriton.runtime.post import Candidates, Detections, Nms, Results, suppress
+from qtriton.runtime.detections import Detections, Nms, suppress
 from qtriton.runtime.pre import Geometry
+from qtriton.runtime.values import Candidates, Results
 
 Array: TypeAlias = npt.NDArray[Any]
 Box: TypeAlias = tuple[float, float, float, float]

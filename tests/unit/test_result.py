@@ -13,7 +13,7 @@ from qtriton.options import BuildOptions
 from qtriton.plan import Plan, Request
 from qtriton.repository.engines import is_pending
 from qtriton.repository.manifest import File, Gate, Manifest, Metric, Speed
-from qtriton.spec import load_spec
+from qtriton.spec_files import load_spec
 from qtriton.target import Method, Precision, Target
 
 GATE = Gate(budget=0.5, drop=0.25, metric="mAP50-95", images=80, labelled=True)

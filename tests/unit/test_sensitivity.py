@@ -21,7 +21,8 @@ from qtriton.errors import ArtifactLoadError
 from qtriton.progress import ignore
 from qtriton.quantize.qdq import Writer
 from qtriton.quantize.sensitivity import LayerCost, rank
-from qtriton.spec import ModelSpec, parse_spec
+from qtriton.spec import ModelSpec
+from qtriton.spec_files import parse_spec
 from qtriton.target import Method, Target
 
 SPEC = """

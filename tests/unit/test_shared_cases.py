@@ -12,7 +12,7 @@ from qtriton.errors import InputError, ModelError
 from qtriton.labels import load_labelled
 from qtriton.labels.masks import read_mask
 from qtriton.runtime.image import ImageError, decode
-from qtriton.spec import classes, load_spec
+from qtriton.spec_files import classes, load_spec
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"
 pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="../shared/cases is not on this machine")

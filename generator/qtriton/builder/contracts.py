@@ -12,8 +12,10 @@ from typing import Any, Final
 from qtriton.builder import heads, scores
 from qtriton.builder.given import Given, in_unit
 from qtriton.errors import ModelError
-from qtriton.runtime.post import Array, PostOp, TopK
+from qtriton.runtime.post import PostOp
 from qtriton.runtime.pre import Frame, Geometry, PreOp
+from qtriton.runtime.scores import TopK
+from qtriton.runtime.values import Array
 from qtriton.spec import ModelSpec
 
 

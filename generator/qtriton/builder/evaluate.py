@@ -16,10 +16,11 @@ from qtriton.metrics.miou import Confusion, chance, confusion, miou
 from qtriton.metrics.score import Score
 from qtriton.metrics.top1 import top1
 from qtriton.progress import Progress
-from qtriton.runtime.post import Array, PostOp, Results, postprocess
+from qtriton.runtime.post import PostOp, postprocess
 from qtriton.runtime.pre import Frame
+from qtriton.runtime.values import Array, Results
 from qtriton.spec import ModelSpec, Task
-from qtriton.spec import classes as class_names
+from qtriton.spec_files import classes as class_names
 from qtriton.target import Target
 
 

@@ -7,8 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from qtriton.runtime.post import Array, PostOp
-from qtriton.spec import ModelSpec, classes
+from qtriton.runtime.post import PostOp
+from qtriton.runtime.values import Array
+from qtriton.spec import ModelSpec
+from qtriton.spec_files import classes
 
 #: How far a probability may be over 1 or below 0, and a sum of probabilities from 1, in a runtime's rounding.
 ROUNDING: Final = 1e-3

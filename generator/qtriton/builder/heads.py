@@ -5,7 +5,8 @@ from typing import Final
 import numpy as np
 
 from qtriton.builder.given import ROUNDING, Given, in_unit, not_finite, other_names, without_ones
-from qtriton.runtime.post import Array, PicoHead
+from qtriton.runtime.heads import PicoHead
+from qtriton.runtime.values import Array
 
 #: Boxes below this are in parts of the image, not in pixels.
 _PARTS: Final = 2.0

@@ -5,7 +5,8 @@ from typing import Final
 import numpy as np
 
 from qtriton.builder.given import ROUNDING, Given, not_finite, other_names, without_ones
-from qtriton.runtime.post import Array, TopK
+from qtriton.runtime.scores import TopK
+from qtriton.runtime.values import Array
 
 _MOST_CLASSES: Final = 256
 

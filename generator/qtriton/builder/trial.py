@@ -24,8 +24,8 @@ from qtriton.builder.sources import Sources
 from qtriton.datasets import list_images
 from qtriton.errors import ArtifactLoadError, ModelError
 from qtriton.runtime.image import ImageError, decode
-from qtriton.runtime.post import Array
 from qtriton.runtime.pre import Frame, Geometry
+from qtriton.runtime.values import Array
 from qtriton.spec import ModelSpec
 from qtriton.target import Precision, Target
 from qtriton.workspace import sha256_file

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from qtriton.runtime.post import Array, Candidates, Detections, PicoHead, PostOp, Softmax, YoloHead
+from qtriton.runtime.detections import Detections
+from qtriton.runtime.post import PostOp
 from qtriton.runtime.pre import Geometry
+from qtriton.runtime.scores import Softmax
+from qtriton.runtime.values import Array, Candidates
+from qtriton.spec import value_types
 
 #: Candidates that FP32 scores below this reach no client and hardly change mAP.
 _SCORE: Final = 0.05
@@ -24,8 +28,9 @@ def divergence(ops: Sequence[PostOp], geometry: Geometry, fp32: Sequence[Array],
     pixels that differ.
     """
     first = ops[0]
-    if isinstance(first, YoloHead | PicoHead):
-        return _of_candidates(first(fp32, geometry), first(other, geometry))
+    if value_types(first)[1] is Candidates:
+        head: Any = first
+        return _of_candidates(head(fp32, geometry), head(other, geometry))
     if isinstance(first, Detections):
         return _of_rows(fp32[0].reshape(-1, 6), other[0].reshape(-1, 6))
     before, after = fp32[0], other[0]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import cv2
 import numpy as np
@@ -195,15 +195,8 @@ class Chw:
 
 PreOp: TypeAlias = Letterbox | Resize | ResizeShort | CenterCrop | Rgb | Normalize | Chw
 
-PRE_OPS: Final[dict[str, type[PreOp]]] = {
-    "letterbox": Letterbox,
-    "resize": Resize,
-    "resize_short": ResizeShort,
-    "center_crop": CenterCrop,
-    "rgb": Rgb,
-    "normalize": Normalize,
-    "chw": Chw,
-}
+#: Each operation by the name that a spec calls it.
+PRE_OPS: Final[dict[str, type[PreOp]]] = {each.op: each for each in get_args(PreOp)}
 
 
 def extra_input(kind: ExtraInput, frame: Frame) -> Array:
