@@ -1,0 +1,87 @@
+"""Exports of Ultralytics (8.x), which say in their metadata what they are: ultralytics/engine/exporter.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Final
+
+from qtriton.recognize.facts import Facts
+from qtriton.recognize.reading import Family, Fields, Said
+
+#: Mask coefficients of a segmenter where the prototypes' shape does not say (nn/modules/head.py, Segment).
+_MASKS: Final = 32
+#: What Ultralytics calls the decoder of its RT-DETR.
+_RTDETR: Final = "RTDETRDecoder"
+
+
+def _extra(facts: Facts) -> int:
+    """The numbers a box has beside its corners and scores: mask coefficients, keypoints or an angle."""
+    task = facts.metadata.text("task")
+    if task == "segment":
+        masks = facts.outputs[1].shape[1] if len(facts.outputs) > 1 and len(facts.outputs[1].shape) == 4 else _MASKS
+        return masks if masks > 0 else _MASKS
+    if task == "pose":
+        shape = facts.metadata.value("kpt_shape")
+        return prod(shape) if isinstance(shape, list | tuple) and shape else 0
+    return 1 if task == "obb" else 0
+
+
+def _is_rtdetr(facts: Facts) -> bool:
+    head, description = facts.metadata.text("head"), facts.metadata.text("description").lower()
+    return head == _RTDETR or (not head and ("rtdetr" in description or "rt-detr" in description))
+
+
+def _is_raw(facts: Facts) -> bool:
+    """Whether the first output is a head [batch, 4 + C (+ extra), A] without NMS."""
+    shape, count = facts.first.shape, len(facts.metadata.classes)
+    return len(shape) == 3 and shape[1] == 4 + count + _extra(facts)
+
+
+def _is_finished(facts: Facts) -> bool:
+    """Whether it is rows [batch, n, 6 (+ extra)]: corners, score, class."""
+    shape = facts.first.shape
+    return len(shape) == 3 and shape[2] == 6 + _extra(facts) and not _is_raw(facts)
+
+
+def _of(task: str, fits: Callable[[Facts], bool], what: str) -> Callable[[Facts], str]:
+    """The question whether a file is Ultralytics' of a task, with a shape of its output."""
+
+    def why(facts: Facts) -> str:
+        metadata = facts.metadata
+        if metadata.project != "Ultralytics" or metadata.text("task") != task or not fits(facts):
+            return ""
+        version = f" {metadata.text('version')}" if metadata.text("version") else ""
+        return f"Ultralytics{version}, task {task} (its metadata); the output {facts.first} is {what}"
+
+    return why
+
+
+def _raw_features(facts: Facts) -> Fields:
+    del facts
+    return {}
+
+
+def _classify(facts: Facts) -> Fields:
+    """classify_transforms() in ultralytics/data/augment.py: the shorter side, or both where they differ."""
+    height, width = facts.image.height, facts.image.width
+    if height < 1 or width < 1:
+        height, width = facts.metadata.size or (224, 224)
+    resize = {"op": "resize_short", "pixels": height} if height == width else {"op": "resize"}
+    before = [resize, {"op": "center_crop"}, {"op": "rgb"}, {"op": "normalize"}, {"op": "chw"}]
+    count = max(facts.first.shape[-1], len(facts.metadata.classes))
+    return {
+        "preprocess": Said(before, "Ultralytics' classify_transforms: no mean, no standard deviation"),
+        "postprocess": Said([{"op": "top_k", "k": min(5, count)}], "Ultralytics exports its softmax with the model"),
+    }
+
+
+def _plain(facts: Facts) -> bool:
+    return not _is_rtdetr(facts)
+
+
+FAMILIES: Final[tuple[Family, ...]] = (
+    Family(
+        "ultralytics_classify", _of("classify", lambda facts: len(facts.first.shape) == 2, "probabilities"), _classify
+    ),
+)
