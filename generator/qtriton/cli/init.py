@@ -34,7 +34,7 @@ def init(
     """Write the spec of an ONNX file as YAML, a comment a line, ready to be corrected.
 
     What was taken for granted is printed, and why. With --try you see whether it is right before anything is
-    compressed. After you have corrected the spec, try that: `qtriton init best.yaml --weights best.onnx --try photo.jpg`.
+    compressed. Try a spec that you have corrected: `qtriton init best.yaml --weights best.onnx --try photo.jpg`.
     """
     # Loaded when called: NumPy, OpenCV, pydantic.
     from qtriton.operate.init import init_spec, try_spec

@@ -75,9 +75,9 @@ def _spec(model: str, weights: Path | None) -> ModelSpec:
 
 
 def _is_file_of_a_model(path: Path) -> bool:
-    """Whether a path is a file or folder of weights, there or not, and no name of the zoo."""
+    """Whether what is no name of the zoo is a path: it is there, leads through folders, or ends as weights do."""
     suffixes = (".onnx", ".pdmodel", ".pdiparams", *ARCHIVES, *(suffix for group in _EXPORTS for suffix in group))
-    return path.name.endswith(suffixes) or len(path.parts) > 1 or path.name in (".", "..") or path.is_dir()
+    return path.name.endswith(suffixes) or len(path.parts) > 1 or path.exists()
 
 
 def _check_kind(path: Path) -> None:

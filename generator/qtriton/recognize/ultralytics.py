@@ -57,11 +57,6 @@ def _of(task: str, fits: Callable[[Facts], bool], what: str) -> Callable[[Facts]
     return why
 
 
-def _raw_features(facts: Facts) -> Fields:
-    del facts
-    return {}
-
-
 def _classify(facts: Facts) -> Fields:
     """classify_transforms() in ultralytics/data/augment.py: the shorter side, or both where they differ."""
     height, width = facts.image.height, facts.image.width
@@ -76,12 +71,25 @@ def _classify(facts: Facts) -> Fields:
     }
 
 
-def _plain(facts: Facts) -> bool:
-    return not _is_rtdetr(facts)
+def _scores(facts: Facts) -> bool:
+    return len(facts.first.shape) == 2
+
+
+def _raw(facts: Facts) -> bool:
+    return not _is_rtdetr(facts) and _is_raw(facts)
+
+
+def _finished(facts: Facts) -> bool:
+    return not _is_rtdetr(facts) and _is_finished(facts)
+
+
+def _rtdetr(facts: Facts) -> bool:
+    return _is_rtdetr(facts) and _is_finished(facts)
 
 
 FAMILIES: Final[tuple[Family, ...]] = (
-    Family(
-        "ultralytics_classify", _of("classify", lambda facts: len(facts.first.shape) == 2, "probabilities"), _classify
-    ),
+    Family("ultralytics_detect", _of("detect", _raw, "boxes and scores of C classes, [4 + C, boxes], without NMS")),
+    Family("ultralytics_end2end", _of("detect", _finished, "results: corners, score and class a row")),
+    Family("ultralytics_rtdetr", _of("detect", _rtdetr, "RT-DETR's results: centre, size, score and class a row")),
+    Family("ultralytics_classify", _of("classify", _scores, "probabilities"), _classify),
 )
