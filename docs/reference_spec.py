@@ -28,6 +28,7 @@ _FIELDS: Final = {
     "score_threshold": "Results with a lower score are left out.",
     "iou_threshold": "A box is dropped when it overlaps a better one of its class by more than this.",
     "detections": "How many results are returned at most; the tensors are padded to it.",
+    "above": "What a score must be above: a probability, or 0 for logits.",
     "k": "How many classes are returned.",
 }
 

@@ -149,6 +149,11 @@ class ModelSpec(_Frozen):
         if not self.postprocess or self.postprocess[-1].op not in ends:
             last = " or ".join(f"{{op: {name}}}" for name in ends)
             raise ValueError(f"postprocess of a {self.task} model must end with {last}")
+        if self.task == "segmentation" and any(op.op == "center_crop" for op in self.preprocess):
+            raise ValueError(
+                "{op: center_crop} leaves pixels of the image out, which then have no class. Write {op: resize} or "
+                "{op: letterbox} in its place"
+            )
         if misfit := next(_misfits(self.postprocess), ""):
             raise ValueError(misfit)
         unknown = set(self.evaluation) - set(vars(self.postprocess[-1])) | ({"op"} & set(self.evaluation))

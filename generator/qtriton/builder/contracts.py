@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from qtriton.builder import heads, scores
+from qtriton.builder import heads, maps, scores
 from qtriton.builder.given import Given, in_unit
 from qtriton.errors import ModelError
 from qtriton.runtime.post import PostOp
@@ -62,11 +62,16 @@ POST_CONTRACTS: Final[dict[str, PostContract]] = {
         "rows float32 [n, 6]: class (a whole number, -1 for none), score in 0 to 1, x1, y1, x2, y2", heads.detections
     ),
     "softmax": PostContract("logits float32 [C], two classes or more", scores.logits),
+    "sigmoid": PostContract("logits of any shape, float32", scores.independent),
+    "two_classes": PostContract("one probability, float32 [1], that of the second class", scores.probability),
     "top_k": PostContract("scores float32 [C], two classes or more, at least k", scores.scores),
+    "classes_first": PostContract("scores float32 [height, width, C]", maps.scores_last),
+    "upsample": PostContract("scores float32 [C, height, width] at a fraction of the input's size", maps.scores_first),
     "argmax": PostContract(
-        "scores float32 [C, height, width], 2 to 256 classes, or class ids [height, width] as integers", scores.maps
+        "scores float32 [C, height, width], 2 to 256 classes, or class ids [height, width] as integers", maps.maps
     ),
-    "mask": PostContract("class ids [height, width], whole numbers from 0 to 255", scores.ids),
+    "threshold": PostContract("one channel of scores float32 [1, height, width]", maps.one_channel),
+    "mask": PostContract("class ids [height, width], whole numbers from 0 to 255", maps.ids),
 }
 
 

@@ -5,12 +5,26 @@ from typing import Any, TypeAlias, get_args
 
 from .detections import Detections, Nms
 from .heads import PicoHead, YoloHead
-from .maps import ArgMax, Mask
+from .maps import ArgMax, ClassesFirst, Mask, Threshold, Upsample
 from .pre import Geometry
-from .scores import Softmax, TopK
+from .scores import Sigmoid, Softmax, TopK, TwoClasses
 from .values import Array, Results
 
-PostOp: TypeAlias = YoloHead | PicoHead | Nms | Detections | Softmax | TopK | ArgMax | Mask
+PostOp: TypeAlias = (
+    YoloHead
+    | PicoHead
+    | Nms
+    | Detections
+    | Softmax
+    | Sigmoid
+    | TwoClasses
+    | TopK
+    | ClassesFirst
+    | Upsample
+    | ArgMax
+    | Threshold
+    | Mask
+)
 
 #: Each operation by the name that a spec calls it.
 POST_OPS: dict[str, type[PostOp]] = {each.op: each for each in get_args(PostOp)}
