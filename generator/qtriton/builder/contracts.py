@@ -16,7 +16,7 @@ from qtriton.runtime.post import PostOp
 from qtriton.runtime.pre import Frame, Geometry, PreOp
 from qtriton.runtime.scores import TopK
 from qtriton.runtime.values import Array
-from qtriton.spec import ModelSpec
+from qtriton.spec import CHANNELS, ModelSpec
 
 
 @dataclass(frozen=True)
@@ -29,23 +29,26 @@ class PostContract:
 
 @dataclass(frozen=True)
 class PreContract:
-    """What an operation of preprocess takes: [height, width, 3], and here of which type."""
+    """What an operation of preprocess takes: an image [height, width, channels]."""
 
     takes: str
+    #: Whether as decoded, uint8.
     decoded: bool
+    channels: tuple[int, ...] = CHANNELS
 
 
-_COLOUR: Final = PreContract("an image [height, width, 3]", False)
-_DECODED: Final = PreContract("an image [height, width, 3] of uint8, 0 to 255, as decoded", True)
+_IMAGE: Final = PreContract("an image [height, width, C], C being 3 or 1", False)
+_DECODED: Final = PreContract("an image [height, width, C] of uint8, 0 to 255, as decoded, C being 3 or 1", True)
 
 PRE_CONTRACTS: Final[dict[str, PreContract]] = {
     "letterbox": _DECODED,
-    "resize": _COLOUR,
-    "resize_short": _COLOUR,
-    "center_crop": _COLOUR,
-    "rgb": _COLOUR,
+    "resize": _IMAGE,
+    "resize_short": _IMAGE,
+    "center_crop": _IMAGE,
+    "rgb": PreContract("an image [height, width, 3]", False, (3,)),
+    "grey": PreContract("an image [height, width, 3] of uint8, 0 to 255, as decoded", True, (3,)),
     "normalize": _DECODED,
-    "chw": _COLOUR,
+    "chw": _IMAGE,
 }
 
 POST_CONTRACTS: Final[dict[str, PostContract]] = {
@@ -83,7 +86,8 @@ def checked_preprocess(spec: ModelSpec, frame: Frame) -> Frame:
     """
     for op in spec.preprocess:
         contract, pixels = PRE_CONTRACTS[op.op], frame.pixels
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or (contract.decoded and pixels.dtype != "uint8"):
+        wrong = pixels.ndim != 3 or pixels.shape[2] not in contract.channels
+        if wrong or (contract.decoded and pixels.dtype != "uint8"):
             raise ModelError(
                 f"{spec.name}: preprocess: {{op: {op.op}}} takes {contract.takes}, but is given "
                 f"{pixels.dtype} {list(pixels.shape)}. Correct the order of preprocess in the spec."
