@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from qtriton.errors import InputError, ModelError
+from qtriton.errors import InputError, ModelError, UnsupportedError
 from qtriton.recognize import recognize
 from qtriton.recognize.ask import FAMILIES
 from qtriton.recognize.find import find_model
@@ -28,6 +28,8 @@ ULTRALYTICS_FILES: dict[str, tuple[dict[str, str], tuple[int | str, ...], str]] 
     "yolo26": ({"end2end": "True"}, (1, 300, 6), "ultralytics_end2end"),
     "two_classes_nms": ({"names": "{0: 'cat', 1: 'dog'}"}, (1, 300, 6), "ultralytics_end2end"),
     "rtdetr": ({"head": "RTDETRDecoder"}, (1, 300, 6), "ultralytics_rtdetr"),
+    "rtdetr_8_3": ({"head": "", "description": "Ultralytics rtdetr-l model"}, (1, 300, 7), "ultralytics_rtdetr"),
+    "sem": ({"task": "semantic"}, (1, 3, 32, 32), "ultralytics_semantic"),
     "cls": ({"task": "classify", "head": "Classify"}, (1, 3), "ultralytics_classify"),
 }
 
@@ -41,7 +43,7 @@ def test_ultralytics_metadata_says_what_a_file_is(name: str, tmp_path: Path) -> 
     assert classes(found.spec)[:2] == ("cat", "dog")
     assert found.spec.max_batch_size == 0
     assert found.spec.source.licence == "AGPL-3.0 License"
-    assert len(found.lines) == 5 and "Ultralytics 8.4.1, task" in found.lines[0]
+    assert len(found.lines) == 5 and "metadata of Ultralytics 8.4.1: task" in found.lines[0]
 
 
 def test_a_head_of_ultralytics_has_the_thresholds_of_predict_and_val(tmp_path: Path) -> None:
@@ -97,6 +99,100 @@ def test_a_yolov5_is_known_by_its_metadata_or_its_anchors(tmp_path: Path) -> Non
     for metadata in ({"stride": "32", "names": "{0: 'a', 1: 'b'}"}, {}):
         found = recognize(export(tmp_path / "a.onnx", {"output": (1, 3 * 84, 7)}, metadata=metadata))
         assert found.base == "generic_detection" and len(classes(found.spec)) == 2 * bool(metadata)
+
+
+#: The outputs and the bases that they may be, of an image of 64 x 64.
+SHAPES: dict[str, tuple[dict[str, tuple[int | str, ...]], list[str]]] = {
+    "yolov8": ({"output": (1, 7, 84)}, ["ultralytics_detect"]),
+    "yolov5": ({"output": (1, 252, 7)}, ["generic_detection"]),
+    "anchor_free": ({"output": (1, 84, 7)}, ["yolox", "yolov6"]),
+    "nanodet": ({"output": (1, 85, 35)}, ["nanodet"]),
+    "picodet": (
+        {
+            **{f"scores{i}": (1, (8 >> i) ** 2, 3) for i in range(4)},
+            **{f"boxes{i}": (1, (8 >> i) ** 2, 32) for i in range(4)},
+        },
+        ["picodet"],
+    ),
+    "rows": ({"output": (1, 300, 6)}, ["ultralytics_end2end", "ultralytics_rtdetr"]),
+    "yolov7": ({"output": ("n", 7)}, ["yolov7_end2end"]),
+    "rfdetr": ({"dets": (1, 300, 4), "labels": (1, 300, 91)}, ["rfdetr"]),
+    "detr": ({"pred_boxes": (1, 100, 4), "logits": (1, 100, 92)}, ["rtdetr", "detr"]),
+    "torchvision": ({"boxes": ("n", 4), "labels": ("n",), "scores": ("n",)}, ["torchvision_detect"]),
+    "classifier": ({"scores": ("batch", 10)}, ["torchvision_classify", "timm_classify"]),
+    "pooled": ({"scores": (1, 10, 1, 1)}, ["torchvision_classify", "timm_classify"]),
+    "one_logit": ({"scores": (1, 1)}, ["torchvision_classify", "timm_classify"]),
+    "segmenter": ({"out": (1, 5, 16, 16), "aux": (1, 5, 16, 16)}, ["torchvision_segment", "generic_segmentation"]),
+    "classes_last": ({"out": (1, 64, 64, 5)}, ["torchvision_segment", "generic_segmentation"]),
+    "one_channel": ({"out": (1, 1, 64, 64)}, ["torchvision_segment", "generic_segmentation"]),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_without_metadata_shapes_tell_or_the_readings_are_named(name: str, tmp_path: Path) -> None:
+    outputs, bases = SHAPES[name]
+    integers, end = ["labels"] * (name == "torchvision"), "NonMaxSuppression" if name == "yolov7" else "Concat"
+    path = export(tmp_path / "a.onnx", outputs, integers=integers, end=end)
+    if len(bases) == 1:
+        assert recognize(path).base == bases[0]
+    else:
+        with pytest.raises(InputError, match=f"{len(bases)} readings fit") as caught:
+            recognize(path)
+        assert re.findall(r"--base (\w+):", str(caught.value)) == bases
+    for base in bases:
+        spec = recognize(path, base).spec
+        assert parse_spec(as_yaml(spec), name) == spec and not classes(spec)
+
+
+def test_focus_says_yolox_and_an_exp_that_it_is_decoded(tmp_path: Path) -> None:
+    focus = [node("Slice", "images", "sliced")]
+    found = recognize(export(tmp_path / "a.onnx", {"output": (1, 84, 7)}, begin=focus))
+    assert (found.base, found.spec.postprocess[0].op) == ("yolox", "yolox_head")
+    found = recognize(export(tmp_path / "a.onnx", {"output": (1, 84, 7)}, begin=focus, end="Exp"))
+    assert (found.base, found.spec.postprocess[0].op) == ("yolox", "yolo_head")
+
+
+@pytest.mark.parametrize(
+    ("outputs", "end", "ops"),
+    [
+        ({"out": (1, 5, 64, 64)}, "Conv", ["argmax", "mask"]),
+        ({"out": (1, 5, 16, 16)}, "Conv", ["upsample", "argmax", "mask"]),
+        ({"out": (1, 64, 64, 5)}, "Conv", ["classes_first", "argmax", "mask"]),
+        ({"out": (1, 1, 64, 64)}, "Conv", ["threshold", "mask"]),
+    ],
+)
+def test_a_map_is_read_as_its_shape_and_the_graph_say(
+    outputs: dict[str, tuple[int, ...]], end: str, ops: list[str], tmp_path: Path
+) -> None:
+    spec = recognize(export(tmp_path / "a.onnx", outputs, end=end), "torchvision_segment").spec
+    assert [op.op for op in spec.postprocess] == ops
+
+
+def test_one_score_is_a_logit_or_a_probability(tmp_path: Path) -> None:
+    for end, ops in (("Gemm", ["sigmoid", "two_classes", "top_k"]), ("Sigmoid", ["two_classes", "top_k"])):
+        spec = recognize(export(tmp_path / "a.onnx", {"score": (1, 1)}, end=end), "torchvision_classify").spec
+        assert [op.op for op in spec.postprocess] == ops
+
+
+def test_outputs_are_named_in_the_order_in_which_they_are_read(tmp_path: Path) -> None:
+    path = export(tmp_path / "a.onnx", {"pred_boxes": (1, 100, 4), "logits": (1, 100, 80)})
+    assert recognize(path, "rtdetr").spec.outputs == ("logits", "pred_boxes")
+    path = export(tmp_path / "a.onnx", {"b": ("n", 4), "l": ("n",), "s": ("n",)}, integers=["l"])
+    assert recognize(path).spec.outputs == ("b", "s", "l")
+
+
+# The image
+
+
+def test_channels_last_and_grey_images_are_seen(tmp_path: Path) -> None:
+    spec = recognize(export(tmp_path / "a.onnx", {"s": (1, 9)}, (1, 64, 96, 3)), "torchvision_classify").spec
+    assert spec.input.dims == (3, 64, 96)
+    spec = recognize(export(tmp_path / "a.onnx", {"s": (1, 9)}, (1, 1, 64, 96)), "torchvision_classify").spec
+    assert spec.input.dims == (1, 64, 96)
+    ops = [op.op for op in spec.preprocess]
+    assert "grey" in ops and "rgb" not in ops
+    (normalize,) = (op for op in spec.preprocess if isinstance(op, Normalize))
+    assert len(normalize.mean) == len(normalize.std) == 1
 
 
 # Two readings
@@ -169,8 +265,8 @@ def test_arithmetic_between_computed_tensors_is_no_normalisation(tmp_path: Path)
 
 
 def test_a_model_that_nobody_knows_is_told_with_its_outputs_and_the_bases(tmp_path: Path) -> None:
-    path = export(tmp_path / "a.onnx", {"boxes": (1, 9, 4), "angles": (1, 9, 2)})
-    with pytest.raises(ModelError, match=r"boxes \[1, 9, 4\], angles \[1, 9, 2\].*--base: generic_class"):
+    path = export(tmp_path / "a.onnx", {"boxes": (1, 9, 4), "angles": (1, 8, 2)})
+    with pytest.raises(ModelError, match=r"boxes \[1, 9, 4\], angles \[1, 8, 2\].*--base: detr, generic_class"):
         recognize(path)
 
 
@@ -237,6 +333,24 @@ def test_a_spec_of_three_lines_takes_the_rest_from_its_weights(tmp_path: Path) -
     spec = find_model(str(path), weights).spec
     assert (spec.input.name, spec.input.dims, spec.max_batch_size) == ("images", (3, 32, 64), 1)
     assert classes(spec) == ("a", "b", "c")
+
+
+# What this version does not serve
+
+
+@pytest.mark.parametrize(
+    ("outputs", "metadata", "end", "words"),
+    [
+        ({"out": (1, 40, 97)}, {}, "Softmax", "it recognises text"),
+        ({"num": (1, 1), "boxes": (1, 100, 4)}, {}, "EfficientNMS_TRT", "plugin of TensorRT"),
+        ({"out": (1, 64, 64)}, {**ULTRALYTICS, "task": "depth"}, "Conv", "says task depth"),
+    ],
+)
+def test_what_is_known_and_not_served_is_refused(
+    outputs: dict[str, tuple[int, ...]], metadata: dict[str, str], end: str, words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UnsupportedError, match=words):
+        recognize(export(tmp_path / "a.onnx", outputs, metadata=metadata, end=end))
 
 
 # As YAML

@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from qtriton.recognize.ask import choose
-from qtriton.recognize.common import common_fields
+from qtriton.recognize.common import common_fields, fitting_preprocess
 from qtriton.recognize.describe import describe
 from qtriton.recognize.facts import read_facts
-from qtriton.recognize.reading import Fields
+from qtriton.recognize.reading import Fields, Said
 from qtriton.spec import ModelSpec
 from qtriton.spec_files import base_fields, make_spec
 
 __all__ = ["Recognized", "completed", "recognize"]
 
-#: The fields that a base decides where the file says nothing of them.
-_OF_BASE: Final = ("preprocess", "postprocess")
 #: The fields that a spec may leave to the file, beside its input.
 _OF_FILE: Final = ("max_batch_size", "classes")
 #: What a model of the zoo says of its own weights, which says nothing of another file.
@@ -37,7 +35,7 @@ class Recognized:
     @property
     def lines(self) -> tuple[str, ...]:
         """What was taken for granted and why, about five lines for people."""
-        return describe(self.spec, self.reasons)
+        return describe(self.spec, self.base, self.reasons)
 
 
 def recognize(path: Path, base: str | None = None) -> Recognized:
@@ -56,10 +54,11 @@ def recognize(path: Path, base: str | None = None) -> Recognized:
     reading = choose(facts, base)
     fields = base_fields(reading.base, str(path))
     said: Fields = {**common_fields(facts, fields), **reading.fields}
+    usual = Said(fields["preprocess"], f"as base {reading.base} has it")
+    said = {**said, "preprocess": fitting_preprocess(facts, said.get("preprocess", usual))}
     kept = {name: value for name, value in fields.items() if name not in _OF_ZOO}
     spec = make_spec({**kept, **{name: each.value for name, each in said.items()}}, str(path))
-    reasons = dict.fromkeys(_OF_BASE, f"as base {reading.base} has it")
-    reasons |= {"task": reading.why, **{name: each.why for name, each in said.items()}}
+    reasons = {"task": reading.why, "postprocess": usual.why, **{name: each.why for name, each in said.items()}}
     return Recognized(spec, reading.base, reasons)
 
 

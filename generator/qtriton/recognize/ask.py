@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from qtriton.errors import InputError, ModelError
-from qtriton.recognize import shapes, ultralytics
+from qtriton.errors import InputError, ModelError, UnsupportedError
+from qtriton.recognize import detectors, shapes, ultralytics
 from qtriton.recognize.facts import Facts
 from qtriton.recognize.reading import Family, Fields
+from qtriton.recognize.refuse import refusal
 from qtriton.spec_files import generic_names, zoo_names
 
 #: Every family that is known, in the order in which they are named.
-FAMILIES: Final[tuple[Family, ...]] = (*ultralytics.FAMILIES, *shapes.FAMILIES)
+FAMILIES: Final[tuple[Family, ...]] = (*ultralytics.FAMILIES, *detectors.FAMILIES, *shapes.FAMILIES)
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,12 @@ def choose(facts: Facts, base: str | None) -> Reading:
     Raises:
         InputError: several fit and none was chosen, or there is no such base.
         ModelError: none fits.
+        UnsupportedError: it is known, and this version does not serve it.
     """
     if base is not None:
         return _chosen(facts, base)
+    if why := refusal(facts):
+        raise UnsupportedError(f"{facts.path}: {why}")
     found = [(family, why) for family in FAMILIES if (why := family.why(facts))]
     if not found:
         raise ModelError(

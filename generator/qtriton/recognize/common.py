@@ -26,12 +26,10 @@ def common_fields(facts: Facts, base: Mapping[str, Any]) -> Fields:
     image, classes = facts.image, facts.metadata.classes
     if image.batch in (0, 1):
         said["max_batch_size"] = Said(0, "the file's batch is fixed at 1" if image.batch else "the file has no batch")
-    if classes and "classes" not in base:
+    if classes:
         said["classes"] = Said(list(classes), f"{len(classes)} names in the file's metadata")
     if licence := facts.metadata.text("license"):
         said["source"] = Said({"licence": licence.partition(" (")[0]}, "the file's metadata")
-    if facts.scaling.inside and (before := _normalized_inside(facts, base)):
-        said["preprocess"] = before
     return said
 
 
@@ -60,13 +58,27 @@ def _size(image: Image, facts: Facts, base: Mapping[str, Any]) -> tuple[int, int
     )
 
 
-def _normalized_inside(facts: Facts, base: Mapping[str, Any]) -> Said | None:
-    """The base's preprocess without what the graph does itself; none where the graph's arithmetic says nothing."""
-    scaling = facts.scaling
-    before = [*base.get("preprocess", [])]
-    place = next((place for place, op in enumerate(before) if op["op"] == "normalize"), None)
-    if place is None or scaling.unknown:
-        return None
-    before[place] = {"op": "normalize", "scale": 1.0} if scaling.takes_bytes else {"op": "normalize"}
-    takes = "0 to 255" if scaling.takes_bytes else "0 to 1"
-    return Said(before, f"the graph begins with {scaling}, so it takes {takes}")
+def fitting_preprocess(facts: Facts, before: Said) -> Said:
+    """Preprocess without what the graph does itself, with whole numbers for an input of integers, and grey for one."""
+    ops, whys = [*before.value], []
+    scaling, image = facts.scaling, facts.image
+    place = next((place for place, op in enumerate(ops) if op["op"] == "normalize"), None)
+    if place is not None and image.tensor.dtype.startswith(("int", "uint")):
+        ops[place] = {"op": "normalize", "scale": 1.0}
+        whys.append(f"the image is {image.tensor.dtype}, so it takes 0 to 255")
+    elif place is not None and scaling.inside and not scaling.unknown:
+        ops[place] = {"op": "normalize", "scale": 1.0} if scaling.takes_bytes else {"op": "normalize"}
+        takes = "0 to 255" if scaling.takes_bytes else "0 to 1"
+        whys.append(f"the graph begins with {scaling}, so it takes {takes}")
+    if image.channels == 1 and not any(op["op"] == "grey" for op in ops):
+        ops = [{"op": "grey"}, *(_one_channel(op) for op in ops if op["op"] != "rgb")]
+        whys.append("the image has one channel")
+    return Said(ops, "; ".join(whys)) if whys else before
+
+
+def _one_channel(op: dict[str, Any]) -> dict[str, Any]:
+    """A normalisation of three channels as one of grey: the means of theirs."""
+    return {
+        name: [round(sum(value) / len(value), 6)] if name in ("mean", "std") and len(value) == 3 else value
+        for name, value in op.items()
+    }

@@ -11,17 +11,17 @@ from qtriton.spec_files import classes
 _SHOWN: int = 3
 
 
-def describe(spec: ModelSpec, reasons: Mapping[str, str]) -> tuple[str, ...]:
-    """What a spec says, a line a field, each with its reason."""
+def describe(spec: ModelSpec, base: str, reasons: Mapping[str, str]) -> tuple[str, ...]:
+    """What a spec says that follows a base, a line a field, each with its reason."""
     channels, height, width = spec.input.dims
     lines = {
-        "task": f"{spec.name}: {spec.task}",
+        "task": f"{spec.name}: read as {base}, {spec.task}",
         "input": f"  image: {spec.input.name}, {channels} x {height} x {width}",
         "preprocess": f"  before it: {preprocess_in_words(spec)}",
         "postprocess": f"  behind it: {', '.join(op.op for op in spec.postprocess)}",
         "classes": f"  classes: {_names(spec)}",
     }
-    return tuple(f"{line} ({reasons[field]})" if field in reasons else line for field, line in lines.items())
+    return tuple(f"{line}  <- {reasons[field]}" if field in reasons else line for field, line in lines.items())
 
 
 def preprocess_in_words(spec: ModelSpec) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 
 from qtriton.recognize.facts import Facts
 from qtriton.recognize.reading import Family, Fields, Said
+from qtriton.recognize.shapes import map_fields
 
 #: Mask coefficients of a segmenter where the prototypes' shape does not say (nn/modules/head.py, Segment).
 _MASKS: Final = 32
@@ -52,7 +53,7 @@ def _of(task: str, fits: Callable[[Facts], bool], what: str) -> Callable[[Facts]
         if metadata.project != "Ultralytics" or metadata.text("task") != task or not fits(facts):
             return ""
         version = f" {metadata.text('version')}" if metadata.text("version") else ""
-        return f"Ultralytics{version}, task {task} (its metadata); the output {facts.first} is {what}"
+        return f"metadata of Ultralytics{version}: task {task}; {facts.first} is {what}"
 
     return why
 
@@ -83,13 +84,32 @@ def _finished(facts: Facts) -> bool:
     return not _is_rtdetr(facts) and _is_finished(facts)
 
 
+def _is_map(facts: Facts) -> bool:
+    return "postprocess" in map_fields(facts)
+
+
 def _rtdetr(facts: Facts) -> bool:
-    return _is_rtdetr(facts) and _is_finished(facts)
+    return _is_rtdetr(facts) and (_is_finished(facts) or _scores_of_queries(facts))
+
+
+def _scores_of_queries(facts: Facts) -> bool:
+    """Whether it is 8.3's output of RT-DETR, [batch, Q, 4 + C]; without `head` in the metadata, as 8.3 writes none."""
+    shape = facts.first.shape
+    return len(shape) == 3 and shape[2] == 4 + len(facts.metadata.classes) and not facts.metadata.text("head")
+
+
+def _rtdetr_fields(facts: Facts) -> Fields:
+    if not _scores_of_queries(facts):
+        return {}
+    best = {"op": "nms", "score_threshold": 0.25, "iou_threshold": 1.0, "detections": 300, "candidates": 300}
+    ops = [{"op": "detr_head", "activation": "none"}, best]
+    return {"postprocess": Said(ops, "Ultralytics 8.3's RT-DETR: a box and the scores of all classes a row")}
 
 
 FAMILIES: Final[tuple[Family, ...]] = (
     Family("ultralytics_detect", _of("detect", _raw, "boxes and scores of C classes, [4 + C, boxes], without NMS")),
     Family("ultralytics_end2end", _of("detect", _finished, "results: corners, score and class a row")),
-    Family("ultralytics_rtdetr", _of("detect", _rtdetr, "RT-DETR's results: centre, size, score and class a row")),
+    Family("ultralytics_rtdetr", _of("detect", _rtdetr, "RT-DETR's results: centre and size a row"), _rtdetr_fields),
     Family("ultralytics_classify", _of("classify", _scores, "probabilities"), _classify),
+    Family("ultralytics_semantic", _of("semantic", _is_map, "a map of the image"), map_fields),
 )
