@@ -148,8 +148,14 @@ def test_the_operation_that_reads_it_is_named(post: str, outputs: tuple[Any, ...
     check(spec("detection", f"[{post}, {{op: nms}}]" if "head" in post else f"[{post}]"), *outputs)
 
 
+def test_what_finds_nothing_tells_nothing() -> None:
+    with pytest.raises(ModelError, match=r"pixels of its input\.$"):
+        check(spec("detection"), np.zeros((300, 6), np.float32))
+    assert check(spec("detection", "[{op: detections, pixels: input}]"), np.zeros((300, 6), np.float32)) == ()
+
+
 def test_two_readings_are_both_named() -> None:
-    with pytest.raises(ModelError, match=r"yolo_head} and {op: yolo8_head, turned: true} both read it"):
+    with pytest.raises(ModelError, match=r"yolo_head} and {op: yolo8_head, turned: true} each reads it"):
         check(spec("detection", "[{op: yolo8_head}, {op: nms}]"), head(64, 80))
 
 

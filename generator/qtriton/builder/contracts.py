@@ -167,7 +167,8 @@ def _ways_out(given: Given) -> Iterator[str]:
     if len(fitting) == 1:
         yield f"It looks like {POST_CONTRACTS[readings(given)[0].op].takes}: use {fitting[0]}."
     elif fitting:
-        yield f"{' and '.join(fitting)} both read it: write the one that the model's own project documents."
+        *most, last = fitting
+        yield f"Of {', '.join(most)} and {last} each reads it: write the one that the model's own project documents."
     if names := next(iter(other_outputs(given, POST_CONTRACTS[given.op.op].check)), ()):
         fit = f"output {names[0]} fits" if len(names) == 1 else f"outputs {', '.join(names)} fit"
         yield f"The model's {fit}: write outputs: [{', '.join(names)}] in the spec."
