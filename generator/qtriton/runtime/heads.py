@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from .pre import Geometry
-from .values import Array, Candidates, rows_of
+from .values import Array, Candidates, corners, rows_of
 
 
 @dataclass(frozen=True)
@@ -23,38 +23,61 @@ class YoloHead:
 
     def __call__(self, outputs: Sequence[Array], geometry: Geometry) -> Candidates:
         rows = rows_of(outputs[0])
-        half = rows[:, 2:4] / 2
-        boxes = np.concatenate([rows[:, :2] - half, rows[:, :2] + half], axis=1)
-        return Candidates(boxes, rows[:, 5:] * rows[:, 4:5])
+        return Candidates(corners(rows[:, :4]), rows[:, 5:] * rows[:, 4:5])
 
 
 @dataclass(frozen=True)
-class PicoHead:
-    """Read a head of class maps [A_i, C] followed by box distributions [A_i, 4 * bins], one of each a stride.
+class Yolo8Head:
+    """Read a head without objectness [4 + C, A]: centre x, centre y, width, height in pixels, and scores.
 
-    Scores are probabilities. A side's distance from the centre of its cell is the mean of its distribution (softmax
-    over the bins) times the stride: Distribution Focal Loss, arXiv 2006.04388; the decoding is that of
-    PaddlePaddle/PaddleDetection, deploy/python/picodet_postprocess.py.
+    That is what YOLOv8 to YOLO12, YOLOv5u, and YOLO26 before its own choice export: Detect in ultralytics/ultralytics,
+    ultralytics/nn/modules/head.py; non_max_suppression() of its ultralytics/utils/nms.py reads it so.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-    #: The model's input (height, width), which the sizes of the maps follow from.
-    size: tuple[int, int]
-    op: Literal["pico_head"] = "pico_head"
-    strides: tuple[int, ...] = (8, 16, 32, 64)
+    op: Literal["yolo8_head"] = "yolo8_head"
+    #: Whether the head is turned: [A, 4 + C].
+    turned: bool = False
+    #: How many numbers follow the scores: mask coefficients, keypoints or an angle.
+    features: int = 0
 
     def __call__(self, outputs: Sequence[Array], geometry: Geometry) -> Candidates:
-        levels = len(self.strides)
-        pairs = zip(self.strides, outputs[levels : 2 * levels], strict=True)
-        boxes = [self._boxes(stride, distributions) for stride, distributions in pairs]
-        return Candidates(np.concatenate(boxes), np.concatenate([rows_of(scores) for scores in outputs[:levels]]))
+        rows = rows_of(outputs[0])
+        rows = np.ascontiguousarray(rows if self.turned else rows.T)
+        behind = rows.shape[1] - self.features
+        return Candidates(corners(rows[:, :4]), rows[:, 4:behind], rows[:, behind:])
 
-    def _boxes(self, stride: int, distributions: Array) -> Array:
-        rows, columns = (-(-length // stride) for length in self.size)
-        y, x = np.divmod(np.arange(rows * columns), columns)
-        centres = (np.stack([x, y], axis=1) + 0.5) * stride
-        bins = distributions.reshape(rows * columns, 4, -1)
-        powers = np.exp(bins - bins.max(axis=2, keepdims=True))
-        sides = (powers * np.arange(bins.shape[2])).sum(axis=2) / powers.sum(axis=2) * stride
-        boxes: Array = np.concatenate([centres - sides[:, :2], centres + sides[:, 2:]], axis=1).astype(np.float32)
-        return boxes
+
+@dataclass(frozen=True)
+class DetrHead:
+    """Read the logits [Q, C] and boxes [Q, 4] of a DETR: centre x, centre y, width, height in parts of the input.
+
+    One output [Q, 4 + C] is boxes and scores joined, as Ultralytics 8.3 exports RT-DETR (activation: none). Scores are
+    those of RTDETRPostProcessor in lyuwenyu/RT-DETR, rtdetrv2_pytorch/src/zoo/rtdetr/rtdetr_postprocessor.py, which
+    D-FINE and RF-DETR share, and with softmax those of PostProcess in facebookresearch/detr, models/detr.py. Each
+    object is found once: end with `nms` of iou_threshold 1, and with multi_label where the activation is a sigmoid.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    #: The model's input (height, width), which the boxes are parts of.
+    size: tuple[int, int]
+    op: Literal["detr_head"] = "detr_head"
+    #: What makes scores of the logits; with softmax, the last class is that of no object, and left out.
+    activation: Literal["sigmoid", "softmax", "none"] = "sigmoid"
+
+    def __call__(self, outputs: Sequence[Array], geometry: Geometry) -> Candidates:
+        scores, boxes = map(rows_of, (outputs[0][..., 4:], outputs[0][..., :4]) if len(outputs) == 1 else outputs)
+        scale = np.array([*self.size[::-1]] * 2, np.float32)
+        return Candidates(corners(boxes) * scale, self._scores(scores))
+
+    def _scores(self, logits: Array) -> Array:
+        scores: Array
+        if self.activation == "none":
+            return logits
+        if self.activation == "sigmoid":
+            with np.errstate(over="ignore"):
+                scores = 1 / (1 + np.exp(-logits))
+            return scores
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        scores = powers / powers.sum(axis=1, keepdims=True)
+        return scores[:, :-1]
