@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Final, TypeAlias
 
 import cv2
 import numpy as np
@@ -43,7 +44,8 @@ def detector(path: Path) -> Path:
     corner = np.stack(np.divmod(np.arange(16), 4)[::-1], axis=1) * 16
     grid = np.concatenate([corner, corner + 16], axis=1).astype(np.float32)
     constants = {
-        "grid_": grid[np.newaxis], "three": np.array([0, 3, 16]), "most": np.array([10]), "iou": np.array([0.5], np.float32),
+        "grid_": grid[np.newaxis], "three": np.array([0, 3, 16]), "most": np.array([10]),
+        "iou": np.array([0.5], np.float32),
         "score": np.array([0.6], np.float32), "last": np.array(2), "first": np.array(0), "middle": np.array(1),
         "one": np.array(1), "column": np.array([1]), "begin": np.array([1]), "end": np.array([3]),
         "axis": np.array([1]),
@@ -87,7 +89,8 @@ def detector(path: Path) -> Path:
 
 
 #: Cells (row, column) and what is painted there: the channel in BGR.
-PICTURES: dict[str, dict[tuple[int, int], int]] = {
+Cells: TypeAlias = dict[tuple[int, int], int]
+PICTURES: Final[dict[str, Cells]] = {
     "none": {},
     "one": {(1, 2): 2},
     "three": {(0, 0): 2, (1, 2): 0, (1, 0): 1},

@@ -151,6 +151,7 @@ TENSORS = (f32(BOXES), f32(SCORES), np.array(CLASSES))
         ("{op: detr_head, activation: softmax}", (floats(30, 4, low=-6, high=2), floats(30, 4))),
         ("{op: detr_head, activation: none}", (floats(30, 7),)),
         ("{op: detections, pixels: input, columns: box_score_class}", (ROWS,)),
+        ("{op: detections, pixels: input, columns: box_score_class}", (ROWS - f32([9, 9, 0, 0, 0, 0]),)),
         ("{op: detections, pixels: unit, box: cxcywh, columns: box_score_class}", (ROWS / [64, 64, 64, 64, 1, 1],)),
         (
             "{op: detections, pixels: input, columns: batch_box_class_score}",
@@ -169,8 +170,14 @@ def test_the_operation_that_reads_it_is_named(post: str, outputs: tuple[Any, ...
     check(spec("detection", f"[{post}, {{op: nms}}]" if "head" in post else f"[{post}]"), *outputs)
 
 
+def test_what_finds_nothing_tells_nothing() -> None:
+    with pytest.raises(ModelError, match=r"pixels of its input\.$"):
+        check(spec("detection"), np.zeros((300, 6), np.float32))
+    assert check(spec("detection", "[{op: detections, pixels: input}]"), np.zeros((300, 6), np.float32)) == ()
+
+
 def test_two_readings_are_both_named() -> None:
-    with pytest.raises(ModelError, match=r"yolo_head} and {op: yolo8_head, turned: true} both read it"):
+    with pytest.raises(ModelError, match=r"yolo_head} and {op: yolo8_head, turned: true} each read it"):
         check(spec("detection", "[{op: yolo8_head}, {op: nms}]"), head(64, 80))
 
 
@@ -229,6 +236,8 @@ def test_heads_that_do_not_fit(post: str, outputs: tuple[Any, ...], message: str
 def test_outputs_in_another_order_are_named() -> None:
     of = spec("detection", "[{op: detection_tensors, pixels: input}]", 3)
     assert check(of, *TENSORS) == ()
+    with pytest.raises(ModelError, match=r"pixels: input} with outputs: \[out2, out0, out1\]\.$"):
+        check(spec("detection", classes=3), TENSORS[1], TENSORS[2], TENSORS[0])
     with pytest.raises(ModelError, match=r"outputs out2, out0, out1 fit: write outputs: \[out2, out0, out1\]"):
         check(of, TENSORS[1], TENSORS[2], TENSORS[0])
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from qtriton.builder import heads, maps, scores
 from qtriton.builder.given import Given, in_unit
-from qtriton.builder.readings import CHECKS, as_yaml, other_outputs, readings
+from qtriton.builder.readings import CHECKS, other_outputs, readings
 from qtriton.errors import ModelError
 from qtriton.runtime.post import PostOp
 from qtriton.runtime.pre import Frame, Geometry, PreOp
@@ -172,11 +172,13 @@ def _refusal(given: Given, reason: str) -> str:
 
 def _ways_out(given: Given) -> Iterator[str]:
     """What reads these outputs, and which outputs the operation would read."""
-    fitting = [as_yaml(op) for op in readings(given)] if given.op.op in CHECKS else []
+    found = readings(given) if given.op.op in CHECKS else []
+    fitting = [each for each in found if not (each.outputs and each.op.op == given.op.op)]
     if len(fitting) == 1:
-        yield f"It looks like {POST_CONTRACTS[readings(given)[0].op].takes}: use {fitting[0]}."
+        yield f"It looks like {POST_CONTRACTS[fitting[0].op.op].takes}: use {fitting[0]}."
     elif fitting:
-        yield f"{' and '.join(fitting)} both read it: write the one that the model's own project documents."
+        *most, last = map(str, fitting)
+        yield f"{', '.join(most)} and {last} each read it: write the one that the model's own project documents."
     if names := next(iter(other_outputs(given, POST_CONTRACTS[given.op.op].check)), ()):
         fit = f"output {names[0]} fits" if len(names) == 1 else f"outputs {', '.join(names)} fit"
         yield f"The model's {fit}: write outputs: [{', '.join(names)}] in the spec."
