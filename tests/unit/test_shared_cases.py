@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -83,15 +84,15 @@ def test_specs(name: str, reason: str) -> None:
 IMAGENET = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], np.float32)
 
 
-def own_tensor(name: str, image: Array) -> Array:
+def own_tensor(name: str, image: Any) -> Array:
     """What each net takes, by its export: an image of 64 x 64, BGR as decoded."""
     if name == "io-grey":
-        return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[None, None].astype(np.float32) / 255
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[None, None] / np.float32(255))
     rgb = image[:, :, ::-1]
     if name == "io-uint8":
-        return rgb.transpose(2, 0, 1)[None]
+        return np.asarray(rgb.transpose(2, 0, 1)[None])
     mean, std = (0.5, 0.5) if "seg" in name else IMAGENET
-    pixels = ((rgb.astype(np.float32) / 255 - mean) / std)[None].astype(np.float32)
+    pixels: Array = ((rgb.astype(np.float32) / 255 - mean) / std)[None].astype(np.float32)
     return pixels if name == "io-nhwc" else pixels.transpose(0, 3, 1, 2)
 
 
@@ -99,10 +100,12 @@ def own_answer(name: str, raw: Array) -> dict[str, Array]:
     """The class and its probability, or the mask, from what a net gives for one image."""
     if name == "heads-seg-one-channel":
         return {"mask": (raw[0, 0] > 0.5).astype(np.uint8)}
-    scores = (
-        np.array([1 - raw[0, 0], raw[0, 0]]) if name == "heads-one-logit" else np.exp(raw[0]) / np.exp(raw[0]).sum()
-    )
-    return {"classes": scores.argmax()[None], "scores": scores.max()[None]}
+    if name == "heads-one-logit":
+        scores = np.array([1 - raw[0, 0], raw[0, 0]])
+    else:
+        powers = np.exp(raw[0].astype(np.float64) - raw.max())
+        scores = powers / powers.sum()
+    return {"classes": np.array([scores.argmax()]), "scores": np.array([scores.max()])}
 
 
 RIGHT: dict[str, dict[str, object]] = {
@@ -141,7 +144,9 @@ def test_a_right_spec_answers_as_a_plain_pipeline(name: str, tmp_path: Path) -> 
         found = postprocess([outputs[0][0]], frame.geometry, spec.postprocess)
         image = cv2.imread(str(path))
         small = cv2.resize(image, (64, 64))
-        expected = own_answer(name, theirs.run(None, {theirs.get_inputs()[0].name: own_tensor(name, small)})[0])
+        raw_output = theirs.run(None, {theirs.get_inputs()[0].name: own_tensor(name, small)})[0]
+        np.testing.assert_allclose(outputs[0], raw_output, rtol=1e-3, atol=1e-3)
+        expected = own_answer(name, raw_output)
         if "mask" in expected:
             expected["mask"] = cv2.resize(expected["mask"], image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         for key, value in expected.items():
