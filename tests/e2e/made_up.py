@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,13 +32,14 @@ def yolo8(path: Path, metadata: Mapping[str, str] = ULTRALYTICS) -> Path:
 
     Cells are of 8, 16 and 32 pixels; a box is its cell. What scores is bright in red or green and in nothing else.
     """
-    nodes, weights, parts, grids = [], {}, [], []
+    nodes, parts, grids = [], [], []
+    weights: dict[str, np.ndarray[Any, Any]] = {}
     for stride in (CELL, 2 * CELL, 4 * CELL):
         cells = SIDE // stride
-        # 4 for a channel in full, -4 for each of the others in full; the sigmoid of -3 where there is nothing.
+        # The sigmoid of 3 where a cell is full of a colour and of nothing else, of -3 where it is a quarter of that.
         kernel = np.full((2, 3, 1, 1), -8.0, np.float32)
         kernel[[0, 1], [0, 1]] = 8.0
-        weights |= {f"w{stride}": kernel, f"b{stride}": np.full(2, -3, np.float32)}
+        weights |= {f"w{stride}": kernel, f"b{stride}": np.full(2, -5, np.float32)}
         weights[f"s{stride}"] = np.array([1, 2, cells * cells])
         nodes += [
             helper.make_node(

@@ -200,13 +200,6 @@ def _misses_batch(spec: ModelSpec, outputs: Sequence[tuple[str, Array]]) -> str:
     return next((name for name, array in outputs if array.ndim == 0 or len(array) != 1), "")
 
 
-def _misses_batch(spec: ModelSpec, outputs: Sequence[tuple[str, Array]]) -> str:
-    """The first output of one image that has no batch in front; "" where all have one."""
-    if without_batch(spec.postprocess[0], [array.ndim for _, array in outputs]):
-        return outputs[0][0]
-    return next((name for name, array in outputs if array.ndim == 0 or len(array) != 1), "")
-
-
 def _batch(
     run: Runner, spec: ModelSpec, frames: Sequence[Frame], singles: Sequence[Sequence[tuple[str, Array]]]
 ) -> tuple[int, str]:
