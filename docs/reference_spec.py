@@ -19,7 +19,7 @@ from qtriton.spec import GeneratedData, ModelInput, ModelSpec, Source
 _FIELDS: Final = {
     "size": "Height and width in pixels.",
     "fill": "The value of the pixels that are added, 0 to 255.",
-    "interpolation": "How pixels are interpolated.",
+    "interpolation": "OpenCV's, or Pillow's, which takes the mean where it makes an image smaller.",
     "pixels": "The length of the shorter side.",
     "scale": "What each pixel is multiplied by. The default is 1/255.",
     "mean": "Subtracted after scaling, one value per channel or one for all.",

@@ -61,7 +61,7 @@ def test_ultralytics_classifiers_are_cropped_at_their_own_size(tmp_path: Path) -
     assert isinstance(resize, ResizeShort) and resize.pixels == 96
     assert spec.postprocess == (TopK(k=3),)
     wide = recognize(export(tmp_path / "b.onnx", {"output0": (1, 3)}, (1, 3, 64, 96), metadata)).spec
-    assert wide.preprocess[0] == Resize((64, 96))
+    assert wide.preprocess[0] == Resize((64, 96), interpolation="pillow_linear")
 
 
 def test_a_free_size_is_the_one_in_the_metadata(tmp_path: Path) -> None:

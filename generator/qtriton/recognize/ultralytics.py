@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import Final
+from typing import Any, Final
 
 from qtriton.recognize.facts import Facts
 from qtriton.recognize.reading import Family, Fields, Said
@@ -63,8 +63,10 @@ def _classify(facts: Facts) -> Fields:
     height, width = facts.image.height, facts.image.width
     if height < 1 or width < 1:
         height, width = facts.metadata.size or (224, 224)
-    resize = {"op": "resize_short", "pixels": height} if height == width else {"op": "resize"}
-    before = [resize, {"op": "center_crop"}, {"op": "rgb"}, {"op": "normalize"}, {"op": "chw"}]
+    resize: dict[str, Any] = {"op": "resize", "interpolation": "pillow_linear"}
+    if height == width:
+        resize |= {"op": "resize_short", "pixels": height, "rounding": "down"}
+    before = [resize, {"op": "center_crop", "rounding": "even"}, {"op": "rgb"}, {"op": "normalize"}, {"op": "chw"}]
     count = max(facts.first.shape[-1], len(facts.metadata.classes))
     return {
         "preprocess": Said(before, "Ultralytics' classify_transforms: no mean, no standard deviation"),
