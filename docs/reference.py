@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,9 @@ from reference_spec import spec_page
 
 from qtriton.backends import BACKENDS
 from qtriton.plan import MAX_DISAGREEMENT, MAX_DROP
+from qtriton.resources import zoo
 from qtriton.spec import METRIC
+from qtriton.spec_files import generic_names
 from qtriton.target import Precision
 
 __all__ = ["BLOCKS", "COMMAND", "files"]
@@ -50,6 +53,17 @@ def budgets() -> str:
     return markdown_table(headers, rows)
 
 
+def bases() -> str:
+    """What a spec of one's own can begin with, by the comment that each file begins with."""
+    rows = []
+    for name in generic_names():
+        text = (zoo() / "generic" / f"{name}.yaml").read_text(encoding="utf-8")
+        lines = takewhile(lambda line: line.startswith("#"), text.splitlines())
+        comment = " ".join(line.lstrip("# ") for line in lines)
+        rows.append((f"`{name}`", re.split(r"[.:,] (?:`base|For an)", comment)[0]))
+    return markdown_table(("Base", "For"), rows)
+
+
 def known_vulnerabilities() -> str:
     """The table of docker/README.md."""
     text = (ROOT / "docker" / "README.md").read_text(encoding="utf-8")
@@ -64,6 +78,7 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "support-matrix": support_matrix,
     "exit-codes": exit_codes,
     "budgets": budgets,
+    "bases": bases,
     "commands": commands,
     "known-vulnerabilities": known_vulnerabilities,
 }

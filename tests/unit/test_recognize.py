@@ -119,9 +119,9 @@ SHAPES: dict[str, tuple[dict[str, tuple[int | str, ...]], list[str]]] = {
     "rfdetr": ({"dets": (1, 300, 4), "labels": (1, 300, 91)}, ["rfdetr"]),
     "detr": ({"pred_boxes": (1, 100, 4), "logits": (1, 100, 92)}, ["rtdetr", "detr"]),
     "torchvision": ({"boxes": ("n", 4), "labels": ("n",), "scores": ("n",)}, ["torchvision_detect"]),
-    "classifier": ({"scores": ("batch", 10)}, ["torchvision_classify", "timm_classify"]),
-    "pooled": ({"scores": (1, 10, 1, 1)}, ["torchvision_classify", "timm_classify"]),
-    "one_logit": ({"scores": (1, 1)}, ["torchvision_classify", "timm_classify"]),
+    "classifier": ({"scores": ("batch", 10)}, ["torchvision_classify", "timm_classify", "timm_vit"]),
+    "pooled": ({"scores": (1, 10, 1, 1)}, ["torchvision_classify", "timm_classify", "timm_vit"]),
+    "one_logit": ({"scores": (1, 1)}, ["torchvision_classify", "timm_classify", "timm_vit"]),
     "segmenter": ({"out": (1, 5, 16, 16), "aux": (1, 5, 16, 16)}, ["torchvision_segment", "generic_segmentation"]),
     "classes_last": ({"out": (1, 64, 64, 5)}, ["torchvision_segment", "generic_segmentation"]),
     "one_channel": ({"out": (1, 1, 64, 64)}, ["torchvision_segment", "generic_segmentation"]),
@@ -200,10 +200,10 @@ def test_channels_last_and_grey_images_are_seen(tmp_path: Path) -> None:
 
 def test_two_readings_are_named_with_the_option_that_decides(tmp_path: Path) -> None:
     path = export(tmp_path / "a.onnx", {"scores": (1, 10)})
-    with pytest.raises(InputError, match="2 readings fit") as caught:
+    with pytest.raises(InputError, match="3 readings fit") as caught:
         recognize(path)
     offered = re.findall(r"--base (\w+):", str(caught.value))
-    assert offered == ["torchvision_classify", "timm_classify"]
+    assert offered == ["torchvision_classify", "timm_classify", "timm_vit"]
     for base in offered:
         assert recognize(path, base).base == base
     means = {recognize(path, base).spec.preprocess[3] for base in offered}

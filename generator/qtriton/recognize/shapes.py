@@ -102,7 +102,8 @@ _IMAGENET: Final = "normalised by ImageNet's mean and deviation"
 FAMILIES: Final[tuple[Family, ...]] = (
     Family("ppcls_orientation", _orientation, classifier_fields),
     Family("torchvision_classify", _with(f"{_IMAGENET}, as torchvision does", _classifier), classifier_fields),
-    Family("timm_classify", _with("normalised to -1 ... 1, as timm's ViT", _classifier), classifier_fields),
+    Family("timm_classify", _with("the same, scaled by cubics, as timm does", _classifier), classifier_fields),
+    Family("timm_vit", _with("normalised to -1 ... 1, as timm's ViTs", _classifier), classifier_fields),
     Family("torchvision_segment", _with(f"{_IMAGENET}, as torchvision and smp do", _segmenter), map_fields),
     Family("generic_segmentation", _with("normalised to -1 ... 1, as PaddleSeg does", _segmenter), map_fields),
 )
