@@ -17,9 +17,9 @@ from reference_markdown import COMMAND, markdown_table
 from reference_spec import spec_page
 
 from qtriton.backends import BACKENDS
-from qtriton.plan import MAX_DISAGREEMENT, MAX_DROP
-from qtriton.spec import METRIC
+from qtriton.plan import MAX_DROP
 from qtriton.target import Precision
+from qtriton.tasks import TASKS
 
 __all__ = ["BLOCKS", "COMMAND", "files"]
 
@@ -45,9 +45,14 @@ def support_matrix() -> str:
 
 def budgets() -> str:
     """The default accuracy budget of each task."""
-    rows = [(task, METRIC[task], f"{MAX_DROP:g}", f"{MAX_DISAGREEMENT[task]:g}") for task in METRIC]
+    rows = [(task, facts.metric, f"{MAX_DROP:g}", f"{facts.max_disagreement:g}") for task, facts in TASKS.items()]
     headers = ("Task", "Metric", "Budget with labels (points)", "Budget without labels (points of agreement)")
     return markdown_table(headers, rows)
+
+
+def labels() -> str:
+    """What `--labels` is for each task."""
+    return markdown_table(("Task", "`--labels`"), [(task, facts.labels) for task, facts in TASKS.items()])
 
 
 def known_vulnerabilities() -> str:
@@ -64,6 +69,7 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "support-matrix": support_matrix,
     "exit-codes": exit_codes,
     "budgets": budgets,
+    "labels": labels,
     "commands": commands,
     "known-vulnerabilities": known_vulnerabilities,
 }
