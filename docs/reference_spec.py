@@ -26,7 +26,7 @@ _FIELDS: Final = {
     "std": "Divided by at the end, one value per channel.",
     "strides": "The strides of the maps, in the order of the model's outputs.",
     "score_threshold": "Results with a lower score are left out.",
-    "iou_threshold": "A box is dropped when it overlaps a better one of its class by more than this.",
+    "iou_threshold": "A box is dropped when it overlaps a better one of its class by more than this; 1 drops none.",
     "detections": "How many results are returned at most; the tensors are padded to it.",
     "k": "How many classes are returned.",
 }
@@ -150,7 +150,8 @@ def _comments(model: Any) -> dict[str, str]:
     """The comments `#:` above the fields of a class."""
     found: dict[str, str] = {}
     waiting: list[str] = []
-    for line in inspect.getsource(model).splitlines():
+    sources = (inspect.getsource(each) for each in reversed(model.__mro__) if each.__module__.startswith("qtriton"))
+    for line in "\n".join(sources).splitlines():
         text = line.strip()
         if text.startswith("#:"):
             waiting.append(text.removeprefix("#:").strip())

@@ -105,10 +105,10 @@ def test_rounding_is_no_difference_and_another_answer_is() -> None:
 RIGHT = {
     "batch-hidden": (0, "max_batch_size 1"),
     "batch-baked-in": (0, "max_batch_size 0"),
-    "heads-yolo8": (3, "YOLOv8 head"),
+    "heads-yolo8": (3, "use {op: yolo8_head}."),
     "heads-seg-one-channel": (3, "one channel"),
     "heads-one-logit": (3, "one score"),
-    "heads-end2end": (3, "neither that nor x1, y1, x2, y2, score, class"),
+    "heads-end2end": (3, "Write the right columns in the spec (class_score_box, box_score_class"),
     "io-external-data": (0, ""),
     "io-free-height-width": (0, ""),
     "io-fp16": (0, ""),

@@ -1,5 +1,6 @@
 """An operation that does not read what a model gives is refused, with what was found and what to do."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -79,13 +80,6 @@ def test_what_fits_is_taken(of: ModelSpec, output: Any) -> None:
 @pytest.mark.parametrize(
     ("of", "output", "message"),
     [
-        (
-            spec("detection", classes=3),
-            np.swapaxes(floats(64, 7), 0, 1),
-            r"float32 \[7, 64\].*YOLOv8 head \[4 \+ C, A\]",
-        ),
-        (spec("detection"), np.concatenate([floats(4, 999, high=60), floats(80, 999)]), "YOLOv8 head"),
-        (spec("detection", classes=3), floats(64, 7), "no objectness"),
         (spec("detection", classes=3), head(64, 4), "4 scores a row, the spec names 3 classes"),
         (spec("detection", classes=3), head(64, 3) * 9, "not decoded"),
         (spec("detection", classes=3), floats(64, 8), "boxes in parts of the image"),
@@ -108,14 +102,84 @@ def test_what_fits_is_taken(of: ModelSpec, output: Any) -> None:
         (spec("classification"), f32([1, np.nan, 3]), "not finite"),
         (spec("classification", classes=3), floats(10, low=-5, high=5), "10 classes, and the spec names 3"),
         (spec("classification", "[{op: top_k, k: 5}]"), floats(3), "fewer than k: 5"),
-        (spec("detection", END), f32([[1, 2, 30, 31, 0.9, 2]]), "x1, y1, x2, y2, score, class"),
-        (spec("detection", END), floats(9, 6, high=50), "neither that nor"),
+        (spec("detection", END), floats(9, 6, high=50), r"columns in the spec \(class_score_box, box_score_class,"),
         (spec("detection", END), floats(9, 7), "no rows of 6"),
     ],
 )
 def test_what_does_not_fit_is_named(of: ModelSpec, output: Any, message: str) -> None:
     with pytest.raises(ModelError, match=rf"^own: {{op: \w+}} takes .*; out0 is .*{message}"):
         check(of, output)
+
+
+BOXES: Any = [[1.5, 2, 30, 31], [3, 4, 9, 7]]
+SCORES, CLASSES = [0.9, 0.25], [2, 0]
+ROWS = f32([[*box, score, kind] for box, score, kind in zip(BOXES, SCORES, CLASSES, strict=True)])
+YOLO8 = np.concatenate([floats(4, 999, high=60), floats(80, 999)])
+TENSORS = (f32(BOXES), f32(SCORES), np.array(CLASSES))
+
+
+@pytest.mark.parametrize(
+    ("post", "outputs"),
+    [
+        ("{op: yolo8_head}", (YOLO8,)),
+        ("{op: yolo8_head, turned: true}", (YOLO8.T,)),
+        ("{op: detections, pixels: input, columns: box_score_class}", (ROWS,)),
+        ("{op: detections, pixels: unit, box: cxcywh, columns: box_score_class}", (ROWS / [64, 64, 64, 64, 1, 1],)),
+        (
+            "{op: detections, pixels: input, columns: batch_box_class_score}",
+            (np.concatenate([np.zeros((2, 1)), ROWS[:, [0, 1, 2, 3, 5, 4]]], axis=1),),
+        ),
+        ("{op: detection_tensors, pixels: input}", TENSORS),
+        ("{op: detection_tensors, pixels: input}", (np.array([2]), *TENSORS)),
+        ("{op: onnx_nms, pixels: input}", (np.array([[0, 1, 0], [0, 0, 1]]), f32(BOXES), floats(3, 2))),
+    ],
+)
+def test_the_operation_that_reads_it_is_named(post: str, outputs: tuple[Any, ...]) -> None:
+    outputs = tuple(f32(each) if each.dtype == float else each for each in outputs)
+    wrong = "[{op: yolo_head}, {op: nms}]"
+    with pytest.raises(ModelError, match=rf"It looks like .*: use {re.escape(post)}\.$"):
+        check(spec("detection", wrong, 3 if outputs[0].shape[-1] < 9 else 80), *outputs)
+    check(spec("detection", f"[{post}, {{op: nms}}]" if "head" in post else f"[{post}]"), *outputs)
+
+
+def test_two_readings_are_both_named() -> None:
+    with pytest.raises(ModelError, match=r"yolo_head} and {op: yolo8_head, turned: true} both read it"):
+        check(spec("detection", "[{op: yolo8_head}, {op: nms}]"), head(64, 80))
+
+
+@pytest.mark.parametrize(
+    ("post", "outputs", "message"),
+    [
+        ("pixels: unit, columns: box_score_class", (ROWS,), "write pixels: input"),
+        ("pixels: input, columns: box_score_class", (ROWS / [64, 64, 64, 64, 1, 1],), "write pixels: unit"),
+        ("pixels: input, columns: box_score_class, box: cxcywh", (ROWS * [1, 1, -1, 1, 1, 1],), "order cxcywh"),
+        ("pixels: input, columns: box_score_class", (ROWS * [1, 1, 1, 1, 9, 1],), "should be scores"),
+        ("pixels: input, columns: box_score_class, first_class: 1", (ROWS,), "a class 0, before the first"),
+        (
+            "pixels: input, columns: box_score_class",
+            (ROWS * [1, 1, 1, 1, 1, 1.5],),
+            "names 3 from 0 on.*first_class",
+        ),
+    ],
+)
+def test_finished_detections_that_do_not_fit(post: str, outputs: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        check(spec("detection", f"[{{op: detections, {post}}}]", 3), *map(f32, outputs))
+
+
+def test_boxes_in_the_original_image_need_its_size() -> None:
+    of, moved = spec("detection", "[{op: detections}]"), Geometry(64, 128, 0.5, 0.5)
+    with pytest.raises(ModelError, match="nothing tells the model its size: write pixels: input"):
+        check_postprocess(of, ["out0"], [ROWS[:, [5, 4, 0, 1, 2, 3]]], moved)
+    told = spec("detection", "[{op: detections}]", extra_inputs="{scale_factor: scale_factor}")
+    assert check_postprocess(told, ["out0"], [ROWS[:, [5, 4, 0, 1, 2, 3]]], moved) == ()
+
+
+def test_outputs_in_another_order_are_named() -> None:
+    of = spec("detection", "[{op: detection_tensors, pixels: input}]", 3)
+    assert check(of, *TENSORS) == ()
+    with pytest.raises(ModelError, match=r"outputs out2, out0, out1 fit: write outputs: \[out2, out0, out1\]"):
+        check(of, TENSORS[1], TENSORS[2], TENSORS[0])
 
 
 def test_another_output_that_fits_is_named() -> None:

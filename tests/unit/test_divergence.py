@@ -5,7 +5,8 @@ import pytest
 
 from qtriton.metrics.agreement import agreement
 from qtriton.metrics.divergence import divergence
-from qtriton.runtime.detections import Detections, Nms
+from qtriton.runtime.detections import Nms
+from qtriton.runtime.end2end import Detections
 from qtriton.runtime.heads import YoloHead
 from qtriton.runtime.maps import ArgMax, Mask
 from qtriton.runtime.post import PostOp
@@ -26,7 +27,7 @@ def test_equal_outputs_are_at_no_distance() -> None:
         (YOLO, head((50, 50, 20, 20, 0.9, 1.0, 0.0))),
         ((TopK(),), [np.array([0.2, 0.8], np.float32)]),
         ((ArgMax(), Mask()), [np.random.default_rng(0).random((3, 4, 4), np.float32)]),
-        ((Detections(),), head((1, 0.9, 10, 10, 30, 30))),
+        ((Detections((100, 100)),), head((1, 0.9, 10, 10, 30, 30))),
     ):
         assert divergence(ops, WHOLE, outputs, outputs) == pytest.approx(0, abs=1e-7)
 
@@ -40,8 +41,8 @@ def test_a_box_that_moves_and_a_score_that_falls_add_up() -> None:
 
 def test_a_detection_that_is_lost_counts_twice_its_share() -> None:
     before, after = head((1, 0.9, 10, 10, 30, 30)), head((0, 0.9, 10, 10, 30, 30))
-    assert divergence((Detections(),), WHOLE, before, after) == pytest.approx(2.0)
-    assert divergence((Detections(),), WHOLE, head((-1, 0, 0, 0, 0, 0)), after) == pytest.approx(0.9)
+    assert divergence((Detections((100, 100)),), WHOLE, before, after) == pytest.approx(2.0)
+    assert divergence((Detections((100, 100)),), WHOLE, head((-1, 0, 0, 0, 0, 0)), after) == pytest.approx(0.9)
 
 
 def test_probabilities_are_compared_by_kullback_leibler() -> None:
@@ -60,7 +61,7 @@ def test_masks_of_integers_are_compared_pixel_by_pixel() -> None:
 
 
 def detections(*rows: tuple[float, ...]) -> dict[str, Array]:
-    ops = (Detections(score_threshold=0.25),)
+    ops = (Detections((100, 100), score_threshold=0.25),)
     return ops[0](head(*rows), WHOLE)
 
 

@@ -5,12 +5,13 @@ The operations themselves are copied into repositories and stay small; this is a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from qtriton.builder import heads, scores
 from qtriton.builder.given import Given, in_unit
+from qtriton.builder.readings import CHECKS, as_yaml, other_outputs, readings
 from qtriton.errors import ModelError
 from qtriton.runtime.post import PostOp
 from qtriton.runtime.pre import Frame, Geometry, PreOp
@@ -51,15 +52,28 @@ PRE_CONTRACTS: Final[dict[str, PreContract]] = {
 POST_CONTRACTS: Final[dict[str, PostContract]] = {
     "yolo_head": PostContract(
         "rows float32 [A, 5 + C], A boxes and C classes: centre and size in pixels, objectness and scores in 0 to 1",
-        heads.yolo,
+        CHECKS["yolo_head"],
+    ),
+    "yolo8_head": PostContract(
+        "a head float32 [4 + C, A], C classes and A boxes: centre and size in pixels, scores in 0 to 1",
+        CHECKS["yolo8_head"],
     ),
     "pico_head": PostContract(
         "for each stride scores float32 [A, C] in 0 to 1, then for each stride distributions float32 [A, 4 * bins]",
-        heads.pico,
+        CHECKS["pico_head"],
     ),
     "nms": PostContract("the boxes and scores that a head gives", heads.candidates),
     "detections": PostContract(
-        "rows float32 [n, 6]: class (a whole number, -1 for none), score in 0 to 1, x1, y1, x2, y2", heads.detections
+        "rows float32 [n, 6]: class (a whole number, -1 for none), score in 0 to 1, x1, y1, x2, y2, or as columns says",
+        CHECKS["detections"],
+    ),
+    "detection_tensors": PostContract(
+        "boxes float32 [n, 4], scores float32 [n] in 0 to 1 and classes [n], whole numbers; or a count and these three",
+        CHECKS["detection_tensors"],
+    ),
+    "onnx_nms": PostContract(
+        "indices int64 [n, 3] of batch, class and box, boxes float32 [A, 4] and scores float32 [C, A] in 0 to 1",
+        CHECKS["onnx_nms"],
     ),
     "softmax": PostContract("logits float32 [C], two classes or more", scores.logits),
     "top_k": PostContract("scores float32 [C], two classes or more, at least k", scores.scores),
@@ -107,12 +121,12 @@ def check_postprocess(
     """
     value: Any = tuple(outputs)
     for op in spec.postprocess:
-        given = Given(spec, op, tuple(names), value)
+        given = Given(spec, op, tuple(names), value, geometry)
         reason = POST_CONTRACTS[op.op].check(given)
         if reason:
             raise ModelError(_refusal(given, reason))
         value = _result(spec, op, value, geometry)
-    given = Given(spec, spec.postprocess[0], tuple(names), tuple(outputs))
+    given = Given(spec, spec.postprocess[0], tuple(names), tuple(outputs), geometry)
     return (*_other_readings(given), *_no_probabilities(given))
 
 
@@ -129,27 +143,31 @@ def _result(spec: ModelSpec, op: PostOp, value: Any, geometry: Geometry) -> Any:
 
 def _refusal(given: Given, reason: str) -> str:
     spec, op = given.spec, given.op.op
-    other = next((name for name in _fitting(given) if op == spec.postprocess[0].op), "")
-    hint = f" The model's output {other} fits: write outputs: [{other}] in the spec." if other else ""
-    return f"{spec.name}: {{op: {op}}} takes {POST_CONTRACTS[op].takes}; {given.found} {reason}{hint}"
+    hints = list(_ways_out(given)) if op == spec.postprocess[0].op else []
+    if hints:  # which are the way out, so that of the reason is not needed
+        reason = reason.split(". ", maxsplit=1)[0].rstrip(".") + "."
+    return f"{spec.name}: {{op: {op}}} takes {POST_CONTRACTS[op].takes}; {given.found} {' '.join([reason, *hints])}"
 
 
-def _fitting(given: Given) -> list[str]:
-    """The outputs behind the first that the operation would take in its place."""
-    if not isinstance(given.value, tuple) or hasattr(given.value, "_fields"):
-        return []
-    rest = zip(given.names[1:], given.value[1:], strict=False)
-    check = POST_CONTRACTS[given.op.op].check
-    return [name for name, array in rest if not check(Given(given.spec, given.op, (name,), (array,)))]
+def _ways_out(given: Given) -> Iterator[str]:
+    """What reads these outputs, and which outputs the operation would read."""
+    fitting = [as_yaml(op) for op in readings(given)] if given.op.op in CHECKS else []
+    if len(fitting) == 1:
+        yield f"It looks like {POST_CONTRACTS[readings(given)[0].op].takes}: use {fitting[0]}."
+    elif fitting:
+        yield f"{' and '.join(fitting)} both read it: write the one that the model's own project documents."
+    if names := next(iter(other_outputs(given, POST_CONTRACTS[given.op.op].check)), ()):
+        fit = f"output {names[0]} fits" if len(names) == 1 else f"outputs {', '.join(names)} fit"
+        yield f"The model's {fit}: write outputs: [{', '.join(names)}] in the spec."
 
 
 def _other_readings(given: Given) -> tuple[str, ...]:
-    others = _fitting(given) if given.op.op != "pico_head" else []
+    others = [each for each in other_outputs(given, POST_CONTRACTS[given.op.op].check) if len(each) == 1]
     if not others or given.spec.outputs:
         return ()
     return (
         f"{given.spec.name}: the model has {len(given.names)} outputs; {{op: {given.op.op}}} reads the first, "
-        f"{given.names[0]}. If {others[0]} is the right one, write outputs: [{others[0]}] in the spec.",
+        f"{given.names[0]}. If {others[0][0]} is the right one, write outputs: [{others[0][0]}] in the spec.",
     )
 
 

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from qtriton.runtime.detections import Detections
+from qtriton.runtime.end2end import EndToEnd
 from qtriton.runtime.post import PostOp
 from qtriton.runtime.pre import Geometry
 from qtriton.runtime.scores import Softmax
-from qtriton.runtime.values import Array, Candidates
+from qtriton.runtime.values import Array, Candidates, Detected
 from qtriton.spec import value_types
 
 #: Candidates that FP32 scores below this reach no client and hardly change mAP.
@@ -31,8 +31,8 @@ def divergence(ops: Sequence[PostOp], geometry: Geometry, fp32: Sequence[Array],
     if value_types(first)[1] is Candidates:
         head: Any = first
         return _of_candidates(head(fp32, geometry), head(other, geometry))
-    if isinstance(first, Detections):
-        return _of_rows(fp32[0].reshape(-1, 6), other[0].reshape(-1, 6))
+    if isinstance(first, EndToEnd):
+        return _of_detections(first.detected(fp32, geometry), first.detected(other, geometry))
     before, after = fp32[0], other[0]
     if before.dtype.kind in "iu":
         return float((before != after).mean())
@@ -52,18 +52,18 @@ def _of_candidates(fp32: Candidates, other: Candidates) -> float:
     return float((weights * box_change + score_change).sum() / weights.sum())
 
 
-def _of_rows(fp32: Array, other: Array) -> float:
-    """Rows of class, score and box behind an NMS: each is compared with the best of its class."""
-    rows = fp32[(fp32[:, 0] >= 0) & (fp32[:, 1] > _SCORE)]
-    if not len(rows):
-        return float(other[:, 1].max(initial=0.0))
+def _of_detections(fp32: Detected, other: Detected) -> float:
+    """Detections behind an NMS: each is compared with the best of its class."""
+    relevant = fp32.scores > _SCORE
+    if not relevant.any():
+        return float(other.scores.max(initial=0.0))
     total = 0.0
-    for row in rows:
-        same = other[other[:, 0] == row[0]]
-        overlaps = _iou(np.broadcast_to(row[2:], same[:, 2:].shape), same[:, 2:])
-        best = int(overlaps.argmax()) if len(same) else -1
-        total += row[1] * 2 if best < 0 else row[1] * (1 - overlaps[best]) + abs(row[1] - same[best, 1])
-    return float(total / rows[:, 1].sum())
+    for box, score, kind in zip(*(part[relevant] for part in fp32), strict=True):
+        same = other.classes == kind
+        overlaps = _iou(np.broadcast_to(box, other.boxes[same].shape), other.boxes[same])
+        best = int(overlaps.argmax()) if same.any() else -1
+        total += score * 2 if best < 0 else score * (1 - overlaps[best]) + abs(score - other.scores[same][best])
+    return float(total / fp32.scores[relevant].sum())
 
 
 def _iou(one: Array, two: Array) -> Array:

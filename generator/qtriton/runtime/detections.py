@@ -1,13 +1,12 @@
-"""The operations that choose a detector's results and map them to the original image."""
+"""The choice among a detector's candidates, and its results in the original image."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from .pre import Geometry
-from .values import Array, Candidates, Output, Results, rows_of
+from .values import Array, Candidates, Output, Results
 
 _NUMPY: dict[str, type[np.generic]] = {"FP32": np.float32, "INT32": np.int32}
 
@@ -18,6 +17,8 @@ class Nms:
 
     Results, padded with zeros to `detections`: num_detections int32 [1]; boxes float32 [detections, 4],
     x1, y1, x2, y2 in pixels of the original image, clipped to it; scores float32; classes int32; best first.
+    An iou_threshold of 1 suppresses nothing, for models that are trained to find every object once: so DETR chooses,
+    and with multi_label RT-DETR, whose `detections` best pairs of query and class are reported.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -34,11 +35,11 @@ class Nms:
     def __call__(self, value: Candidates, geometry: Geometry) -> Results:
         boxes, scores, classes = self._select(value)
         keep = suppress(boxes, scores, classes, self.iou_threshold, self.detections)
-        return _padded(to_original(boxes[keep], geometry), scores[keep], classes[keep], self.detections)
+        return padded(to_original(boxes[keep], geometry), scores[keep], classes[keep], self.detections)
 
     def outputs(self) -> tuple[Output, ...]:
         """The result tensors."""
-        return _detections(self.detections)
+        return detection_outputs(self.detections)
 
     def _select(self, value: Candidates) -> tuple[Array, Array, Array]:
         """Boxes, scores and classes over the threshold, best first, ties in the order of the model."""
@@ -53,32 +54,8 @@ class Nms:
         return value.boxes[rows[order]], scores[order], classes[order]
 
 
-@dataclass(frozen=True)
-class Detections:
-    """Read the result of a model with NMS inside: rows [n, 6] of class, score, x1, y1, x2, y2 in the original image.
-
-    That is what Paddle's multiclass_nms3 gives, and a class of -1 where there is nothing. Results are those of `nms`.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-    task: ClassVar[str] = "detection"
-    op: Literal["detections"] = "detections"
-    score_threshold: float = 0.5
-    detections: int = 100
-
-    def __call__(self, outputs: Sequence[Array], geometry: Geometry) -> Results:
-        rows = rows_of(outputs[0])
-        rows = rows[(rows[:, 0] >= 0) & (rows[:, 1] > self.score_threshold) & np.isfinite(rows).all(axis=1)]
-        rows = rows[np.argsort(-rows[:, 1], kind="stable")[: self.detections]]
-        limit = np.array([geometry.width, geometry.height] * 2, np.float32)
-        return _padded(rows[:, 2:].clip(0, limit), rows[:, 1], rows[:, 0], self.detections)
-
-    def outputs(self) -> tuple[Output, ...]:
-        """The result tensors."""
-        return _detections(self.detections)
-
-
-def _detections(most: int) -> tuple[Output, ...]:
+def detection_outputs(most: int) -> tuple[Output, ...]:
+    """The result tensors of a detector."""
     return (
         Output("num_detections", "INT32", (1,)),
         Output("boxes", "FP32", (most, 4)),
@@ -87,9 +64,9 @@ def _detections(most: int) -> tuple[Output, ...]:
     )
 
 
-def _padded(boxes: Array, scores: Array, classes: Array, most: int) -> Results:
+def padded(boxes: Array, scores: Array, classes: Array, most: int) -> Results:
     """The result tensors of a detector, with zeros behind the last detection."""
-    results: Results = {output.name: np.zeros(output.dims, _NUMPY[output.dtype]) for output in _detections(most)}
+    results: Results = {output.name: np.zeros(output.dims, _NUMPY[output.dtype]) for output in detection_outputs(most)}
     count = len(scores)
     results["num_detections"][0] = count
     results["boxes"][:count], results["scores"][:count], results["classes"][:count] = boxes, scores, classes
@@ -111,6 +88,8 @@ def suppress(boxes: Array, scores: Array, classes: Array, iou_threshold: float, 
     """
     areas = (boxes[:, 2] - boxes[:, 0]).clip(0) * (boxes[:, 3] - boxes[:, 1]).clip(0)
     left = np.isfinite(scores) & np.isfinite(boxes).all(axis=1)
+    if iou_threshold >= 1:  # no IoU is above it
+        return np.nonzero(left)[0][:most]
     # A box is compared with its own class only: measuring has 30 000 candidates of 80 classes.
     peers = {number: np.nonzero(left & (classes == number))[0] for number in np.unique(classes[left]).tolist()}
     keep: list[int] = []

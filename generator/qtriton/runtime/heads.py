@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from .pre import Geometry
-from .values import Array, Candidates, rows_of
+from .values import Array, Candidates, corners, rows_of
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,29 @@ class YoloHead:
 
     def __call__(self, outputs: Sequence[Array], geometry: Geometry) -> Candidates:
         rows = rows_of(outputs[0])
-        half = rows[:, 2:4] / 2
-        boxes = np.concatenate([rows[:, :2] - half, rows[:, :2] + half], axis=1)
-        return Candidates(boxes, rows[:, 5:] * rows[:, 4:5])
+        return Candidates(corners(rows[:, :4]), rows[:, 5:] * rows[:, 4:5])
+
+
+@dataclass(frozen=True)
+class Yolo8Head:
+    """Read a head without objectness [4 + C, A]: centre x, centre y, width, height in pixels, and scores.
+
+    That is what YOLOv8 to YOLO12, YOLOv5u, and YOLO26 before its own choice export: Detect in ultralytics/ultralytics,
+    ultralytics/nn/modules/head.py; non_max_suppression() of its ultralytics/utils/nms.py reads it so.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    op: Literal["yolo8_head"] = "yolo8_head"
+    #: Whether the head is turned: [A, 4 + C].
+    turned: bool = False
+    #: How many numbers follow the scores: mask coefficients, keypoints or an angle.
+    features: int = 0
+
+    def __call__(self, outputs: Sequence[Array], geometry: Geometry) -> Candidates:
+        rows = rows_of(outputs[0])
+        rows = np.ascontiguousarray(rows if self.turned else rows.T)
+        behind = rows.shape[1] - self.features
+        return Candidates(corners(rows[:, :4]), rows[:, 4:behind], rows[:, behind:])
 
 
 @dataclass(frozen=True)

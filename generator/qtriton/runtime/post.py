@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from typing import Any, TypeAlias, get_args
 
-from .detections import Detections, Nms
-from .heads import PicoHead, YoloHead
+from .detections import Nms
+from .end2end import Detections, DetectionTensors, OnnxNms
+from .heads import PicoHead, Yolo8Head, YoloHead
 from .maps import ArgMax, Mask
 from .pre import Geometry
 from .scores import Softmax, TopK
 from .values import Array, Results
 
-PostOp: TypeAlias = YoloHead | PicoHead | Nms | Detections | Softmax | TopK | ArgMax | Mask
+PostOp: TypeAlias = (
+    YoloHead | Yolo8Head | PicoHead | Nms | Detections | DetectionTensors | OnnxNms | Softmax | TopK | ArgMax | Mask
+)
 
 #: Each operation by the name that a spec calls it.
 POST_OPS: dict[str, type[PostOp]] = {each.op: each for each in get_args(PostOp)}

@@ -1,0 +1,69 @@
+"""Which operations of detectors read what a model gives, by their own checks: what a refusal names as the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, fields, replace
+from itertools import permutations
+from typing import Final
+
+from qtriton.builder import end2end, heads
+from qtriton.builder.given import Given
+from qtriton.runtime.end2end import LAYOUTS, Detections, DetectionTensors, OnnxNms, Pixels
+from qtriton.runtime.heads import PicoHead, Yolo8Head, YoloHead
+from qtriton.runtime.post import PostOp
+from qtriton.spec import ModelSpec
+
+#: The check of each operation that reads a detector's outputs.
+CHECKS: Final[Mapping[str, Callable[[Given], str]]] = {
+    "yolo_head": heads.yolo,
+    "yolo8_head": heads.yolo8,
+    "pico_head": heads.pico,
+    "detections": end2end.detections,
+    "detection_tensors": end2end.detection_tensors,
+    "onnx_nms": end2end.onnx_nms,
+}
+
+#: How many outputs an operation reads, where it is not one.
+_COUNTS: Final[Mapping[str, tuple[int, ...]]] = {"pico_head": (), "detection_tensors": (3, 4), "onnx_nms": (3,)}
+
+
+def readings(given: Given) -> list[PostOp]:
+    """Every operation, with its fields, that reads these outputs without a contradiction."""
+    return [op for op in _known(given.spec) if not CHECKS[op.op](replace(given, op=op))]
+
+
+def as_yaml(op: PostOp) -> str:
+    """An operation as a spec writes it, without what need not be written."""
+    plain = {each.name: each.default for each in fields(op)}
+    said = [f"{name}: {str(value).lower()}" for name, value in vars(op).items() if plain[name] not in (value, MISSING)]
+    return "{" + ", ".join([f"op: {op.op}", *said]) + "}"
+
+
+def other_outputs(given: Given, check: Callable[[Given], str]) -> list[tuple[str, ...]]:
+    """Names of outputs that the operation of a check would read in the place of the first ones, in its order."""
+    if not isinstance(given.value, tuple) or hasattr(given.value, "_fields"):
+        return []
+    found = []
+    for count in _COUNTS.get(given.op.op, (1,)):
+        for picked in permutations(zip(given.names, given.value, strict=True), count):
+            names, arrays = zip(*picked, strict=True)
+            if names != given.names[:count] and not check(replace(given, names=names, value=arrays)):
+                found.append(names)
+    return found
+
+
+def _known(spec: ModelSpec) -> Iterator[PostOp]:
+    """The operations as the projects that they name in their docstrings export them."""
+    _, height, width = spec.input.dims
+    size = (height, width)
+    seen: Pixels = "image" if spec.extra_inputs else "input"
+    yield from (YoloHead(), Yolo8Head(), Yolo8Head(turned=True), PicoHead(size))
+    for columns in LAYOUTS:
+        yield Detections(size, pixels=seen, columns=columns)
+    yield Detections(size, pixels="unit")
+    yield Detections(size, pixels="unit", columns="box_score_class", box="cxcywh")
+    for first in (0, 1):
+        yield DetectionTensors(size, pixels=seen, first_class=first)
+        yield DetectionTensors(size, pixels="unit", first_class=first)
+    yield from (OnnxNms(size, pixels=seen), OnnxNms(size, pixels="unit"))
