@@ -114,23 +114,17 @@ def xywhr2xyxyxyxy(x: float, y: float, w: float, h: float, r: float) -> list[tup
 def process_mask_native(prototypes: Array, coefficients: Array, box: list[float]) -> npt.NDArray[np.bool_]:
     """utils/ops.py for one object: logits, bilinear over the whole picture, cropped to x1, y1, x2, y2, above 0."""
     logits = np.tensordot(coefficients, prototypes, 1)
-    rows, columns = logits.shape
-    height, width = ORIGINAL
+    (rows, columns), (height, width) = logits.shape, ORIGINAL
     # Prototypes are a map of the whole input; scale_masks() cuts its borders off.
-    ys = ((np.arange(height) + 0.5) / 2 + 12) / INPUT[0] * rows - 0.5
-    xs = (np.arange(width) + 0.5) / 2 / INPUT[1] * columns - 0.5
-    picture = np.zeros(ORIGINAL, np.bool_)
-    x1, y1, x2, y2 = box
-    for y in range(max(math.ceil(y1), 0), min(math.ceil(y2), height)):
-        for x in range(max(math.ceil(x1), 0), min(math.ceil(x2), width)):
-            picture[y, x] = _bilinear(logits, ys[y], xs[x]) > 0
-    return picture
-
-
-def _bilinear(logits: Array, y: float, x: float) -> float:
-    y, x = min(max(y, 0), logits.shape[0] - 1), min(max(x, 0), logits.shape[1] - 1)
-    top, left = int(y), int(x)
-    bottom, right = min(top + 1, logits.shape[0] - 1), min(left + 1, logits.shape[1] - 1)
-    above = logits[top, left] * (1 - x + left) + logits[top, right] * (x - left)
-    below = logits[bottom, left] * (1 - x + left) + logits[bottom, right] * (x - left)
-    return float(above * (1 - y + top) + below * (y - top))
+    ys = (((np.arange(height) + 0.5) / 2 + 12) / INPUT[0] * rows - 0.5).clip(0, rows - 1)
+    xs = ((np.arange(width) + 0.5) / 2 / INPUT[1] * columns - 0.5).clip(0, columns - 1)
+    top, left = np.floor(ys).astype(int), np.floor(xs).astype(int)
+    down, across = (ys - top)[:, np.newaxis], xs - left
+    bottom, right = np.minimum(top + 1, rows - 1)[:, np.newaxis], np.minimum(left + 1, columns - 1)
+    top = top[:, np.newaxis]
+    above = logits[top, left] * (1 - across) + logits[top, right] * across
+    below = logits[bottom, left] * (1 - across) + logits[bottom, right] * across
+    picture = above * (1 - down) + below * down > 0
+    y, x = np.arange(height)[:, np.newaxis], np.arange(width)
+    cropped: npt.NDArray[np.bool_] = picture & (x >= box[0]) & (x < box[2]) & (y >= box[1]) & (y < box[3])
+    return cropped

@@ -29,7 +29,7 @@ class InstanceMasks(Choice):
     size: tuple[int, int] = field(kw_only=True)
     op: Literal["instance_masks"] = "instance_masks"
     #: Rows and columns of a mask: more of them follow the outline of a large object more closely.
-    mask_size: int = 64
+    mask_size: int = 80
 
     def __call__(self, value: Candidates, geometry: Geometry) -> Results:
         chosen = self.choose(value)

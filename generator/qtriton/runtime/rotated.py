@@ -63,9 +63,7 @@ class _Turned:
         cosines, sines = np.cos(angles), np.sin(angles)
         across = np.stack([cosines, sines], axis=1) * sides[:, :1] / 2
         down = np.stack([-sines, cosines], axis=1) * sides[:, 1:] / 2
-        corners = (
-            np.stack([across + down, across - down, -across - down, down - across], axis=1) + centres[:, np.newaxis]
-        )
+        corners = np.stack([across + down, across - down, -across - down, down - across], axis=1)
         long, wide = (sides**2 / 12).T
         spreads = [
             long * cosines**2 + wide * sines**2,
