@@ -25,6 +25,24 @@ def frame(height: int, width: int) -> Frame:
     return Frame(pixels, Geometry(height, width))
 
 
+@pytest.mark.parametrize("size", [(480, 640), (640, 427), (333, 500), (1080, 810), (11, 900)])
+def test_letterbox_at_the_top_left_is_yoloxs(size: tuple[int, int]) -> None:
+    """preproc() of Megvii-BaseDetection/YOLOX, yolox/data/data_augment.py."""
+    before = frame(*size)
+    padded = np.ones((416, 640, 3), np.uint8) * 114
+    r = min(416 / size[0], 640 / size[1])
+    resized = cv2.resize(before.pixels, (int(size[1] * r), int(size[0] * r)), interpolation=cv2.INTER_LINEAR)
+    padded[: int(size[0] * r), : int(size[1] * r)] = resized
+    after = Letterbox(size=(416, 640), align="top_left")(before)
+    np.testing.assert_array_equal(after.pixels, padded)
+    assert after.geometry[4:] == (0, 0)
+    # Back to the original by r, as YOLOX does, is the same but for less than a pixel of the input.
+    assert abs(after.geometry.scale_x - r) * size[1] < 1 and abs(after.geometry.scale_y - r) * size[0] < 1
+    ops = (Letterbox(size=(416, 640), align="top_left"), Normalize(scale=1), Chw())
+    png = cv2.imencode(".png", before.pixels)[1].tobytes()
+    np.testing.assert_array_equal(preprocess(png, ops).pixels, padded.transpose(2, 0, 1).astype(np.float32))
+
+
 @pytest.mark.parametrize(
     ("size", "inner", "left", "top"),
     [((480, 640), (480, 640), 0, 80), ((640, 427), (640, 427), 106, 0), ((333, 500), (426, 640), 0, 107)],

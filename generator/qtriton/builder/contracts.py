@@ -58,6 +58,18 @@ POST_CONTRACTS: Final[dict[str, PostContract]] = {
         "a head float32 [4 + C, A], C classes and A boxes: centre and size in pixels, scores in 0 to 1",
         CHECKS["yolo8_head"],
     ),
+    "yolox_head": PostContract(
+        "rows float32 [A, 5 + C], a row a cell: offset from it, log of the size, objectness and scores in 0 to 1",
+        CHECKS["yolox_head"],
+    ),
+    "detr_head": PostContract(
+        "logits float32 [Q, C], with softmax [Q, C + 1], and boxes float32 [Q, 4] in parts of the image, or [Q, 4 + C]",
+        CHECKS["detr_head"],
+    ),
+    "nanodet_head": PostContract(
+        "rows float32 [A, C + 4 * (reg_max + 1)], a row a cell: scores in 0 to 1 and the distributions of four sides",
+        CHECKS["nanodet_head"],
+    ),
     "pico_head": PostContract(
         "for each stride scores float32 [A, C] in 0 to 1, then for each stride distributions float32 [A, 4 * bins]",
         CHECKS["pico_head"],
@@ -163,7 +175,8 @@ def _ways_out(given: Given) -> Iterator[str]:
     if len(fitting) == 1:
         yield f"It looks like {POST_CONTRACTS[readings(given)[0].op].takes}: use {fitting[0]}."
     elif fitting:
-        yield f"{' and '.join(fitting)} both read it: write the one that the model's own project documents."
+        *most, last = fitting
+        yield f"Of {', '.join(most)} and {last} each reads it: write the one that the model's own project documents."
     if names := next(iter(other_outputs(given, POST_CONTRACTS[given.op.op].check)), ()):
         fit = f"output {names[0]} fits" if len(names) == 1 else f"outputs {', '.join(names)} fit"
         yield f"The model's {fit}: write outputs: [{', '.join(names)}] in the spec."

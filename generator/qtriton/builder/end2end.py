@@ -1,17 +1,19 @@
 """Whether what a model gives are the finished detections that an operation reads; a check gives the reason, or ""."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from qtriton.builder.given import PARTS, ROUNDING, Given, in_unit, is_whole, without_ones
 from qtriton.builder.heads import CORRECT
-from qtriton.runtime.end2end import LAYOUTS, Detections, EndToEnd
+from qtriton.runtime.end2end import LAYOUTS, Detections, DetectionTensors, EndToEnd, OnnxNms
 from qtriton.runtime.values import Array, corners
 
 _OTHER_COLUMNS: Final = f"Write the right columns in the spec ({', '.join(LAYOUTS)}). {CORRECT}"
-#: The part of the boxes whose corners must be in order: those of a network's lowest scores need not be.
-_ORDERED: Final = 0.75
+#: The part of the boxes whose corners must be in order: those of a network's lowest scores need not be, and boxes of
+#: another kind hardly ever are.
+_ORDERED: Final = 0.5
 
 
 def detections(given: Given) -> str:
@@ -53,6 +55,16 @@ def onnx_nms(given: Given) -> str:
     if given.classes not in (0, count):
         return f"there are {count} scores a box, the spec names {given.classes} classes. {CORRECT}"
     return _finished(given, *given.op.read(given.value))
+
+
+def without_batch(op: object, ranks: Sequence[int]) -> bool:
+    """Whether outputs of these ranks are detections of one image, of which there may be as many as a batch has."""
+    match op:
+        case Detections():
+            return ranks[0] < 3
+        case DetectionTensors():
+            return ranks[-3:][0] < 3
+    return isinstance(op, OnnxNms)
 
 
 def _finished(given: Given, boxes: Array, scores: Array, classes: Array) -> str:

@@ -7,10 +7,11 @@ from dataclasses import MISSING, fields, replace
 from itertools import permutations
 from typing import Final
 
-from qtriton.builder import end2end, heads
+from qtriton.builder import end2end, grids, heads
 from qtriton.builder.given import Given
 from qtriton.runtime.end2end import LAYOUTS, Detections, DetectionTensors, OnnxNms, Pixels
-from qtriton.runtime.heads import PicoHead, Yolo8Head, YoloHead
+from qtriton.runtime.grids import NanodetHead, PicoHead, YoloxHead
+from qtriton.runtime.heads import DetrHead, Yolo8Head, YoloHead
 from qtriton.runtime.post import PostOp
 from qtriton.spec import ModelSpec
 
@@ -18,18 +19,28 @@ from qtriton.spec import ModelSpec
 CHECKS: Final[Mapping[str, Callable[[Given], str]]] = {
     "yolo_head": heads.yolo,
     "yolo8_head": heads.yolo8,
-    "pico_head": heads.pico,
+    "yolox_head": grids.yolox,
+    "detr_head": heads.detr,
+    "nanodet_head": grids.nanodet,
+    "pico_head": grids.pico,
     "detections": end2end.detections,
     "detection_tensors": end2end.detection_tensors,
     "onnx_nms": end2end.onnx_nms,
 }
 
 #: How many outputs an operation reads, where it is not one.
-_COUNTS: Final[Mapping[str, tuple[int, ...]]] = {"pico_head": (), "detection_tensors": (3, 4), "onnx_nms": (3,)}
+_COUNTS: Final[Mapping[str, tuple[int, ...]]] = {
+    "pico_head": (),
+    "detr_head": (2, 1),
+    "detection_tensors": (3, 4),
+    "onnx_nms": (3,),
+}
 
 
 def readings(given: Given) -> list[PostOp]:
-    """Every operation, with its fields, that reads these outputs without a contradiction."""
+    """Every operation, with its fields, that reads these outputs without a contradiction; zeros tell nothing."""
+    if not any(array.any() for array in given.value):
+        return []
     return [op for op in _known(given.spec) if not CHECKS[op.op](replace(given, op=op))]
 
 
@@ -58,7 +69,8 @@ def _known(spec: ModelSpec) -> Iterator[PostOp]:
     _, height, width = spec.input.dims
     size = (height, width)
     seen: Pixels = "image" if spec.extra_inputs else "input"
-    yield from (YoloHead(), Yolo8Head(), Yolo8Head(turned=True), PicoHead(size))
+    yield from (YoloHead(), Yolo8Head(), Yolo8Head(turned=True), YoloxHead(size), NanodetHead(size), PicoHead(size))
+    yield from (DetrHead(size), DetrHead(size, activation="softmax"), DetrHead(size, activation="none"))
     for columns in LAYOUTS:
         yield Detections(size, pixels=seen, columns=columns)
     yield Detections(size, pixels="unit")

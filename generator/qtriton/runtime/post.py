@@ -5,7 +5,8 @@ from typing import Any, TypeAlias, get_args
 
 from .detections import Nms
 from .end2end import Detections, DetectionTensors, OnnxNms
-from .heads import PicoHead, Yolo8Head, YoloHead
+from .grids import NanodetHead, PicoHead, YoloxHead
+from .heads import DetrHead, Yolo8Head, YoloHead
 from .instances import InstanceMasks
 from .maps import ArgMax, Mask
 from .poses import Pose
@@ -14,22 +15,10 @@ from .rotated import RotatedNms
 from .scores import Softmax, TopK
 from .values import Array, Results
 
-PostOp: TypeAlias = (
-    YoloHead
-    | Yolo8Head
-    | PicoHead
-    | Nms
-    | Pose
-    | InstanceMasks
-    | RotatedNms
-    | Detections
-    | DetectionTensors
-    | OnnxNms
-    | Softmax
-    | TopK
-    | ArgMax
-    | Mask
-)
+HeadOp: TypeAlias = YoloHead | Yolo8Head | YoloxHead | DetrHead | NanodetHead | PicoHead
+DetectionOp: TypeAlias = HeadOp | Nms | Detections | DetectionTensors | OnnxNms
+ObjectOp: TypeAlias = Pose | InstanceMasks | RotatedNms
+PostOp: TypeAlias = DetectionOp | ObjectOp | Softmax | TopK | ArgMax | Mask
 
 #: Each operation by the name that a spec calls it.
 POST_OPS: dict[str, type[PostOp]] = {each.op: each for each in get_args(PostOp)}

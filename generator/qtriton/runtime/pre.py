@@ -71,9 +71,10 @@ def _shifted(frame: Frame, pixels: Array, left: int, top: int) -> Frame:
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Scale to fit into size (height, width), centre, and fill the rest.
+    """Scale to fit into size (height, width), place, and fill the rest.
 
-    The rounding of the borders is that of letterbox() in ultralytics/yolov5, utils/augmentations.py.
+    In the centre, the rounding is that of letterbox() in ultralytics/yolov5, utils/augmentations.py; at the top left,
+    that of preproc() in Megvii-BaseDetection/YOLOX, yolox/data/data_augment.py, which rounds the scaled size down.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -81,15 +82,20 @@ class Letterbox:
     op: Literal["letterbox"] = "letterbox"
     fill: int = 114
     interpolation: Interpolation = "linear"
+    #: Where the scaled image lies: YOLOX wants it at the top left.
+    align: Literal["center", "top_left"] = "center"
 
     def __call__(self, frame: Frame) -> Frame:
         height, width = frame.pixels.shape[:2]
         ratio = min(self.size[0] / height, self.size[1] / width)
-        inner_height = min(max(round(height * ratio), 1), self.size[0])
-        inner_width = min(max(round(width * ratio), 1), self.size[1])
+        rounded = round if self.align == "center" else int
+        inner_height = min(max(rounded(height * ratio), 1), self.size[0])
+        inner_width = min(max(rounded(width * ratio), 1), self.size[1])
         frame = _resized(frame, inner_height, inner_width, self.interpolation)
-        spare_y, spare_x = self.size[0] - inner_height, self.size[1] - inner_width
-        top, left = round(spare_y / 2 - 0.1), round(spare_x / 2 - 0.1)
+        top = left = 0
+        if self.align == "center":
+            spare_y, spare_x = self.size[0] - inner_height, self.size[1] - inner_width
+            top, left = round(spare_y / 2 - 0.1), round(spare_x / 2 - 0.1)
         pixels = np.full((*self.size, 3), self.fill, frame.pixels.dtype)
         pixels[top : top + inner_height, left : left + inner_width] = frame.pixels
         return _shifted(frame, pixels, left, top)
