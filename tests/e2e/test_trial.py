@@ -106,16 +106,16 @@ RIGHT = {
     "batch-hidden": (0, "max_batch_size 1"),
     "batch-baked-in": (0, "max_batch_size 0"),
     "heads-yolo8": (3, "use {op: yolo8_head}."),
-    "heads-seg-one-channel": (3, "one channel"),
-    "heads-one-logit": (3, "one score"),
+    "heads-seg-one-channel": (3, "{op: threshold}"),
+    "heads-one-logit": (3, "{op: two_classes}"),
     "heads-end2end": (3, "Write the right columns in the spec (class_score_box, box_score_class"),
     "io-external-data": (0, ""),
     "io-free-height-width": (0, ""),
     "io-fp16": (0, ""),
     "io-two-outputs": (0, "reads the first, logits"),
-    "io-nhwc": (4, "channels last"),
-    "io-uint8": (4, "UINT8"),
-    "io-grey": (4, "1 channel"),
+    "io-nhwc": (0, "channels last: turned on import"),
+    "io-uint8": (3, "{op: normalize, scale: 1}"),
+    "io-grey": (3, "{op: grey}"),
 }
 
 

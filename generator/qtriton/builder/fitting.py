@@ -1,40 +1,43 @@
-"""Fit an ONNX model to its spec: the outputs that are wanted, the size of the image, and 32-bit floats throughout."""
+"""Fit an ONNX model to its spec: the outputs that are wanted, inputs of one form, and 32-bit floats throughout."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qtriton.builder.feeding import match_inputs
-from qtriton.builder.onnx_files import graphs_of, tensors_of
+from qtriton.builder.layouts import unify_inputs
+from qtriton.builder.onnx_files import graphs_of, inputs_of, tensors_of
 from qtriton.errors import ModelError
 from qtriton.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
+    from onnx import ModelProto, TensorProto
 
 #: Attributes that hold the type of a tensor.
 _TYPES: Final = ("to", "dtype")
 
 
-def fit(model: ModelProto, spec: ModelSpec) -> bool:
-    """Change a model in place into what the spec describes; whether there was anything to change.
+class Fitted(NamedTuple):
+    """What `fit` did: whether the model is another now, and what a user should know of that."""
+
+    changed: bool
+    notes: tuple[str, ...]
+
+
+def fit(model: ModelProto, spec: ModelSpec) -> Fitted:
+    """Change a model in place into what the spec describes.
 
     Raises:
-        ModelError: it has not the inputs or outputs that the spec names.
+        ModelError: it has not the inputs or outputs that the spec names, or its batch cannot be made free.
     """
     if spec.outputs:
         _keep_outputs(model, spec)
-    widened, fixed = _widen(model), _fix_sizes(model, spec)
+    widened, notes = _widen(model), unify_inputs(model, spec)
+    fixed = _fix_sizes(model, spec)
     shapeless = any(not value.type.tensor_type.HasField("shape") for value in model.graph.output)
-    if fixed or shapeless:
+    if fixed or shapeless or notes:
         _infer_outputs(model)
-    return bool(spec.outputs) or widened or fixed or shapeless
-
-
-def inputs_of(graph: GraphProto) -> list[ValueInfoProto]:
-    """The inputs of a graph; old exporters list constants among them."""
-    constants = {tensor.name for tensor in graph.initializer}
-    return [value for value in graph.input if value.name not in constants]
+    return Fitted(bool(spec.outputs or notes) or widened or fixed or shapeless, tuple(notes))
 
 
 def _keep_outputs(model: ModelProto, spec: ModelSpec) -> None:

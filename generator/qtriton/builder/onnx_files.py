@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from qtriton.errors import InputError, UnsupportedError
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 #: A file of protobuf cannot be larger.
 _MOST_BYTES: Final = (1 << 31) - 1
@@ -66,6 +66,18 @@ def tensors_of(model: ModelProto) -> Iterator[TensorProto]:
         yield from _attached(graph.node)
     for function in model.functions:
         yield from _attached(function.node)
+
+
+def inputs_of(graph: GraphProto) -> list[ValueInfoProto]:
+    """The inputs of a graph; old exporters list constants among them."""
+    constants = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in constants]
+
+
+def dims_of(value: ValueInfoProto) -> tuple[int, ...]:
+    """The shape of an input or output, -1 where it is free."""
+    shape = value.type.tensor_type.shape.dim
+    return tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else -1 for d in shape)
 
 
 def graphs_of(graph: GraphProto) -> Iterator[GraphProto]:

@@ -59,7 +59,9 @@ class Sources:
 
         def produce(folder: Path) -> None:
             with self.context.reporter.progress(f"{self.spec.name}: FP32 as ONNX"):
-                write_fp32_onnx(self.context.weights, self.spec, folder / _ONNX)
+                notes = write_fp32_onnx(self.context.weights, self.spec, folder / _ONNX)
+            if notes:
+                self.context.reporter.warn(f"{self.spec.name}: {'; '.join(notes)}.")
 
         key = StageKey(f"{self.spec.name}-fp32", (self.context.spec_key,), write_fp32_onnx)
         return self.context.stage(key, produce) / _ONNX
