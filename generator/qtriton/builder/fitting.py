@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Final
 from qtriton.builder.feeding import match_inputs
 from qtriton.builder.onnx_files import graphs_of, tensors_of
 from qtriton.errors import ModelError
+from qtriton.quantize.graph import inputs_of
 from qtriton.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
+    from onnx import ModelProto, TensorProto
 
 #: Attributes that hold the type of a tensor.
 _TYPES: Final = ("to", "dtype")
@@ -29,12 +30,6 @@ def fit(model: ModelProto, spec: ModelSpec) -> bool:
     if fixed or shapeless:
         _infer_outputs(model)
     return bool(spec.outputs) or widened or fixed or shapeless
-
-
-def inputs_of(graph: GraphProto) -> list[ValueInfoProto]:
-    """The inputs of a graph; old exporters list constants among them."""
-    constants = {tensor.name for tensor in graph.initializer}
-    return [value for value in graph.input if value.name not in constants]
 
 
 def _keep_outputs(model: ModelProto, spec: ModelSpec) -> None:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qtriton.backends.runner import Signature, TensorInfo
 from qtriton.builder.feeding import match_inputs
-from qtriton.builder.fitting import fit, inputs_of
+from qtriton.builder.fitting import fit
 from qtriton.builder.onnx_files import data_files, load_whole
 from qtriton.compress.act import export_fp32
 from qtriton.errors import ModelError, UnsupportedError
+from qtriton.quantize.graph import inputs_of
 from qtriton.repository.config import DataType
 from qtriton.spec import ModelSpec
 
