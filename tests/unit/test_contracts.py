@@ -53,6 +53,8 @@ def test_every_operation_has_a_contract() -> None:
 
 
 SEG = spec("segmentation", "[{op: argmax}, {op: mask}]")
+ONE = "[{op: threshold}, {op: mask}]"
+LAST = "[{op: classes_first}, {op: argmax}, {op: mask}]"
 TOP = "[{op: top_k, k: 2}]"
 END = "[{op: detections}]"
 
@@ -68,6 +70,14 @@ END = "[{op: detections}]"
         (SEG, floats(4, 32, 64)),
         (SEG, floats(256, 8, 16)),
         (SEG, RANDOM.integers(0, 4, (1, 32, 64))),
+        (spec("segmentation", LAST), floats(32, 64, 5)),
+        (spec("segmentation", LAST), floats(1, 8, 16, 5)),
+        (spec("segmentation", "[{op: upsample}, {op: argmax}, {op: mask}]"), floats(5, 8, 16, low=-9)),
+        (spec("segmentation", ONE), floats(1, 32, 64)),
+        (spec("segmentation", "[{op: upsample}, {op: sigmoid}, " + ONE[1:], 2), floats(1, 1, 8, 16, low=-9)),
+        (spec("classification"), floats(10, 1, 1, low=-5, high=5)),
+        (spec("classification", "[{op: two_classes}, {op: top_k, k: 1}]", 2), floats(1)),
+        (spec("classification", "[{op: sigmoid}, {op: two_classes}, {op: top_k, k: 2}]"), f32([[-4]])),
         (spec("segmentation", "[{op: mask}]"), RANDOM.integers(0, 4, (32, 64)).astype(np.float32)),
         (spec("detection", END), f32([[0, 0.9, 1, 2, 30, 31], [-1, 0, 0, 0, 0, 0]])),
         (spec("detection", END), np.zeros((0, 6), np.float32)),
@@ -85,7 +95,16 @@ def test_what_fits_is_taken(of: ModelSpec, output: Any) -> None:
         (spec("detection", classes=3), floats(64, 8), "boxes in parts of the image"),
         (spec("detection", classes=3), floats(3, 8, 8, 8), "no rows of a decoded head"),
         (SEG, floats(1, 32, 64), "one channel"),
-        (SEG, floats(32, 64, 5), "classes are last"),
+        (SEG, floats(1, 32, 64), r"postprocess: \[{op: threshold}, {op: mask}\]"),
+        (SEG, floats(1, 32, 64, low=-5, high=5), "{op: sigmoid}, {op: threshold}"),
+        (SEG, floats(32, 64, 5), "classes are last. Put {op: classes_first} before {op: argmax}"),
+        (spec("segmentation", LAST), floats(5, 32, 64), "first already"),
+        (spec("segmentation", ONE), floats(1, 32, 64, low=-5, high=5), "Put {op: sigmoid} before"),
+        (spec("segmentation", ONE), floats(4, 32, 64), "several channels. Write {op: argmax}"),
+        (spec("segmentation", ONE), floats(1, 64, 32), "proportions"),
+        (spec("segmentation", ONE, 3), floats(1, 32, 64), "2 classes, and the spec names 3"),
+        (spec("segmentation", ONE.replace("threshold", "threshold, above: 0")), floats(1, 32, 64), "above: 0.5"),
+        (spec("segmentation", "[{op: sigmoid}, " + ONE[1:]), floats(1, 32, 64), "Remove {op: sigmoid}"),
         (SEG, floats(300, 8, 16), "300 classes"),
         (SEG, floats(4, 64, 32), "proportions"),
         (SEG, floats(4, 32, 64) > 0.5, "no scores"),
@@ -93,9 +112,11 @@ def test_what_fits_is_taken(of: ModelSpec, output: Any) -> None:
         (spec("segmentation", "[{op: argmax}, {op: mask}]", 3), floats(4, 32, 64), "4 classes, and the spec names 3"),
         (spec("segmentation", "[{op: argmax}, {op: mask}]", 3), np.full((32, 64), 3), "names only 3 classes"),
         (spec("segmentation", "[{op: mask}]"), floats(32, 64), "these are scores"),
-        (spec("classification", TOP), floats(1), "one score"),
-        (spec("classification"), floats(1), "one score"),
-        (spec("classification"), floats(10, 1, 1), "not last"),
+        (spec("classification", TOP), floats(1), r"one score.* \[{op: two_classes}, {op: top_k, k: 1}\]"),
+        (spec("classification"), f32([4.2]), "one score.*{op: sigmoid}, {op: two_classes}"),
+        (spec("classification", "[{op: two_classes}, {op: top_k, k: 2}]"), f32([4.2]), "Put {op: sigmoid} before"),
+        (spec("classification", "[{op: two_classes}, {op: top_k, k: 2}]"), floats(2), "a score already"),
+        (spec("classification", "[{op: two_classes}, {op: top_k, k: 2}]", 3), floats(1), "2 classes.* names 3"),
         (spec("classification"), floats(49, 10), "more than one row"),
         (spec("classification"), f32([0.2, 0.3, 0.5]), "probabilities already"),
         (spec("classification"), np.array([3]), "no scores"),
@@ -130,6 +151,7 @@ TENSORS = (f32(BOXES), f32(SCORES), np.array(CLASSES))
         ("{op: detr_head, activation: softmax}", (floats(30, 4, low=-6, high=2), floats(30, 4))),
         ("{op: detr_head, activation: none}", (floats(30, 7),)),
         ("{op: detections, pixels: input, columns: box_score_class}", (ROWS,)),
+        ("{op: detections, pixels: input, columns: box_score_class}", (ROWS - f32([9, 9, 0, 0, 0, 0]),)),
         ("{op: detections, pixels: unit, box: cxcywh, columns: box_score_class}", (ROWS / [64, 64, 64, 64, 1, 1],)),
         (
             "{op: detections, pixels: input, columns: batch_box_class_score}",
@@ -155,7 +177,7 @@ def test_what_finds_nothing_tells_nothing() -> None:
 
 
 def test_two_readings_are_both_named() -> None:
-    with pytest.raises(ModelError, match=r"yolo_head} and {op: yolo8_head, turned: true} each reads it"):
+    with pytest.raises(ModelError, match=r"yolo_head} and {op: yolo8_head, turned: true} each read it"):
         check(spec("detection", "[{op: yolo8_head}, {op: nms}]"), head(64, 80))
 
 
@@ -214,6 +236,8 @@ def test_heads_that_do_not_fit(post: str, outputs: tuple[Any, ...], message: str
 def test_outputs_in_another_order_are_named() -> None:
     of = spec("detection", "[{op: detection_tensors, pixels: input}]", 3)
     assert check(of, *TENSORS) == ()
+    with pytest.raises(ModelError, match=r"pixels: input} with outputs: \[out2, out0, out1\]\.$"):
+        check(spec("detection", classes=3), TENSORS[1], TENSORS[2], TENSORS[0])
     with pytest.raises(ModelError, match=r"outputs out2, out0, out1 fit: write outputs: \[out2, out0, out1\]"):
         check(of, TENSORS[1], TENSORS[2], TENSORS[0])
 

@@ -24,7 +24,10 @@ def detections(given: Given) -> str:
     if array.dtype.kind != "f" or array.shape[-1:] != (at.width,) or len(without_ones(array.shape, 2)) > 2:
         return f"no rows of {at.width}. {CORRECT}"
     rows = array.reshape(-1, at.width)
-    rows = rows[np.isfinite(rows).all(axis=1) & rows.any(axis=1) & (rows[:, at.kind] >= 0)]
+    rows = rows[np.isfinite(rows).all(axis=1) & rows.any(axis=1)]
+    if (rows[:, at.kind] < -1).any():
+        return f"what should be classes is below -1. {_OTHER_COLUMNS}"
+    rows = rows[rows[:, at.kind] >= 0]
     return _finished(given, rows[:, at.box : at.box + 4], rows[:, at.score], rows[:, at.kind])
 
 

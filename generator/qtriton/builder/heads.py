@@ -74,6 +74,8 @@ def detr(given: Given) -> str:
         return f"boxes that are no parts of the image. {CORRECT}"
     if reason := not_finite(logits):
         return reason
+    if len(parts) == 1 and given.op.activation != "none":
+        return f"one output, whose scores are read with activation: none. {CORRECT}"
     if in_unit(logits) and given.op.activation != "none":
         return "scores in 0 to 1 already. Write activation: none in the spec."
     if not in_unit(logits) and given.op.activation == "none":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields, replace
 from itertools import permutations
-from typing import Final
+from typing import Final, NamedTuple
 
 from qtriton.builder import end2end, grids, heads
 from qtriton.builder.given import Given
@@ -28,6 +28,8 @@ CHECKS: Final[Mapping[str, Callable[[Given], str]]] = {
     "onnx_nms": end2end.onnx_nms,
 }
 
+#: Of more outputs than these, no other order is tried.
+_MOST: Final = 6
 #: How many outputs an operation reads, where it is not one.
 _COUNTS: Final[Mapping[str, tuple[int, ...]]] = {
     "pico_head": (),
@@ -37,11 +39,27 @@ _COUNTS: Final[Mapping[str, tuple[int, ...]]] = {
 }
 
 
-def readings(given: Given) -> list[PostOp]:
-    """Every operation, with its fields, that reads these outputs without a contradiction; zeros tell nothing."""
+class Reading(NamedTuple):
+    """An operation with its fields, and the outputs that it reads in their order; none where they are the first."""
+
+    op: PostOp
+    outputs: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """In the words of a spec."""
+        return as_yaml(self.op) + (f" with outputs: [{', '.join(self.outputs)}]" if self.outputs else "")
+
+
+def readings(given: Given) -> list[Reading]:
+    """Every operation that reads these outputs without a contradiction, or, failing that, some of them in an order.
+
+    Outputs of zeros tell nothing, so nothing is returned for them.
+    """
     if not any(array.any() for array in given.value):
         return []
-    return [op for op in _known(given.spec) if not CHECKS[op.op](replace(given, op=op))]
+    asked = [replace(given, op=op) for op in _known(given.spec)]
+    fitting = [Reading(each.op) for each in asked if not CHECKS[each.op.op](each)]
+    return fitting or [Reading(each.op, names) for each in asked for names in other_outputs(each, CHECKS[each.op.op])]
 
 
 def as_yaml(op: PostOp) -> str:
@@ -53,7 +71,7 @@ def as_yaml(op: PostOp) -> str:
 
 def other_outputs(given: Given, check: Callable[[Given], str]) -> list[tuple[str, ...]]:
     """Names of outputs that the operation of a check would read in the place of the first ones, in its order."""
-    if not isinstance(given.value, tuple) or hasattr(given.value, "_fields"):
+    if not isinstance(given.value, tuple) or hasattr(given.value, "_fields") or len(given.value) > _MOST:
         return []
     found = []
     for count in _COUNTS.get(given.op.op, (1,)):
