@@ -18,11 +18,11 @@ from reference_markdown import COMMAND, markdown_table
 from reference_spec import spec_page
 
 from qtriton.backends import BACKENDS
-from qtriton.plan import MAX_DISAGREEMENT, MAX_DROP
+from qtriton.plan import MAX_DROP
 from qtriton.resources import zoo
-from qtriton.spec import METRIC
 from qtriton.spec_files import generic_names
 from qtriton.target import Precision
+from qtriton.tasks import TASKS
 
 __all__ = ["BLOCKS", "COMMAND", "files"]
 
@@ -48,7 +48,7 @@ def support_matrix() -> str:
 
 def budgets() -> str:
     """The default accuracy budget of each task."""
-    rows = [(task, METRIC[task], f"{MAX_DROP:g}", f"{MAX_DISAGREEMENT[task]:g}") for task in METRIC]
+    rows = [(task, facts.metric, f"{MAX_DROP:g}", f"{facts.max_disagreement:g}") for task, facts in TASKS.items()]
     headers = ("Task", "Metric", "Budget with labels (points)", "Budget without labels (points of agreement)")
     return markdown_table(headers, rows)
 
@@ -62,6 +62,11 @@ def bases() -> str:
         comment = " ".join(line.lstrip("# ") for line in lines)
         rows.append((f"`{name}`", re.split(r"[.:,] (?:`base|For an)", comment)[0]))
     return markdown_table(("Base", "For"), rows)
+
+
+def labels() -> str:
+    """What `--labels` is for each task."""
+    return markdown_table(("Task", "`--labels`"), [(task, facts.labels) for task, facts in TASKS.items()])
 
 
 def known_vulnerabilities() -> str:
@@ -79,6 +84,7 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "exit-codes": exit_codes,
     "budgets": budgets,
     "bases": bases,
+    "labels": labels,
     "commands": commands,
     "known-vulnerabilities": known_vulnerabilities,
 }

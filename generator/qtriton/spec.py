@@ -9,14 +9,11 @@ from qtriton.runtime import post, pre
 from qtriton.runtime.pre import ExtraInput
 from qtriton.runtime.values import Candidates, Output
 from qtriton.runtime.values import Final as LastOp
+from qtriton.tasks import Task
 
-Task = Literal["detection", "classification", "segmentation"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
 PreOp = Annotated[pre.PreOp, Field(discriminator="op")]
 PostOp = Annotated[post.PostOp, Field(discriminator="op")]
-
-#: The metric of each task, by the name that the tables print.
-METRIC: Final[dict[Task, str]] = {"detection": "mAP50-95", "classification": "Top1", "segmentation": "mIoU"}
 
 #: How many channels an image may have: colours, or grey.
 CHANNELS: Final = (1, 3)
@@ -105,7 +102,8 @@ class ModelSpec(_Frozen):
     input: ModelInput
     #: The outputs of the model that postprocess takes, in this order. Default: all, in the model's order.
     outputs: tuple[str, ...] = ()
-    #: What else the model takes: Paddle's detectors want to know how the image was scaled.
+    #: What else the model takes, by the name of its input: how the image was scaled (`scale_factor`), its size as the
+    #: model sees it (`im_shape`: height, width; `input_wh`) or as it was sent (`original_hw`, `original_wh`).
     extra_inputs: dict[str, ExtraInput] = {}
     #: From the decoded image to the model's input; ends with `chw`.
     preprocess: tuple[PreOp, ...]
@@ -169,6 +167,12 @@ class ModelSpec(_Frozen):
         if not self.postprocess or self.postprocess[-1].op not in ends:
             last = " or ".join(f"{{op: {name}}}" for name in ends)
             raise ValueError(f"postprocess of a {self.task} model must end with {last}")
+        moved = {op.op for op in self.preprocess} & {"letterbox", "center_crop"}
+        if moved and (sizes := [name for name, kind in self.extra_inputs.items() if kind.startswith("original")]):
+            raise ValueError(
+                f"extra_inputs: {sizes[0]}: the size of the original tells nothing of what {{op: {min(moved)}}} adds "
+                "or cuts off. Write {op: resize} in its place, or give input_wh or im_shape"
+            )
         if self.task == "segmentation" and any(op.op == "center_crop" for op in self.preprocess):
             raise ValueError(
                 "{op: center_crop} leaves pixels of the image out, which then have no class. Write {op: resize} or "

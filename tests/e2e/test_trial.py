@@ -91,6 +91,46 @@ def test_what_is_published_states_the_batch_that_works(tmp_path: Path, kind: str
     assert found.returncode == 0, found.stderr
 
 
+def without_batch(path: Path) -> Path:
+    """A classifier of one image [3, 8, 8] that gives [10]."""
+    model = onnx.load(str(net(path, "right", 1)))
+    del model.graph.input[0].type.tensor_type.shape.dim[0], model.graph.output[0].type.tensor_type.shape.dim[0]
+    model.graph.node[0].attribute[0].ints[:] = [1, 2]
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "batch", "said", "most"),
+    [
+        ("right", 1, "the batch was fixed at 1, and is made free", 8),
+        ("baked", 1, "the batch was fixed at 1, and is made free", 8),
+        ("mixes", 1, "two images at once give another scores", 1),
+        ("right", 4, "the batch was fixed at 4, and is made free", 8),
+        ("none", 0, "image gets a batch of 1", 0),
+    ],
+)
+def test_a_fixed_batch_is_served_as_far_as_it_can_be_freed(
+    tmp_path: Path, kind: str, batch: int, said: str, most: int
+) -> None:
+    (tmp_path / "ten.yaml").write_text(SPEC)
+    model = without_batch(tmp_path / "net.onnx") if kind == "none" else net(tmp_path / "net.onnx", kind, batch)
+    done = qtriton(
+        "build", tmp_path / "ten.yaml", "--weights", model, "--precision", "fp32", "--backend", "onnxruntime,openvino",
+        "--repository", tmp_path / "repository",
+    )  # fmt: skip
+    assert done.returncode == 0 and " ".join(done.stderr.split()).count(said) == 1, done.stderr
+    served = (
+        tmp_path / "repository" / f"ten_{name}" / "config.pbtxt" for name in ("onnxruntime_fp32", "openvino_fp32")
+    )
+    texts = [path.read_text() for path in served]
+    assert f"max_batch_size: {most}\n" in texts[0] and f"max_batch_size: {min(most, 1)}\n" in texts[1]
+    image = tmp_path / "image.png"
+    cv2.imwrite(str(image), np.full((9, 7, 3), 80, np.uint8))
+    found = qtriton("predict", "ten_openvino_fp32", image, "--repository", tmp_path / "repository", "--json")
+    assert found.returncode == 0, found.stderr
+
+
 def test_rounding_is_no_difference_and_another_answer_is() -> None:
     scores = np.array([[300, 0.5, np.nan, np.inf], [200, 0.25, 1, 2]], np.float32)
     assert alike(scores * np.float32(1 + 1e-6), scores)

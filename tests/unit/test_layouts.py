@@ -170,3 +170,39 @@ def test_channels_that_do_not_fit_are_said_of_the_spec(dims: str, ops: str, mess
             f"preprocess: [{{op: resize}}, {ops}, {{op: chw}}]\npostprocess: [{{op: top_k}}]",
             "a.yaml",
         )
+
+
+@pytest.mark.parametrize("kind", [TensorProto.INT64, TensorProto.INT32, FLOAT])
+@pytest.mark.parametrize("shape", [["n", 2], [1, 2], [2]])
+def test_a_size_is_given_as_floats_with_a_batch(tmp_path: Path, kind: int, shape: list[int | str]) -> None:
+    """As RT-DETR's orig_target_sizes: parts of the image become pixels."""
+    nodes = [
+        node("GlobalAveragePool", ["image"], ["pooled"]),
+        node("Flatten", ["pooled"], ["means"]),
+        node("Cast", ["size"], ["pixels"], to=FLOAT),
+        node("Concat", ["pixels", "pixels"], ["four"], axis=-1),
+        node("ReduceSum", ["four"], ["sum"], keepdims=1),
+        node("Mul", ["means", "sum"], ["scores"]),
+    ]
+    inputs = [helper.make_tensor_value_info("image", FLOAT, [shape[0] if len(shape) > 1 else "n", 3, 8, 6])]
+    inputs += [helper.make_tensor_value_info("size", kind, shape)]
+    graph = helper.make_graph(nodes, "g", inputs, [helper.make_tensor_value_info("scores", FLOAT, ["n", 3])])
+    path, out = tmp_path / "net.onnx", tmp_path / "out.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
+    of = spec(extra="{size: original_wh}")
+    write_fp32_onnx(path, of, out)
+    found = {port.name: port for port in read_signature(out, of).inputs}["size"]
+    assert (found.datatype, found.shape[1:]) == ("FP32", (2,))
+    image, size = RANDOM.normal(size=(1, 3, 8, 6)).astype(np.float32), np.array([[640, 480]])
+    theirs = (size if len(shape) > 1 else size[0]).astype(helper.tensor_dtype_to_np_dtype(kind))
+    found_scores = run(out, image=image, size=size.astype(np.float32))
+    np.testing.assert_allclose(found_scores, run(path, image=image, size=theirs), rtol=1e-5)
+
+
+def test_the_size_of_the_original_does_not_go_with_borders() -> None:
+    with pytest.raises(ModelError, match=r"size of the original tells nothing of what {op: letterbox} adds"):
+        parse_spec(
+            "name: a\ntask: detection\ninput: {name: x, dims: [3, 8, 8]}\nextra_inputs: {size: original_wh}\n"
+            "preprocess: [{op: letterbox}, {op: chw}]\npostprocess: [{op: detections}]",
+            "a.yaml",
+        )

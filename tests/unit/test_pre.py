@@ -1,5 +1,7 @@
 """Each preprocessing operation, against its definition, and the geometry that maps results back."""
 
+from typing import get_args
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +10,7 @@ import pytest
 from qtriton.runtime.pre import (
     CenterCrop,
     Chw,
+    ExtraInput,
     Frame,
     Geometry,
     Grey,
@@ -17,6 +20,7 @@ from qtriton.runtime.pre import (
     Resize,
     ResizeShort,
     Rgb,
+    extra_input,
     preprocess,
 )
 
@@ -141,3 +145,17 @@ def test_grey_is_cv2s_and_goes_on_as_one_channel(before_resize: bool) -> None:
 def test_one_value_of_normalize_stands_for_every_channel() -> None:
     one, three = Normalize(mean=(0.5,), std=(0.25,)), Normalize(mean=(0.5,) * 3, std=(0.25,) * 3)
     np.testing.assert_array_equal(one(frame(4, 5)).pixels, three(frame(4, 5)).pixels)
+
+
+def test_sizes_that_a_model_asks_for() -> None:
+    """RT-DETR, rtdetrv2_pytorch/references/deploy/rtdetrv2_onnxruntime.py: w, h = im_pil.size; [[w, h]]."""
+    after = frame(40, 60)
+    for op in (Resize(size=(20, 90)), Normalize(), Chw()):
+        after = op(after)
+    expected = {
+        "original_wh": [60, 40], "original_hw": [40, 60], "input_wh": [90, 20], "im_shape": [20, 90],
+        "scale_factor": [0.5, 1.5],
+    }  # fmt: skip
+    found = {kind: extra_input(kind, after) for kind in get_args(ExtraInput)}
+    assert {kind: values.tolist() for kind, values in found.items()} == expected
+    assert {values.dtype for values in found.values()} == {np.dtype(np.float32)}

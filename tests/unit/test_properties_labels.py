@@ -21,8 +21,8 @@ from qtriton.metrics.coco_map import coco_map
 from qtriton.metrics.miou import chance, confusion, miou
 from qtriton.runtime.image import ImageError, decode
 from qtriton.runtime.values import Results
-from qtriton.spec import Task
 from qtriton.spec_files import parse_spec
+from qtriton.tasks import Task
 
 from .pngs import png
 

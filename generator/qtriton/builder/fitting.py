@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from qtriton.builder.batch import free_batch
 from qtriton.builder.feeding import match_inputs
 from qtriton.builder.layouts import unify_inputs
-from qtriton.builder.onnx_files import graphs_of, inputs_of, tensors_of
+from qtriton.builder.onnx_files import graphs_of, tensors_of
 from qtriton.errors import ModelError
+from qtriton.quantize.graph import inputs_of
 from qtriton.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -18,9 +20,13 @@ _TYPES: Final = ("to", "dtype")
 
 
 class Fitted(NamedTuple):
-    """What `fit` did: whether the model is another now, and what a user should know of that."""
+    """What `fit` did."""
 
+    #: Whether the model is another now.
     changed: bool
+    #: Whether its inputs have another form than those of the model that was given.
+    unified: bool
+    #: What a user should know of that.
     notes: tuple[str, ...]
 
 
@@ -32,12 +38,14 @@ def fit(model: ModelProto, spec: ModelSpec) -> Fitted:
     """
     if spec.outputs:
         _keep_outputs(model, spec)
-    widened, notes = _widen(model), unify_inputs(model, spec)
+    widened = _widen(model)
+    freed, unified = free_batch(model, spec), unify_inputs(model, spec)
     fixed = _fix_sizes(model, spec)
     shapeless = any(not value.type.tensor_type.HasField("shape") for value in model.graph.output)
-    if fixed or shapeless or notes:
+    if fixed or shapeless or freed or unified:
         _infer_outputs(model)
-    return Fitted(bool(spec.outputs or notes) or widened or fixed or shapeless, tuple(notes))
+    changed = bool(spec.outputs or freed or unified) or widened or fixed or shapeless
+    return Fitted(changed, bool(unified), (*freed, *unified))
 
 
 def _keep_outputs(model: ModelProto, spec: ModelSpec) -> None:

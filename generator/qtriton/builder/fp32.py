@@ -8,9 +8,10 @@ from qtriton.backends.runner import Signature, TensorInfo
 from qtriton.builder.feeding import match_inputs
 from qtriton.builder.fitting import fit
 from qtriton.builder.layouts import fits, is_channels_last
-from qtriton.builder.onnx_files import data_files, dims_of, inputs_of, load_whole
+from qtriton.builder.onnx_files import data_files, dims_of, load_whole
 from qtriton.compress.act import export_fp32
 from qtriton.errors import ModelError, UnsupportedError
+from qtriton.quantize.graph import inputs_of
 from qtriton.repository.config import DataType
 from qtriton.spec import ModelSpec
 
@@ -38,7 +39,7 @@ def write_fp32_onnx(weights: Path, spec: ModelSpec, out: Path) -> tuple[str, ...
         source = out
     model = _load(source, spec)
     fitted = fit(model, spec)
-    if fitted.notes and weights.is_dir():
+    if fitted.unified and weights.is_dir():
         raise UnsupportedError(
             f"{spec.name}: {', '.join(fitted.notes)}, which this version does to ONNX files only. Give the model as "
             "ONNX with --weights."
@@ -102,11 +103,6 @@ def _check_inputs(signature: Signature, spec: ModelSpec) -> None:
     batch = shapes[names[spec.input.name]][0]
     if batch not in (-1, 1):
         raise ModelError(f"{spec.name}: the ONNX model's batch is fixed at {batch}. Export it with a free batch.")
-    if batch == 1 and spec.max_batch_size:
-        raise ModelError(
-            f"{spec.name}: the ONNX model's batch is fixed at 1. Write max_batch_size: 0 in the spec, "
-            "or export the model with a free batch."
-        )
 
 
 def _other_channels(shape: tuple[int, ...], dims: tuple[int, ...]) -> str:

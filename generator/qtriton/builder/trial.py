@@ -61,6 +61,10 @@ def fitted(context: BuildContext) -> BuildContext:
     Raises:
         ModelError: an operation of the spec does not take what it is given.
     """
+    if notes := Sources(context).import_notes():
+        context.reporter.warn(f"{context.spec.name}: {notes}.")
+    if context.spec.max_batch_size and not Sources(context).max_batch():
+        context = _with_batch(context, 0, "it takes one image at a time")
     onnx = Sources(context).export_onnx()
     target = Target("onnxruntime", Precision.FP32)
     try:
@@ -71,11 +75,15 @@ def fitted(context: BuildContext) -> BuildContext:
         context.reporter.warn(note)
     if tried.max_batch == context.spec.max_batch_size:
         return context
+    return _with_batch(context, tried.max_batch, tried.reason)
+
+
+def _with_batch(context: BuildContext, max_batch: int, reason: str) -> BuildContext:
     context.reporter.warn(
-        f"{context.spec.name}: {tried.reason}. It is served one image at a time, with max_batch_size "
-        f"{tried.max_batch}; for more, export the model with a batch that is free throughout."
+        f"{context.spec.name}: {reason}. It is served one image at a time, with max_batch_size {max_batch}; for more, "
+        "export the model with a batch that is free throughout."
     )
-    spec = context.spec.model_copy(update={"max_batch_size": tried.max_batch})
+    spec = context.spec.model_copy(update={"max_batch_size": max_batch})
     return replace(context, plan=replace(context.plan, spec=spec))
 
 

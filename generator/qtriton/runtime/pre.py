@@ -37,9 +37,10 @@ class Geometry(NamedTuple):
     pad_y: float = 0.0
 
 
-#: What else a model may take, by Paddle's names: float32 [2], (y, x). scale_factor is by how much the image was scaled;
-#: im_shape is its size in pixels as the model sees it.
-ExtraInput: TypeAlias = Literal["scale_factor", "im_shape"]
+#: What else a model may take, float32 [2]: scale_factor is by how much the image was scaled, (y, x), and im_shape its
+#: height and width in pixels as the model sees it, both by Paddle's names; input_wh is the same as (width, height).
+#: original_hw and original_wh are the size of the image that was sent, as RT-DETR's and D-FINE's orig_target_sizes.
+ExtraInput: TypeAlias = Literal["scale_factor", "im_shape", "input_wh", "original_hw", "original_wh"]
 
 
 class Frame(NamedTuple):
@@ -235,9 +236,15 @@ PRE_OPS: Final[dict[str, type[PreOp]]] = {each.op: each for each in get_args(Pre
 
 def extra_input(kind: ExtraInput, frame: Frame) -> Array:
     """The tensor of an extra input for one preprocessed image."""
-    was = frame.geometry
-    values = (was.scale_y, was.scale_x) if kind == "scale_factor" else frame.pixels.shape[1:]
-    return np.asarray(values, np.float32)
+    was, (height, width) = frame.geometry, frame.pixels.shape[1:]
+    values: dict[ExtraInput, tuple[float, float]] = {
+        "scale_factor": (was.scale_y, was.scale_x),
+        "im_shape": (height, width),
+        "input_wh": (width, height),
+        "original_hw": (was.height, was.width),
+        "original_wh": (was.width, was.height),
+    }
+    return np.asarray(values[kind], np.float32)
 
 
 def preprocess(data: bytes, ops: Sequence[PreOp], max_pixels: int = MAX_PIXELS) -> Frame:
