@@ -29,6 +29,10 @@ ULTRALYTICS_FILES: dict[str, tuple[dict[str, str], tuple[int | str, ...], str]] 
     "two_classes_nms": ({"names": "{0: 'cat', 1: 'dog'}"}, (1, 300, 6), "ultralytics_end2end"),
     "rtdetr": ({"head": "RTDETRDecoder"}, (1, 300, 6), "ultralytics_rtdetr"),
     "rtdetr_8_3": ({"head": "", "description": "Ultralytics rtdetr-l model"}, (1, 300, 7), "ultralytics_rtdetr"),
+    "seg": ({"task": "segment"}, (1, 39, 84), "ultralytics_segment"),
+    "pose": ({"task": "pose", "kpt_shape": "[17, 3]"}, (1, 58, 84), "ultralytics_pose"),
+    "hand": ({"task": "pose", "kpt_shape": "[21, 2]"}, (1, 49, 84), "ultralytics_pose"),
+    "obb": ({"task": "obb"}, (1, 8, 84), "ultralytics_obb"),
     "sem": ({"task": "semantic"}, (1, 3, 32, 32), "ultralytics_semantic"),
     "cls": ({"task": "classify", "head": "Classify"}, (1, 3), "ultralytics_classify"),
 }
@@ -52,6 +56,12 @@ def test_a_head_of_ultralytics_has_the_thresholds_of_predict_and_val(tmp_path: P
     assert isinstance(head, Yolo8Head)
     assert (vars(nms)["score_threshold"], vars(nms)["iou_threshold"], vars(nms)["detections"]) == (0.25, 0.7, 300)
     assert spec.evaluation == {"score_threshold": 0.001, "multi_label": True}
+
+
+def test_keypoints_of_another_number_are_read_as_the_metadata_says(tmp_path: Path) -> None:
+    metadata = {**ULTRALYTICS, "task": "pose", "kpt_shape": "[21, 2]"}
+    head, pose = recognize(export(tmp_path / "a.onnx", {"output0": (1, 49, 84)}, metadata=metadata)).spec.postprocess
+    assert (vars(head)["features"], vars(pose)["keypoints"]) == (42, 21)
 
 
 def test_ultralytics_classifiers_are_cropped_at_their_own_size(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from qtriton.recognize.shapes import map_fields
 
 #: Mask coefficients of a segmenter where the prototypes' shape does not say (nn/modules/head.py, Segment).
 _MASKS: Final = 32
+#: Numbers of a box of COCO's 17 keypoints, x, y and whether it is seen.
+_KEYPOINTS: Final = 51
 #: What Ultralytics calls the decoder of its RT-DETR.
 _RTDETR: Final = "RTDETRDecoder"
 
@@ -108,10 +110,34 @@ def _rtdetr_fields(facts: Facts) -> Fields:
     return {"postprocess": Said(ops, "Ultralytics 8.3's RT-DETR: a box and the scores of all classes a row")}
 
 
+def _segment_fields(facts: Facts) -> Fields:
+    last = {"op": "instance_masks", "score_threshold": 0.25, "iou_threshold": 0.7, "detections": 100}
+    return _with_features(facts, _MASKS, last, "mask coefficients")
+
+
+def _pose_fields(facts: Facts) -> Fields:
+    shape = facts.metadata.value("kpt_shape")
+    if not isinstance(shape, list | tuple) or len(shape) != 2:
+        return {}
+    last = {"op": "pose", "score_threshold": 0.25, "iou_threshold": 0.7, "detections": 300, "keypoints": shape[0]}
+    return _with_features(facts, _KEYPOINTS, last, f"keypoints {list(shape)}")
+
+
+def _with_features(facts: Facts, usual: int, last: dict[str, Any], what: str) -> Fields:
+    """Postprocess where a head has another number of features than the base says."""
+    count = _extra(facts)
+    if count == usual:
+        return {}
+    return {"postprocess": Said([{"op": "yolo8_head", "features": count}, last], f"{what}: {count} numbers a box")}
+
+
 FAMILIES: Final[tuple[Family, ...]] = (
     Family("ultralytics_detect", _of("detect", _raw, "boxes and scores of C classes, [4 + C, boxes], without NMS")),
     Family("ultralytics_end2end", _of("detect", _finished, "results: corners, score and class a row")),
     Family("ultralytics_rtdetr", _of("detect", _rtdetr, "RT-DETR's results: centre and size a row"), _rtdetr_fields),
+    Family("ultralytics_segment", _of("segment", _raw, "[4 + C + coefficients, boxes]"), _segment_fields),
+    Family("ultralytics_pose", _of("pose", _raw, "[4 + C + keypoints, boxes]"), _pose_fields),
+    Family("ultralytics_obb", _of("obb", _raw, "[4 + C + 1, boxes], the angle last")),
     Family("ultralytics_classify", _of("classify", _scores, "probabilities"), _classify),
     Family("ultralytics_semantic", _of("semantic", _is_map, "a map of the image"), map_fields),
 )
