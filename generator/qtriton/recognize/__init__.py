@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,19 +38,21 @@ class Recognized:
         return describe(self.spec, self.base, self.reasons)
 
 
-def recognize(path: Path, base: str | None = None) -> Recognized:
+def recognize(path: Path, base: str | None = None, called: Path | None = None) -> Recognized:
     """Infer the spec of an ONNX file.
 
     Args:
         path: the file; the data beside it is not read.
         base: the answer of the user where two readings fit: a base of the zoo's generic folder, or a model of the zoo.
+        called: what messages call the file, and the model is called after; the file itself by default.
 
     Raises:
         InputError: two readings fit, or the size of the image is free: the message names the way out.
         ModelError: no ONNX file, or one that nothing here describes.
         UnsupportedError: a kind of model that this version does not serve.
     """
-    facts = read_facts(path)
+    facts = replace(read_facts(path), path=called or path)
+    path = facts.path
     reading = choose(facts, base)
     fields = base_fields(reading.base, str(path))
     said: Fields = {**common_fields(facts, fields), **reading.fields}

@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from qtriton.errors import InputError, ModelError, UnsupportedError
-from qtriton.recognize import detectors, shapes, ultralytics
+from qtriton.recognize import detectors, finished, shapes, ultralytics
 from qtriton.recognize.facts import Facts
 from qtriton.recognize.reading import Family, Fields
 from qtriton.recognize.refuse import refusal
 from qtriton.spec_files import generic_names, zoo_names
 
 #: Every family that is known, in the order in which they are named.
-FAMILIES: Final[tuple[Family, ...]] = (*ultralytics.FAMILIES, *detectors.FAMILIES, *shapes.FAMILIES)
+FAMILIES: Final[tuple[Family, ...]] = (
+    *ultralytics.FAMILIES,
+    *detectors.FAMILIES,
+    *finished.FAMILIES,
+    *shapes.FAMILIES,
+)
 
 
 @dataclass(frozen=True)

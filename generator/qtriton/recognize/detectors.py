@@ -10,8 +10,6 @@ from qtriton.recognize.reading import Family, Fields, Said
 _STRIDES: Final = (8, 16, 32, 64)
 #: Bins of NanoDet-Plus: four sides of reg_max + 1 (config/nanodet-plus-m_416.yml).
 _NANODET_BINS: Final = 32
-#: The order in which torchvision's outputs are read, by what they are.
-_TORCHVISION: Final = ("boxes", "scores", "labels")
 
 
 def cells(facts: Facts, strides: int = 3) -> int:
@@ -22,7 +20,7 @@ def cells(facts: Facts, strides: int = 3) -> int:
     return sum(-(-height // stride) * -(-width // stride) for stride in _STRIDES[:strides])
 
 
-def _rows(facts: Facts) -> tuple[int, int]:
+def rows_of(facts: Facts) -> tuple[int, int]:
     """The last two sizes of a single output [batch, n, m]; zeros where it is another, or a project says what it is."""
     shape = facts.first.shape
     alone = len(facts.outputs) == 1 and len(shape) == 3 and not facts.metadata.project
@@ -30,7 +28,7 @@ def _rows(facts: Facts) -> tuple[int, int]:
 
 
 def _yolov5(facts: Facts) -> str:
-    rows, columns = _rows(facts)
+    rows, columns = rows_of(facts)
     count = len(facts.metadata.classes)
     head = len(facts.first.shape) == 3 and (not count or facts.first.shape[2] == 5 + count)
     if facts.metadata.project == "YOLOv5" and head and len(facts.outputs) == 1:
@@ -41,14 +39,14 @@ def _yolov5(facts: Facts) -> str:
 
 
 def _v8(facts: Facts) -> str:
-    first, second = _rows(facts)
+    first, second = rows_of(facts)
     if first > 4 and second > 0 and second == cells(facts) and first != second:
         return f"the output {facts.first} is boxes and scores of C classes, [4 + C, boxes], as YOLOv8 and later export"
     return ""
 
 
 def _anchor_free(facts: Facts) -> bool:
-    rows, columns = _rows(facts)
+    rows, columns = rows_of(facts)
     return columns >= 6 and rows > 0 and rows == cells(facts)
 
 
@@ -77,7 +75,7 @@ def _yolox_fields(facts: Facts) -> Fields:
 
 
 def _nanodet(facts: Facts) -> str:
-    rows, columns = _rows(facts)
+    rows, columns = rows_of(facts)
     if columns > _NANODET_BINS and rows > 0 and rows == cells(facts, 4):
         return f"the output {facts.first} has a row for each place of strides 8 to 64, as NanoDet-Plus has"
     return ""
@@ -91,27 +89,6 @@ def _picodet(facts: Facts) -> str:
     if rows[:4] == rows[4:] and sum(rows[:4]) == cells(facts, 4) and all(shape[2] % 4 == 0 for shape in shapes[4:]):
         return "eight outputs, scores and box distributions of the strides 8 to 64, as PicoDet has"
     return ""
-
-
-def _is_finished(facts: Facts) -> bool:
-    rows, columns = _rows(facts)
-    return columns == 6 and rows > 0 and rows not in (cells(facts), 3 * cells(facts))
-
-
-def _end2end(facts: Facts) -> str:
-    return f"the output {facts.first}, read as corners in pixels, score, class" if _is_finished(facts) else ""
-
-
-def _ultralytics_rtdetr(facts: Facts) -> str:
-    return f"the output {facts.first}, read as centre and size in 0 ... 1, score, class" if _is_finished(facts) else ""
-
-
-def _yolov7(facts: Facts) -> str:
-    shape = facts.first.shape
-    alone = len(facts.outputs) == 1 and len(shape) == 2 and not facts.metadata.project
-    if not alone or shape[1] != 7 or "NonMaxSuppression" not in facts.ops:
-        return ""
-    return f"NMS in the graph; the output {facts.first} is batch, box, class and score, as YOLOv7's --end2end has it"
 
 
 def _logits_and_boxes(facts: Facts) -> tuple[Tensor, Tensor] | None:
@@ -154,27 +131,6 @@ def detr_fields(facts: Facts) -> Fields:
     return {} if found is None else {"outputs": Said([each.name for each in found], "logits, then boxes")}
 
 
-def _by_kind(facts: Facts) -> dict[str, Tensor] | None:
-    """The three outputs of a torchvision detector by what they are; none where it has others."""
-    found: dict[str, Tensor] = {}
-    for each in facts.outputs:
-        whole = each.dtype.startswith(("int", "uint"))
-        found["boxes" if each.shape[-1:] == (4,) and len(each.shape) == 2 else "labels" if whole else "scores"] = each
-    fits = len(facts.outputs) == 3 and set(found) == set(_TORCHVISION)
-    return found if fits and all(len(found[name].shape) == 1 for name in _TORCHVISION[1:]) else None
-
-
-def _torchvision(facts: Facts) -> str:
-    if facts.metadata.project or _by_kind(facts) is None:
-        return ""
-    return f"the outputs {', '.join(map(str, facts.outputs))} are finished detections, as torchvision exports them"
-
-
-def _torchvision_fields(facts: Facts) -> Fields:
-    found = _by_kind(facts)
-    return {} if found is None else {"outputs": Said([found[name].name for name in _TORCHVISION], "by what they hold")}
-
-
 FAMILIES: Final[tuple[Family, ...]] = (
     Family("generic_detection", _yolov5),
     Family("ultralytics_detect", _v8),
@@ -182,11 +138,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family("yolov6", _yolov6),
     Family("nanodet", _nanodet),
     Family("picodet", _picodet),
-    Family("ultralytics_end2end", _end2end),
-    Family("ultralytics_rtdetr", _ultralytics_rtdetr),
-    Family("yolov7_end2end", _yolov7),
     Family("rfdetr", _rfdetr),
     _detr("sigmoid, as RT-DETR, D-FINE and DEIM"),
     _detr('softmax with a class for "no object", as DETR'),
-    Family("torchvision_detect", _torchvision, _torchvision_fields),
 )

@@ -98,8 +98,10 @@ def _check_kind(path: Path) -> None:
 
 def _recognize_paddle(path: Path, base: str | None) -> Recognized:
     """The spec of a Paddle inference model, by the ONNX that paddle2onnx makes of it."""
-    folder = weights_of(name_of(path), path, str(path), Workspace.default())
+    # Every such model is called inference.pdmodel: its folder tells which it is.
+    called = path.absolute().parent if path.suffix in (".pdmodel", ".pdiparams") else path.absolute()
+    folder = weights_of(name_of(called), path, str(path), Workspace.default())
     with tempfile.TemporaryDirectory(prefix="qtriton-") as scratch:
-        onnx = Path(scratch) / f"{name_of(path)}.onnx"
+        onnx = Path(scratch) / "model.onnx"
         export_fp32(folder, onnx)
-        return recognize(onnx, base)
+        return recognize(onnx, base, called)
