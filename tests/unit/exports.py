@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper, numpy_helper, save
+from onnx import NodeProto, TensorProto, helper, load, numpy_helper, save
 
 #: The shape of a tensor; a text is a size that is free.
 Shape = Sequence[int | str]
@@ -63,3 +63,11 @@ def export(
 def node(op: str, *names: str) -> NodeProto:
     """An operation: its inputs, then its output."""
     return helper.make_node(op, list(names[:-1]), [names[-1]])
+
+
+def with_input(path: Path, name: str, kind: int) -> Path:
+    """The same file with a further input [1, 2]."""
+    model = load(str(path))
+    model.graph.input.append(helper.make_tensor_value_info(name, kind, [1, 2]))
+    save(model, str(path))
+    return path

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from onnx import TensorProto
 
 from qtriton.errors import InputError, ModelError, UnsupportedError
 from qtriton.recognize import recognize
@@ -17,7 +18,7 @@ from qtriton.runtime.pre import Normalize, Resize, ResizeShort
 from qtriton.runtime.scores import Softmax, TopK
 from qtriton.spec_files import classes, generic_names, parse_spec, zoo_names
 
-from .exports import ULTRALYTICS, export, node
+from .exports import ULTRALYTICS, export, node, with_input
 
 #: Metadata, outputs and the base that they are.
 ULTRALYTICS_FILES: dict[str, tuple[dict[str, str], tuple[int | str, ...], str]] = {
@@ -203,6 +204,45 @@ def test_channels_last_and_grey_images_are_seen(tmp_path: Path) -> None:
     assert "grey" in ops and "rgb" not in ops
     (normalize,) = (op for op in spec.preprocess if isinstance(op, Normalize))
     assert len(normalize.mean) == len(normalize.std) == 1
+
+
+LIBREYOLO = {"libreyolo_version": "1.6.0", "task": "detect", "names": '{"0": "cat", "1": "dog"}', "nc": "2"}
+
+
+@pytest.mark.parametrize(
+    ("family", "outputs", "base", "head"),
+    [
+        ("yolox", {"output": (1, 84, 7)}, "yolox", "yolo_head"),
+        ("yolo9", {"output": (1, 6, 84)}, "ultralytics_detect", "yolo8_head"),
+        ("dfine", {"pred_logits": (1, 300, 2), "pred_boxes": (1, 300, 4)}, "rtdetr", "detr_head"),
+        ("rfdetr", {"dets": (1, 300, 4), "labels": (1, 300, 3)}, "rfdetr", "detr_head"),
+    ],
+)
+def test_libreyolo_says_its_family(
+    family: str, outputs: dict[str, tuple[int, ...]], base: str, head: str, tmp_path: Path
+) -> None:
+    path = export(tmp_path / "a.onnx", outputs, metadata={**LIBREYOLO, "model_family": family})
+    found = recognize(path)
+    assert (found.base, found.spec.postprocess[0].op, classes(found.spec)) == (base, head, ("cat", "dog"))
+    assert "LibreYOLO 1.6.0: model_family" in found.lines[0]
+    assert parse_spec(as_yaml(found.spec), family) == found.spec
+
+
+def test_sizes_that_a_model_asks_for_are_fed(tmp_path: Path) -> None:
+    outputs: dict[str, tuple[int | str, ...]] = {"labels": (1, 300), "boxes": (1, 300, 4), "scores": (1, 300)}
+    path = export(tmp_path / "a.onnx", outputs, integers=["labels"])
+    found = recognize(with_input(path, "orig_target_sizes", TensorProto.INT64))
+    assert found.base == "rtdetr_end2end" and found.spec.outputs == ("boxes", "scores", "labels")
+    assert found.spec.extra_inputs == {"orig_target_sizes": "original_wh"}
+
+
+def test_detectors_of_paddle_differ_in_normalisation_which_is_asked_for(tmp_path: Path) -> None:
+    path = export(tmp_path / "a.onnx", {"boxes": ("n", 6), "count": (1,)}, integers=["count"])
+    path = with_input(path, "scale_factor", TensorProto.FLOAT)
+    with pytest.raises(InputError, match=r"--base ppyoloe: .*--base ppyoloe_plus: "):
+        recognize(path)
+    spec = recognize(path, "ppyoloe").spec
+    assert (spec.outputs, spec.extra_inputs) == (("boxes",), {"scale_factor": "scale_factor"})
 
 
 # Two readings

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from qtriton.errors import InputError, ModelError, UnsupportedError
-from qtriton.recognize import detectors, finished, shapes, ultralytics
+from qtriton.recognize import detectors, finished, libreyolo, shapes, ultralytics
 from qtriton.recognize.facts import Facts
 from qtriton.recognize.reading import Family, Fields
 from qtriton.recognize.refuse import refusal
@@ -15,6 +15,7 @@ from qtriton.spec_files import generic_names, zoo_names
 #: Every family that is known, in the order in which they are named.
 FAMILIES: Final[tuple[Family, ...]] = (
     *ultralytics.FAMILIES,
+    *libreyolo.FAMILIES,
     *detectors.FAMILIES,
     *finished.FAMILIES,
     *shapes.FAMILIES,
@@ -62,7 +63,9 @@ def choose(facts: Facts, base: str | None) -> Reading:
 def _chosen(facts: Facts, base: str) -> Reading:
     if base not in (*generic_names(), *zoo_names()):
         raise InputError(f"--base {base}: there is no such base. Choose from {', '.join(generic_names())}.")
-    family = next((each for each in FAMILIES if each.base == base), None)
+    families = [each for each in FAMILIES if each.base == base]
+    # Several projects export to one base: the file's own, else the plain one, which is last.
+    family = next((each for each in families if each.why(facts)), families[-1] if families else None)
     return Reading(base, f"--base {base}", family.fields(facts) if family else {})
 
 
