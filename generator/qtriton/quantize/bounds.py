@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qtriton.quantize.graph import GraphView, attribute
 
@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 PASS_THROUGH: Final = frozenset(
     {"MaxPool", "Resize", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice"}
 )
-SILU_MIN: Final = -0.2784645
-HARD_SWISH_MIN: Final = -0.375
+_SILU_MIN: Final = -0.2784645
+_HARD_SWISH_MIN: Final = -0.375
+#: Below this SiLU is within 0.02 of zero: the resolution is better spent above.
+_SILU_TAIL: Final = -6.0
+#: Below this HardSwish is zero.
+_HARD_SWISH_TAIL: Final = -3.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,10 @@ class Range:
         """What both allow."""
         return Range(max(self.low, bounds.low), min(self.high, bounds.high))
 
+    def raise_to(self, low: float) -> Range:
+        """The range without what lies below `low`."""
+        return Range(max(self.low, low), max(self.high, low))
+
     def limit(self, limits: Range) -> Range:
         """The range behind a Clip to some limits, which win where nothing lies within them."""
         low, high = (min(max(each, limits.low), limits.high) for each in (self.low, self.high))
@@ -43,9 +51,12 @@ ANYTHING: Final = Range(-math.inf, math.inf)
 class Bounds:
     """The values that each tensor can have; ANYTHING where nothing follows."""
 
-    def __init__(self, view: GraphView, image: Range = ANYTHING) -> None:
-        """`image`: what the graph's input can be."""
+    def __init__(
+        self, view: GraphView, image: Range = ANYTHING, learnt: Callable[[str], Range | None] = lambda _: None
+    ) -> None:
+        """`image`: what the graph's input can be; `learnt`: the range of what a LeakyRelu reads, where there is one."""
         self._view = view
+        self._learnt = learnt
         self._bounds: dict[str, Range] = dict.fromkeys(view.inputs, image)
 
     def of(self, tensor: str) -> Range:
@@ -65,10 +76,8 @@ class Bounds:
         match node.op_type:
             case "Sigmoid" | "HardSigmoid" | "Softmax":
                 return Range(0.0, 1.0)
-            case "Mul" if silu_input(self._view, node) is not None:
-                return Range(SILU_MIN, math.inf)
-            case "HardSwish" | "Mul" if node.op_type == "HardSwish" or is_hard_swish(self._view, node):
-                return Range(HARD_SWISH_MIN, math.inf)
+            case "HardSwish" | "Mul" if (gated := gated_of(self._view, node)) is not None:
+                return Range(gated.low, math.inf)
             case "Resize" if not passes_through(node):
                 return ANYTHING
         return None
@@ -76,10 +85,11 @@ class Bounds:
     def _bounds_by_inputs(self, node: NodeProto, inputs: Sequence[Range]) -> Range:
         """The bounds of what an op makes of inputs within theirs; constants are inputs, too."""
         match node.op_type:
-            case "Relu":
-                return inputs[0].limit(Range(0.0, math.inf))
-            case "Clip":
-                limits = self._clip_limits(node)
+            case "LeakyRelu":
+                learnt = self._learnt(node.input[0])
+                return leaky_relu(node, inputs[0] if learnt is None else inputs[0].raise_to(learnt.low)) or ANYTHING
+            case "Relu" | "Clip":
+                limits = self._limits(node)
                 return ANYTHING if limits is None else inputs[0].limit(limits)
             case "Mul" if len(inputs) == 2 and all(item.low >= 0 for item in inputs):
                 return Range(0.0, inputs[0].high * inputs[1].high)
@@ -100,8 +110,10 @@ class Bounds:
             return self.of(name)
         return Range(float(constant.min()), float(constant.max())) if constant.size else ANYTHING
 
-    def _clip_limits(self, node: NodeProto) -> Range | None:
-        """The limits of a Clip; none where they are computed."""
+    def _limits(self, node: NodeProto) -> Range | None:
+        """The limits of a Relu or a Clip; none where they are computed."""
+        if node.op_type == "Relu":
+            return Range(0.0, math.inf)
         limits = []
         for index, (name, default) in enumerate((("min", -math.inf), ("max", math.inf)), start=1):
             given = node.input[index] if len(node.input) > index else ""
@@ -120,26 +132,39 @@ def passes_through(node: NodeProto) -> bool:
     return node.op_type in PASS_THROUGH and not (node.op_type == "Resize" and is_other)
 
 
-def silu_input(view: GraphView, node: NodeProto) -> str | None:
-    """x, where `node` multiplies x by Sigmoid(x)."""
-    return _gated(view, node, "Sigmoid")
+def leaky_relu(node: NodeProto, before: Range) -> Range | None:
+    """What a LeakyRelu makes of a range; none where its slope below zero is negative."""
+    slope = float(attribute(node, "alpha", 0.01))  # type: ignore[arg-type]
+    low, high = ((slope * each if slope else 0.0) if each < 0 else each for each in (before.low, before.high))
+    return None if slope < 0 else Range(low, high)
 
 
-def is_hard_swish(view: GraphView, node: NodeProto) -> bool:
-    value = _gated(view, node, "HardSigmoid")
-    if value is None:
-        return False
-    gate = view.producer[next(name for name in node.input if name != value)]
-    alpha, beta = attribute(gate, "alpha", 0.2), attribute(gate, "beta", 0.5)
-    return isinstance(alpha, float) and isinstance(beta, float) and abs(alpha - 1 / 6) < 1e-4 and abs(beta - 0.5) < 1e-4
+class Gated(NamedTuple):
+    """y = x * gate(x): the tensors, what y falls to, and below which x it is as good as zero."""
+
+    x: str
+    y: str
+    low: float
+    tail: float
 
 
-def _gated(view: GraphView, node: NodeProto, gate_type: str) -> str | None:
-    """x, where `node` multiplies x by gate_type(x)."""
+def gated_of(view: GraphView, node: NodeProto) -> Gated | None:
+    """What `node` gates, where it is a SiLU or a HardSwish, as a product or by itself."""
+    if node.op_type == "HardSwish":
+        return Gated(str(node.input[0]), str(node.output[0]), _HARD_SWISH_MIN, _HARD_SWISH_TAIL)
     if node.op_type != "Mul":
         return None
-    for gate, value in (tuple(node.input), tuple(reversed(node.input))):
-        producer = view.producer.get(gate)
-        if producer is not None and producer.op_type == gate_type and producer.input[0] == value:
-            return str(value)
+    for name, x in (tuple(node.input), tuple(reversed(node.input))):
+        gate = view.producer.get(name)
+        if gate is None or gate.input[0] != x:
+            continue
+        if gate.op_type == "Sigmoid":
+            return Gated(str(x), str(node.output[0]), _SILU_MIN, _SILU_TAIL)
+        if gate.op_type == "HardSigmoid" and _is_of_hard_swish(gate):
+            return Gated(str(x), str(node.output[0]), _HARD_SWISH_MIN, _HARD_SWISH_TAIL)
     return None
+
+
+def _is_of_hard_swish(gate: NodeProto) -> bool:
+    alpha, beta = attribute(gate, "alpha", 0.2), attribute(gate, "beta", 0.5)
+    return isinstance(alpha, float) and isinstance(beta, float) and max(abs(alpha - 1 / 6), abs(beta - 0.5)) < 1e-4

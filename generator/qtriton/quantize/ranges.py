@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from qtriton.quantize.bounds import (
     ANYTHING,
-    HARD_SWISH_MIN,
-    SILU_MIN,
     Bounds,
+    Gated,
     Range,
-    is_hard_swish,
+    gated_of,
+    leaky_relu,
     passes_through,
-    silu_input,
 )
 from qtriton.quantize.graph import GraphView, attribute
 from qtriton.quantize.match import Layer
 
 if TYPE_CHECKING:
     from onnx import NodeProto
-
-#: Below this SiLU is within 0.02 of zero: the resolution is better spent above.
-SILU_TAIL: Final = -6.0
-#: Below this HardSwish is zero.
-HARD_SWISH_TAIL: Final = -3.0
 
 
 class Ranges:
@@ -35,7 +29,7 @@ class Ranges:
         """`image`: what the graph's input can be; ACT tells its largest absolute value only."""
         self._view = view
         self._layers = layers
-        self._bounds = Bounds(view, image)
+        self._bounds = Bounds(view, image, self.of)
         self._cache: dict[str, Range | None] = {}
         self._class: dict[str, str] = {}
         for node in view.nodes:
@@ -104,14 +98,20 @@ class Ranges:
         after = self._view.only_reader(tensor, "Relu", "Clip")
         if node.op_type == "Add" and after is not None and (output_range := self.of(after.output[0])) is not None:
             return output_range
+        return self._of_op(node, bounds)
+
+    def _of_op(self, node: NodeProto, bounds: Range) -> Range | None:
+        """The range of what an op other than a layer gives, where those of what it reads are known."""
         before = self.of(self._view.activations(node)[0])
         match node.op_type:
             case "Sigmoid":
                 return Range(0.0, 1.0)
-            case "Relu" | "Clip" | "LeakyRelu" if before is not None:
+            case "Relu" | "Clip" if before is not None:
                 return before.clip(bounds)
-            case "Mul" if (inner := silu_input(self._view, node)) is not None:
-                return self._silu(inner)
+            case "LeakyRelu" if before is not None:
+                return leaky_relu(node, before)
+            case "Mul" | "HardSwish" if (gated := gated_of(self._view, node)) is not None:
+                return self._of_gated(gated)
             case "Add":
                 parts = [self.of(name) for name in self._view.activations(node)]
                 if len(parts) == 2 and parts[0] is not None and parts[1] is not None:
@@ -126,29 +126,30 @@ class Ranges:
         if top is None:
             return None
         symmetric = Range(-top, top)
-        gate = self._gated_output(tensor)
-        if gate is None:
+        gated = self._gated_output(tensor)
+        if gated is None:
             return symmetric
-        silu = silu_input(self._view, gate) is not None
-        gate_range = self.of(gate.output[0])
+        output_range = self.of(gated.y)
         # x * gate(x) <= h means x <= h + the depth of its dip: ACT's threshold behind the activation holds before it.
-        dip = SILU_MIN if silu else HARD_SWISH_MIN
-        high = math.inf if gate_range is None else gate_range.high - dip
-        return symmetric.clip(Range(SILU_TAIL if silu else HARD_SWISH_TAIL, high))
+        return symmetric.clip(Range(gated.tail, math.inf if output_range is None else output_range.high - gated.low))
 
-    def _silu(self, inner: str) -> Range | None:
-        producer = self._view.producer.get(inner)
+    def _of_gated(self, gated: Gated) -> Range | None:
+        """The range of x * gate(x), which is never above x."""
+        producer = self._view.producer.get(gated.x)
         if producer is not None and producer.output[0] in self._layers:
-            # Not of(inner): that needs the range behind the activation, which is computed here.
+            # Not of(x): that needs the range behind the activation, which is computed here.
             top = self._layers[producer.output[0]].learnt.output_threshold
-            return None if top is None else Range(SILU_MIN, top)
-        before = self.of(inner)
-        return None if before is None else Range(SILU_MIN, before.high)
+            return None if top is None else Range(gated.low, top)
+        before = self.of(gated.x)
+        return None if before is None else Range(gated.low, before.high)
 
-    def _gated_output(self, tensor: str) -> NodeProto | None:
-        """The Mul of the SiLU or HardSwish that alone reads `tensor`."""
+    def _gated_output(self, tensor: str) -> Gated | None:
+        """The SiLU or HardSwish that alone reads `tensor`."""
+        if (alone := self._view.only_reader(tensor, "HardSwish")) is not None:
+            return gated_of(self._view, alone)
         readers = self._view.readers(tensor)
-        muls = [node for node in readers if silu_input(self._view, node) == tensor or is_hard_swish(self._view, node)]
+        found = (gated_of(self._view, node) for node in readers)
+        muls = [gated for gated in found if gated is not None and gated.x == tensor]
         gates = [node for node in readers if node.op_type in ("Sigmoid", "HardSigmoid")]
         has_no_other_reader = len(readers) == 2 and tensor not in self._view.outputs
         return muls[0] if has_no_other_reader and len(muls) == len(gates) == 1 else None
