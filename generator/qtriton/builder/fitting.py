@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from qtriton.builder.batch import free_batch
 from qtriton.builder.feeding import match_inputs
 from qtriton.builder.layouts import unify_inputs
-from qtriton.builder.onnx_files import graphs_of, inputs_of, tensors_of
+from qtriton.builder.onnx_files import graphs_of, tensors_of
 from qtriton.errors import ModelError
+from qtriton.quantize.graph import inputs_of
 from qtriton.spec import ModelSpec
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from qtriton.backends.runner import Signature, TensorInfo
 from qtriton.builder.feeding import match_inputs
 from qtriton.builder.fitting import fit
 from qtriton.builder.layouts import fits, is_channels_last
-from qtriton.builder.onnx_files import data_files, dims_of, inputs_of, load_whole
+from qtriton.builder.onnx_files import data_files, dims_of, load_whole
 from qtriton.compress.act import export_fp32
 from qtriton.errors import ModelError, UnsupportedError
+from qtriton.quantize.graph import inputs_of
 from qtriton.repository.config import DataType
 from qtriton.spec import ModelSpec
 

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from qtriton.builder.feeding import match_inputs
-from qtriton.builder.onnx_files import dims_of, graphs_of, inputs_of
+from qtriton.builder.onnx_files import dims_of, graphs_of
 from qtriton.builder.pixels import check_whole
 from qtriton.compress.normalize.graph import opset_of
 from qtriton.fresh_names import FreshNames
+from qtriton.quantize.graph import inputs_of
 from qtriton.spec import ModelSpec
 
 if TYPE_CHECKING:

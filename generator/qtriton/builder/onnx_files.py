@@ -69,12 +69,6 @@ def tensors_of(model: ModelProto) -> Iterator[TensorProto]:
         yield from _attached(function.node)
 
 
-def inputs_of(graph: GraphProto) -> list[ValueInfoProto]:
-    """The inputs of a graph; old exporters list constants among them."""
-    constants = {tensor.name for tensor in graph.initializer}
-    return [value for value in graph.input if value.name not in constants]
-
-
 def dims_of(value: ValueInfoProto) -> tuple[int, ...]:
     """The shape of an input or output, -1 where it is free."""
     shape = value.type.tensor_type.shape.dim
