@@ -39,10 +39,11 @@ from qtriton.errors import (
     UnsupportedError,
 )
 from qtriton.options import BuildOptions
-from qtriton.plan import Plan, Request, make_plan
+from qtriton.plan import Plan, make_plan
 from qtriton.progress import SILENT, Progress
 from qtriton.repository.record import PublishRecord
 from qtriton.repository.staging import Staging
+from qtriton.request import Request
 from qtriton.spec_files import load_spec
 from qtriton.target import Precision, Target
 from qtriton.workspace import Workspace
