@@ -35,4 +35,10 @@ def _words(key: str, value: object) -> str:
             return f"{value:.3f}"
         case "box", list():
             return "box " + " ".join(f"{corner:.1f}" for corner in value)
+        case "corners", list():
+            return "corners " + ", ".join(f"{x:.1f} {y:.1f}" for x, y in value)
+        case "outline", list():
+            return f"outline of {sum(map(len, value))} points"
+        case _, list():
+            return f"{len(value)} {key}"
     return str(value)
