@@ -6,7 +6,9 @@ test tell of a table that lacks a row.
 
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-Task: TypeAlias = Literal["detection", "classification", "segmentation"]
+Task: TypeAlias = Literal[
+    "detection", "classification", "segmentation", "keypoints", "instance_segmentation", "rotated_detection"
+]
 
 
 class TaskFacts(NamedTuple):
@@ -42,6 +44,27 @@ TASKS: Final[dict[Task, TaskFacts]] = {
         labels=(
             "a folder of PNG masks named as the images, with a class id a pixel, in any depth up to 8 bits, grey or "
             "palette"
+        ),
+    ),
+    "keypoints": TaskFacts(
+        metric="keypoint mAP50-95",
+        agreement="mAP50-95 of keypoints against FP32's",
+        max_disagreement=15.0,
+        labels="a COCO JSON file with `keypoints`; where `area` is missing, 0.53 of the box is taken",
+    ),
+    "instance_segmentation": TaskFacts(
+        metric="mask mAP50-95",
+        agreement="mAP50-95 of masks against FP32's",
+        max_disagreement=15.0,
+        labels="a COCO JSON file with `segmentation`, polygons or RLE",
+    ),
+    "rotated_detection": TaskFacts(
+        metric="rotated mAP50-95",
+        agreement="mAP50-95 of rotated boxes against FP32's",
+        max_disagreement=15.0,
+        labels=(
+            "a folder of text files named as the images: DOTA's `x1 y1 x2 y2 x3 y3 x4 y4 category difficult`, or "
+            "Ultralytics' `class x1 y1 x2 y2 x3 y3 x4 y4` in parts of the image"
         ),
     ),
 }

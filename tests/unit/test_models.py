@@ -80,13 +80,16 @@ def test_every_model_of_the_published_tables_has_one_entry() -> None:
 def test_a_base_and_four_lines_are_a_spec(name: str) -> None:
     text = f"base: {name}\nname: mine\ninput: {{name: x, dims: [3, 64, 128]}}\nclasses: [cat, dog]\n"
     spec = parse_spec(text, "mine.yaml")
-    assert name == f"generic_{spec.task}"
+    assert name == f"generic_{spec.task}" or name.startswith("ultralytics_")
     assert {op.size for op in spec.preprocess if hasattr(op, "size")} == {(64, 128)}
     assert (spec.title, spec.fastdeploy, spec.source.url) == ("", "", None)
 
 
 def test_a_base_is_no_model() -> None:
-    assert set(TASKS) == {name.removeprefix("generic_") for name in generic_names()}
+    specs = [
+        parse_spec(f"{{base: {name}, name: x, input: {{name: x, dims: [3, 9, 9]}}}}", "") for name in generic_names()
+    ]
+    assert set(TASKS) == {spec.task for spec in specs}
     assert not set(generic_names()) & set(zoo_names())
     with pytest.raises(InputError, match="Write `base: generic_detection`, name, input and classes into a YAML file"):
         load_spec("generic_detection")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from qtriton.builder import heads, scores
+from qtriton.builder import extras, heads, scores
 from qtriton.builder.given import Given, in_unit
 from qtriton.builder.readings import CHECKS, as_yaml, other_outputs, readings
 from qtriton.errors import ModelError
@@ -63,6 +63,14 @@ POST_CONTRACTS: Final[dict[str, PostContract]] = {
         CHECKS["pico_head"],
     ),
     "nms": PostContract("the boxes and scores that a head gives", heads.candidates),
+    "pose": PostContract(
+        "the boxes, scores and features of a head, x, y and perhaps a score in 0 to 1 of each keypoint", extras.poses
+    ),
+    "instance_masks": PostContract(
+        "the boxes, scores and K features of a head whose second output is prototypes float32 [K, height, width]",
+        extras.instance_masks,
+    ),
+    "rotated_nms": PostContract("the boxes, scores and the one feature of a head, an angle in radians", extras.rotated),
     "detections": PostContract(
         "rows float32 [n, 6]: class (a whole number, -1 for none), score in 0 to 1, x1, y1, x2, y2, or as columns says",
         CHECKS["detections"],

@@ -9,6 +9,7 @@ from qtriton.builder.feeding import feed, ordered_outputs, read_frame
 from qtriton.builder.scoring import SCORINGS, Measured
 from qtriton.labels import LabelledImages
 from qtriton.metrics.agreement import agreement, tells_nothing
+from qtriton.metrics.instances import packed
 from qtriton.metrics.score import Score
 from qtriton.progress import Progress
 from qtriton.runtime.post import PostOp, postprocess
@@ -32,7 +33,7 @@ def measure_accuracy(target: Target, model: Path, spec: ModelSpec, data: Labelle
 def predict_all(
     target: Target, model: Path, spec: ModelSpec, images: Sequence[Path], progress: Progress
 ) -> list[Results]:
-    """The results of an artifact's main file for each image, as it is served.
+    """The results of an artifact's main file for each image, as it is served; masks of objects are packed.
 
     Raises:
         ArtifactLoadError: the runtime cannot load or run it.
@@ -40,7 +41,7 @@ def predict_all(
     results = []
     with running(target, model) as run:
         for done, path in enumerate(images, 1):
-            results.append(predict(run, path, spec, spec.postprocess))
+            results.append(_packed(run, read_frame(path, spec), spec, spec.postprocess))
             progress(done, len(images))
     return results
 
@@ -65,6 +66,11 @@ def _results(run: Runner, frame: Frame, spec: ModelSpec, ops: Sequence[PostOp]) 
     return postprocess([each[0] for each in outputs] if spec.max_batch_size else outputs, frame.geometry, ops)
 
 
+def _packed(run: Runner, frame: Frame, spec: ModelSpec, ops: Sequence[PostOp]) -> Results:
+    """Results that can be kept of many images."""
+    return packed(_results(run, frame, spec, ops), round(frame.geometry.height), round(frame.geometry.width))
+
+
 def evaluation_ops(spec: ModelSpec) -> tuple[PostOp, ...]:
     """The postprocessing with the spec's evaluation settings instead of the serving ones."""
     return (*spec.postprocess[:-1], replace(spec.postprocess[-1], **spec.evaluation))
@@ -84,6 +90,6 @@ def evaluate(run: Runner, spec: ModelSpec, data: LabelledImages, progress: Progr
     for done, path in enumerate(data.images, 1):
         frame = read_frame(path, spec)
         sizes.append((round(frame.geometry.width), round(frame.geometry.height)))
-        results.append(_results(run, frame, spec, ops))
+        results.append(_packed(run, frame, spec, ops))
         progress(done, len(data.images))
     return scoring.score(replace(measured, results=results, sizes=sizes))

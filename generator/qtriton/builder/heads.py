@@ -79,5 +79,5 @@ def pico(given: Given) -> str:
 def candidates(given: Given) -> str:
     """Nms."""
     if not hasattr(given.value, "boxes"):
-        return "no boxes of a head. Put a head before {op: nms}, e.g. {op: yolo_head}."
+        return f"no boxes of a head. Put a head before {{op: {given.op.op}}}, e.g. {{op: yolo8_head}}."
     return other_names(given, given.value.scores.shape[1])

@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from qtriton.builder.given import ROUNDING, Given, not_finite, other_names, without_ones
+from qtriton.builder.given import ROUNDING, Given, in_proportion, not_finite, other_names, without_ones
 from qtriton.runtime.scores import TopK
 from qtriton.runtime.values import Array
 
@@ -43,9 +43,9 @@ def maps(given: Given) -> str:
     shape = without_ones(array.shape, 3)
     if len(shape) != 3:
         return "no map of scores. Correct postprocess in the spec, or export the model with [C, height, width]."
-    if not _in_proportion(shape[1:], given) and _in_proportion(shape[:2], given):
+    if not in_proportion(shape[1:], given) and in_proportion(shape[:2], given):
         return "the classes are last. No operation takes that: export the model with [C, height, width]."
-    if not _in_proportion(shape[1:], given):
+    if not in_proportion(shape[1:], given):
         return "it has not the proportions of the image. Correct input or postprocess in the spec."
     if shape[0] < 2:
         return (
@@ -67,7 +67,7 @@ def ids(given: Given) -> str:
         return "these are scores, not class ids. Put {op: argmax} before {op: mask}, and give it one channel a class."
     if array.dtype.kind not in "fiu":
         return "no class ids. Export the model with integers."
-    if not _in_proportion(shape, given):
+    if not in_proportion(shape, given):
         return "it has not the proportions of the image. Correct input or postprocess in the spec."
     if array.size and (array.min() < 0 or array.max() >= _MOST_CLASSES):
         return "ids that a byte cannot hold. Export the model with ids from 0 to 255."
@@ -90,9 +90,3 @@ def _no_vector(array: Array) -> str:
     if array.shape[-1] != array.size:
         return "the classes are not last. Export the model with its scores flattened to [batch, C]."
     return not_finite(array)
-
-
-def _in_proportion(size: tuple[int, ...], given: Given) -> bool:
-    """Whether a map (height, width) has the proportions of the model's input, but for the rounding of a stride."""
-    _, height, width = given.spec.input.dims
-    return abs(size[0] * width - size[1] * height) <= max(height, width)

@@ -7,9 +7,13 @@ from typing import Final
 from qtriton.errors import InputError
 from qtriton.labels import LabelledImages
 from qtriton.labels.masks import read_mask
-from qtriton.metrics.coco_map import CHANCE as DETECTION_CHANCE
-from qtriton.metrics.coco_map import coco_map
+from qtriton.labels.rows import Box, Outlined, Pose, Rotated
+from qtriton.metrics.coco_map import BOXES, Kind, coco_map
+from qtriton.metrics.coco_map import CHANCE as OBJECTS_CHANCE
+from qtriton.metrics.instances import MASKS, as_masked
 from qtriton.metrics.miou import Confusion, chance, confusion, miou
+from qtriton.metrics.poses import POSES
+from qtriton.metrics.rotated import ROTATED
 from qtriton.metrics.score import Score
 from qtriton.metrics.top1 import top1
 from qtriton.runtime.values import Array, Results
@@ -40,11 +44,44 @@ class Scoring:
     check: Callable[[Measured], None] = lambda measured: None
 
 
-def score_boxes(measured: Measured) -> Score:
-    """mAP50-95 of boxes."""
+def score_objects(measured: Measured, kind: Kind = BOXES, truth: Sequence[Box] = ()) -> Score:
+    """mAP50-95 of what a kind compares, with the labels, or what was made of them, as truth."""
     check_boxes(measured)
     check_reported(measured)
-    return Score(coco_map(measured.data.boxes, measured.results)[0], DETECTION_CHANCE)
+    return Score(coco_map(truth or measured.data.boxes, measured.results, kind)[0], OBJECTS_CHANCE)
+
+
+def score_poses(measured: Measured) -> Score:
+    """mAP50-95 of keypoints."""
+    poses = [box for box in measured.data.boxes if isinstance(box, Pose)]
+    (labelled,), known = {len(pose.keypoints) for pose in poses}, measured.results[0]["keypoints"].shape[1]
+    if labelled != known:
+        raise InputError(
+            f"--labels: its objects have {labelled} keypoints, those of {measured.spec.name} have {known}. Give the "
+            "labels of the data that the model was trained on."
+        )
+    return score_objects(measured, POSES)
+
+
+def score_instances(measured: Measured) -> Score:
+    """mAP50-95 of masks of objects."""
+    check_boxes(measured)
+    outlined = [box for box in measured.data.boxes if isinstance(box, Outlined)]
+    for box in outlined:
+        width, height = measured.sizes[box.image]
+        if box.runs and box.size != (height, width):
+            raise InputError(
+                f"--labels: a mask is of {box.size[1]} x {box.size[0]} pixels, its image "
+                f"{measured.data.images[box.image]} of {width} x {height}. Give the images that it was drawn on."
+            )
+    truth = [as_masked(box, *measured.sizes[box.image][::-1]) for box in outlined]
+    return score_objects(measured, MASKS, truth)
+
+
+def score_rotated(measured: Measured) -> Score:
+    """mAP50-95 of rotated boxes."""
+    boxes = [box for box in measured.data.boxes if isinstance(box, Rotated)]
+    return score_objects(measured, ROTATED, [box.in_pixels(*measured.sizes[box.image]) for box in boxes])
 
 
 def score_classes(measured: Measured) -> Score:
@@ -71,9 +108,12 @@ def _check_classes(measured: Measured) -> None:
 
 
 SCORINGS: Final[dict[Task, Scoring]] = {
-    "detection": Scoring(score_boxes),
+    "detection": Scoring(score_objects),
     "classification": Scoring(score_classes, _check_classes),
     "segmentation": Scoring(score_masks),
+    "keypoints": Scoring(score_poses),
+    "instance_segmentation": Scoring(score_instances),
+    "rotated_detection": Scoring(score_rotated),
 }
 
 

@@ -8,7 +8,10 @@ from typing import Final, TypeAlias
 from qtriton.labels.coco import read_boxes
 from qtriton.labels.lines import read_classes
 from qtriton.labels.masks import list_masks
+from qtriton.labels.outlines import read_outlines
 from qtriton.labels.paths import Folder
+from qtriton.labels.poses import read_poses
+from qtriton.labels.rotated import read_rotated
 from qtriton.labels.rows import LabelledImages
 from qtriton.progress import SILENT, Reporter
 from qtriton.tasks import Task
@@ -26,13 +29,21 @@ class _Asked:
     ignored: int
     reporter: Reporter
 
+    @property
+    def objects(self) -> tuple[Path, Folder, Sequence[str], Reporter]:
+        """What a reader of objects needs."""
+        return self.labels, self.images, self.classes, self.reporter
+
 
 _Reader: TypeAlias = Callable[[_Asked], LabelledImages]
 
 READERS: Final[dict[Task, _Reader]] = {
-    "detection": lambda asked: read_boxes(asked.labels, asked.images, asked.classes, asked.reporter),
+    "detection": lambda asked: read_boxes(*asked.objects),
     "classification": lambda asked: read_classes(asked.labels, asked.images, asked.classes),
     "segmentation": lambda asked: list_masks(asked.labels, asked.images, asked.classes, asked.ignored, asked.reporter),
+    "keypoints": lambda asked: read_poses(*asked.objects),
+    "instance_segmentation": lambda asked: read_outlines(*asked.objects),
+    "rotated_detection": lambda asked: read_rotated(*asked.objects),
 }
 
 

@@ -6,8 +6,11 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from qtriton.labels.rows import Box
-from qtriton.metrics.coco_map import average_precisions
+from qtriton.metrics.coco_map import BOXES, Kind, average_precisions
+from qtriton.metrics.instances import MASKS, masks_of
 from qtriton.metrics.miou import confusion, miou
+from qtriton.metrics.poses import POSES, as_poses
+from qtriton.metrics.rotated import ROTATED, as_rotated
 from qtriton.metrics.top1 import top1
 from qtriton.runtime.values import Results
 from qtriton.tasks import Task
@@ -26,9 +29,16 @@ def tells_nothing(fp32: Sequence[Results]) -> bool:
     return bool(counts) and not any(counts)
 
 
-def of_detections(fp32: Sequence[Results], other: Sequence[Results]) -> float:
-    """mAP50-95 against FP32's boxes."""
-    return _mean(average_precisions(_as_boxes(fp32), other), other)
+def of_objects(truth: Callable[[Sequence[Results]], Sequence[Box]], kind: Kind) -> Agreement:
+    """mAP50-95 against what FP32 found; a class that FP32 did not report is all wrong, and counts with 0."""
+
+    def measure(fp32: Sequence[Results], other: Sequence[Results]) -> float:
+        by_class = average_precisions(truth(fp32), other, kind=kind)
+        reported = {int(index) for each in other for index in each["classes"][: int(each["num_detections"][0])]}
+        points = [by_class.get(index, 0.0) for index in by_class.keys() | reported]
+        return float(np.mean(points)) if points else 100.0
+
+    return measure
 
 
 def of_classes(fp32: Sequence[Results], other: Sequence[Results]) -> float:
@@ -42,20 +52,6 @@ def of_masks(fp32: Sequence[Results], other: Sequence[Results]) -> float:
     return miou(confusion(pairs, ignored=None))
 
 
-AGREEMENTS: Final[dict[Task, Agreement]] = {
-    "detection": of_detections,
-    "classification": of_classes,
-    "segmentation": of_masks,
-}
-
-
-def _mean(by_class: dict[int, float], other: Sequence[Results]) -> float:
-    """The mean over the classes; detections of a class that FP32 did not report are all wrong: it counts with 0."""
-    reported = {int(index) for each in other for index in each["classes"][: int(each["num_detections"][0])]}
-    points = [by_class.get(index, 0.0) for index in by_class.keys() | reported]
-    return float(np.mean(points)) if points else 100.0
-
-
 def _as_boxes(results: Sequence[Results]) -> list[Box]:
     """Detections as ground truth."""
     boxes = []
@@ -64,3 +60,13 @@ def _as_boxes(results: Sequence[Results]) -> list[Box]:
             x, y, right, bottom = map(float, result["boxes"][place])
             boxes.append(Box(image, int(result["classes"][place]), x, y, right - x, bottom - y))
     return boxes
+
+
+AGREEMENTS: Final[dict[Task, Agreement]] = {
+    "detection": of_objects(_as_boxes, BOXES),
+    "classification": of_classes,
+    "segmentation": of_masks,
+    "keypoints": of_objects(as_poses, POSES),
+    "instance_segmentation": of_objects(masks_of, MASKS),
+    "rotated_detection": of_objects(as_rotated, ROTATED),
+}

@@ -44,14 +44,16 @@ POSES: Final = Kind("keypoints", _truth, _found, _counts, _spread)
 
 
 def as_poses(results: Sequence[Results]) -> list[Pose]:
-    """What a model reports, as ground truth; keypoints of a score below 0.5 are none."""
+    """What a model reports, as ground truth; where some keypoints have a score of 0.5 or more, the others are none."""
     poses = []
     for image, result in enumerate(results):
         for place in range(int(result["num_detections"][0])):
             x, y, right, bottom = map(float, result["boxes"][place])
+            rows = result["keypoints"][place]
+            seen = (rows[:, 2] >= _SEEN) | (rows[:, 2] < _SEEN).all()
             points = tuple(
-                (float(across), float(down), _VISIBLE if score >= _SEEN else 0)
-                for across, down, score in result["keypoints"][place]
+                (float(across), float(down), _VISIBLE if sure else 0)
+                for (across, down, _), sure in zip(rows, seen, strict=True)
             )
             width, height = right - x, bottom - y
             label = int(result["classes"][place])

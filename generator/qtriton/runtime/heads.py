@@ -45,7 +45,8 @@ class Yolo8Head:
         rows = rows_of(outputs[0])
         rows = np.ascontiguousarray(rows if self.turned else rows.T)
         behind = rows.shape[1] - self.features
-        return Candidates(corners(rows[:, :4]), rows[:, 4:behind], rows[:, behind:])
+        prototypes = outputs[1].reshape(outputs[1].shape[-3:]) if len(outputs) > 1 and outputs[1].ndim > 2 else None
+        return Candidates(corners(rows[:, :4]), rows[:, 4:behind], rows[:, behind:], prototypes)
 
 
 @dataclass(frozen=True)

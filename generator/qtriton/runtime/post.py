@@ -6,13 +6,29 @@ from typing import Any, TypeAlias, get_args
 from .detections import Nms
 from .end2end import Detections, DetectionTensors, OnnxNms
 from .heads import PicoHead, Yolo8Head, YoloHead
+from .instances import InstanceMasks
 from .maps import ArgMax, Mask
+from .poses import Pose
 from .pre import Geometry
+from .rotated import RotatedNms
 from .scores import Softmax, TopK
 from .values import Array, Results
 
 PostOp: TypeAlias = (
-    YoloHead | Yolo8Head | PicoHead | Nms | Detections | DetectionTensors | OnnxNms | Softmax | TopK | ArgMax | Mask
+    YoloHead
+    | Yolo8Head
+    | PicoHead
+    | Nms
+    | Pose
+    | InstanceMasks
+    | RotatedNms
+    | Detections
+    | DetectionTensors
+    | OnnxNms
+    | Softmax
+    | TopK
+    | ArgMax
+    | Mask
 )
 
 #: Each operation by the name that a spec calls it.
