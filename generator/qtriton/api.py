@@ -99,7 +99,7 @@ def bench(
     Args:
         repository: the folder.
         models: models or ensembles of them; none means all.
-        images: a folder of JPEG or PNG files; None sends those of the build.
+        images: a folder of images; None sends those of the build.
         options: how many requests, how many at a time; None sends 1000, one after the other.
         reporter: hears how far the work is, and warnings; silent by default.
 
@@ -125,7 +125,7 @@ def predict(
 
     Args:
         model: an ensemble, or a model that has only one.
-        images: JPEG or PNG files.
+        images: files of JPEG, PNG, WebP, BMP or TIFF.
         repository: the folder.
         output: where to draw what was found into PNG files; None draws nothing.
         reporter: hears how far the work is; silent by default.
