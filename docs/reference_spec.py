@@ -22,12 +22,13 @@ _FIELDS: Final = {
     "interpolation": "How pixels are interpolated.",
     "pixels": "The length of the shorter side.",
     "scale": "What each pixel is multiplied by. The default is 1/255.",
-    "mean": "Subtracted after scaling, one value per channel.",
-    "std": "Divided by at the end, one value per channel.",
+    "mean": "Subtracted after scaling, one value per channel or one for all.",
+    "std": "Divided by at the end, one value per channel or one for all.",
     "strides": "The strides of the maps, in the order of the model's outputs.",
     "score_threshold": "Results with a lower score are left out.",
     "iou_threshold": "A box is dropped when it overlaps a better one of its class by more than this; 1 drops none.",
     "detections": "How many results are returned at most; the tensors are padded to it.",
+    "above": "What a score must be above: a probability, or 0 for logits.",
     "k": "How many classes are returned.",
 }
 

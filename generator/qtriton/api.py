@@ -13,11 +13,12 @@ from qtriton.operate.bench import bench_repository
 from qtriton.operate.predict import Predictions, predict_repository
 from qtriton.operate.serve import serve_repository
 from qtriton.options import DEFAULT_REPOSITORY, BuildOptions
-from qtriton.plan import Plan, Request, make_plan
+from qtriton.plan import Plan, make_plan
 from qtriton.progress import SILENT, Reporter
 from qtriton.repository.check import Problem
 from qtriton.repository.check import check as find_problems
 from qtriton.repository.check.engines import GpuServer
+from qtriton.request import Request
 from qtriton.server import Server, ServerOptions
 from qtriton.spec_files import load_spec
 from qtriton.workspace import Workspace
@@ -98,7 +99,7 @@ def bench(
     Args:
         repository: the folder.
         models: models or ensembles of them; none means all.
-        images: a folder of JPEG or PNG files; None sends those of the build.
+        images: a folder of images; None sends those of the build.
         options: how many requests, how many at a time; None sends 1000, one after the other.
         reporter: hears how far the work is, and warnings; silent by default.
 
@@ -124,7 +125,7 @@ def predict(
 
     Args:
         model: an ensemble, or a model that has only one.
-        images: JPEG or PNG files.
+        images: files of JPEG, PNG, WebP, BMP or TIFF.
         repository: the folder.
         output: where to draw what was found into PNG files; None draws nothing.
         reporter: hears how far the work is; silent by default.

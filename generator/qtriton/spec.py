@@ -1,6 +1,6 @@
 """What is known of a model, as data: the YAML files of the zoo and of the user, validated."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -14,6 +14,9 @@ from qtriton.tasks import Task
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
 PreOp = Annotated[pre.PreOp, Field(discriminator="op")]
 PostOp = Annotated[post.PostOp, Field(discriminator="op")]
+
+#: How many channels an image may have: colours, or grey.
+CHANNELS: Final = (1, 3)
 
 #: The operations that need the model's size, which a spec need not repeat.
 _SIZED: Final = frozenset(
@@ -54,19 +57,34 @@ class GeneratedData(_Frozen):
 
 
 class ModelInput(_Frozen):
-    """The model's image: float32 [batch, *dims]."""
+    """The model's image: float32 [batch, *dims].
+
+    A model whose channels are last, that takes integers, or that has no batch is brought into this form on import.
+    """
 
     #: The name of the model's input tensor.
     name: str
-    #: Channels, height and width, without the batch.
+    #: Channels (3, or 1 for grey), height and width, without the batch; the channels may be last.
     dims: tuple[int, int, int]
 
     @field_validator("dims")
     @classmethod
-    def _positive(cls, dims: tuple[int, int, int]) -> tuple[int, int, int]:
+    def _channels_first(cls, dims: tuple[int, int, int]) -> tuple[int, int, int]:
         if min(dims) < 1:
             raise ValueError(f"{list(dims)} must be positive, without the batch")
+        dims = channels_first(dims)
+        if dims[0] not in CHANNELS:
+            raise ValueError(
+                f"{list(dims)} has {dims[0]} channels, and this version feeds 3 or 1. Put a layer in front of the "
+                "model that makes its channels of those, and export it again"
+            )
         return dims
+
+
+def channels_first(dims: Sequence[int]) -> tuple[int, int, int]:
+    """Channels, height and width of an image whose channels may be last."""
+    first, middle, last = dims
+    return (last, first, middle) if last in CHANNELS and first not in CHANNELS else (first, middle, last)
 
 
 class ModelSpec(_Frozen):
@@ -84,7 +102,8 @@ class ModelSpec(_Frozen):
     input: ModelInput
     #: The outputs of the model that postprocess takes, in this order. Default: all, in the model's order.
     outputs: tuple[str, ...] = ()
-    #: What else the model takes: Paddle's detectors want to know how the image was scaled.
+    #: What else the model takes, by the name of its input: how the image was scaled (`scale_factor`), its size as the
+    #: model sees it (`im_shape`: height, width; `input_wh`) or as it was sent (`original_hw`, `original_wh`).
     extra_inputs: dict[str, ExtraInput] = {}
     #: From the decoded image to the model's input; ends with `chw`.
     preprocess: tuple[PreOp, ...]
@@ -129,7 +148,7 @@ class ModelSpec(_Frozen):
     def _sizes_from_input(cls, raw: Any) -> Any:
         """An operation that needs a size and states none gives what the model takes."""
         try:
-            _, height, width = raw["input"]["dims"]
+            _, height, width = channels_first(raw["input"]["dims"])
             sized = {
                 chain: [{"size": [height, width], **op} if op.get("op") in _SIZED else op for op in raw[chain]]
                 for chain in ("preprocess", "postprocess")
@@ -142,10 +161,23 @@ class ModelSpec(_Frozen):
     def _operations_fit(self) -> "ModelSpec":
         if not self.preprocess or self.preprocess[-1].op != "chw":
             raise ValueError("preprocess must end with {op: chw}: the model's input is [channels, height, width]")
+        if misfit := next(_wrong_channels(self.preprocess, self.input.dims[0]), ""):
+            raise ValueError(misfit)
         ends = [each.op for each in get_args(post.PostOp) if getattr(each, "task", "") == self.task]
         if not self.postprocess or self.postprocess[-1].op not in ends:
             last = " or ".join(f"{{op: {name}}}" for name in ends)
             raise ValueError(f"postprocess of a {self.task} model must end with {last}")
+        moved = {op.op for op in self.preprocess} & {"letterbox", "center_crop"}
+        if moved and (sizes := [name for name, kind in self.extra_inputs.items() if kind.startswith("original")]):
+            raise ValueError(
+                f"extra_inputs: {sizes[0]}: the size of the original tells nothing of what {{op: {min(moved)}}} adds "
+                "or cuts off. Write {op: resize} in its place, or give input_wh or im_shape"
+            )
+        if self.task == "segmentation" and any(op.op == "center_crop" for op in self.preprocess):
+            raise ValueError(
+                "{op: center_crop} leaves pixels of the image out, which then have no class. Write {op: resize} or "
+                "{op: letterbox} in its place"
+            )
         if misfit := next(_misfits(self.postprocess), ""):
             raise ValueError(misfit)
         unknown = set(self.evaluation) - set(vars(self.postprocess[-1])) | ({"op"} & set(self.evaluation))
@@ -164,6 +196,21 @@ class ModelSpec(_Frozen):
     def inputs(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
         """Names and shapes of all that the model takes, without the batch."""
         return ((self.input.name, self.input.dims), *((name, (2,)) for name in self.extra_inputs))
+
+
+def _wrong_channels(ops: tuple[pre.PreOp, ...], wanted: int) -> Iterator[str]:
+    """Why a chain does not give an image of so many channels."""
+    channels = 3
+    for op in ops:
+        if channels == 1 and op.op in ("rgb", "grey"):
+            yield f"preprocess: {{op: {op.op}}} takes three channels, and behind {{op: grey}} there is one. Remove it"
+        channels = 1 if op.op == "grey" else channels
+        if isinstance(op, pre.Normalize) and not {len(op.mean), len(op.std)} <= {1, channels}:
+            yield f"preprocess: normalize takes one value for each channel, here {channels}, or one for all of them"
+    if channels < wanted:
+        yield "preprocess makes one channel, and input.dims has 3. Remove {op: grey}, or correct input.dims"
+    if channels > wanted:
+        yield "input.dims has one channel: write {op: grey} in preprocess, in the place of {op: rgb}"
 
 
 def _misfits(ops: tuple[post.PostOp, ...]) -> Iterator[str]:

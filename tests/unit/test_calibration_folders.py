@@ -12,7 +12,8 @@ from qtriton import console
 from qtriton.builder.images import write_frames
 from qtriton.errors import InputError
 from qtriton.options import AlgorithmChoice, BuildOptions
-from qtriton.plan import Request, make_plan
+from qtriton.plan import make_plan
+from qtriton.request import Request
 from qtriton.spec import ModelSpec
 from qtriton.spec_files import parse_spec
 

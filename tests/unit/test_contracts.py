@@ -1,6 +1,5 @@
 """An operation that does not read what a model gives is refused, with what was found and what to do."""
 
-import re
 from typing import Any
 
 import numpy as np
@@ -53,6 +52,8 @@ def test_every_operation_has_a_contract() -> None:
 
 
 SEG = spec("segmentation", "[{op: argmax}, {op: mask}]")
+ONE = "[{op: threshold}, {op: mask}]"
+LAST = "[{op: classes_first}, {op: argmax}, {op: mask}]"
 TOP = "[{op: top_k, k: 2}]"
 END = "[{op: detections}]"
 
@@ -68,6 +69,14 @@ END = "[{op: detections}]"
         (SEG, floats(4, 32, 64)),
         (SEG, floats(256, 8, 16)),
         (SEG, RANDOM.integers(0, 4, (1, 32, 64))),
+        (spec("segmentation", LAST), floats(32, 64, 5)),
+        (spec("segmentation", LAST), floats(1, 8, 16, 5)),
+        (spec("segmentation", "[{op: upsample}, {op: argmax}, {op: mask}]"), floats(5, 8, 16, low=-9)),
+        (spec("segmentation", ONE), floats(1, 32, 64)),
+        (spec("segmentation", "[{op: upsample}, {op: sigmoid}, " + ONE[1:], 2), floats(1, 1, 8, 16, low=-9)),
+        (spec("classification"), floats(10, 1, 1, low=-5, high=5)),
+        (spec("classification", "[{op: two_classes}, {op: top_k, k: 1}]", 2), floats(1)),
+        (spec("classification", "[{op: sigmoid}, {op: two_classes}, {op: top_k, k: 2}]"), f32([[-4]])),
         (spec("segmentation", "[{op: mask}]"), RANDOM.integers(0, 4, (32, 64)).astype(np.float32)),
         (spec("detection", END), f32([[0, 0.9, 1, 2, 30, 31], [-1, 0, 0, 0, 0, 0]])),
         (spec("detection", END), np.zeros((0, 6), np.float32)),
@@ -85,7 +94,16 @@ def test_what_fits_is_taken(of: ModelSpec, output: Any) -> None:
         (spec("detection", classes=3), floats(64, 8), "boxes in parts of the image"),
         (spec("detection", classes=3), floats(3, 8, 8, 8), "no rows of a decoded head"),
         (SEG, floats(1, 32, 64), "one channel"),
-        (SEG, floats(32, 64, 5), "classes are last"),
+        (SEG, floats(1, 32, 64), r"postprocess: \[{op: threshold}, {op: mask}\]"),
+        (SEG, floats(1, 32, 64, low=-5, high=5), "{op: sigmoid}, {op: threshold}"),
+        (SEG, floats(32, 64, 5), "classes are last. Put {op: classes_first} before {op: argmax}"),
+        (spec("segmentation", LAST), floats(5, 32, 64), "first already"),
+        (spec("segmentation", ONE), floats(1, 32, 64, low=-5, high=5), "Put {op: sigmoid} before"),
+        (spec("segmentation", ONE), floats(4, 32, 64), "several channels. Write {op: argmax}"),
+        (spec("segmentation", ONE), floats(1, 64, 32), "proportions"),
+        (spec("segmentation", ONE, 3), floats(1, 32, 64), "2 classes, and the spec names 3"),
+        (spec("segmentation", ONE.replace("threshold", "threshold, above: 0")), floats(1, 32, 64), "above: 0.5"),
+        (spec("segmentation", "[{op: sigmoid}, " + ONE[1:]), floats(1, 32, 64), "Remove {op: sigmoid}"),
         (SEG, floats(300, 8, 16), "300 classes"),
         (SEG, floats(4, 64, 32), "proportions"),
         (SEG, floats(4, 32, 64) > 0.5, "no scores"),
@@ -93,9 +111,11 @@ def test_what_fits_is_taken(of: ModelSpec, output: Any) -> None:
         (spec("segmentation", "[{op: argmax}, {op: mask}]", 3), floats(4, 32, 64), "4 classes, and the spec names 3"),
         (spec("segmentation", "[{op: argmax}, {op: mask}]", 3), np.full((32, 64), 3), "names only 3 classes"),
         (spec("segmentation", "[{op: mask}]"), floats(32, 64), "these are scores"),
-        (spec("classification", TOP), floats(1), "one score"),
-        (spec("classification"), floats(1), "one score"),
-        (spec("classification"), floats(10, 1, 1), "not last"),
+        (spec("classification", TOP), floats(1), r"one score.* \[{op: two_classes}, {op: top_k, k: 1}\]"),
+        (spec("classification"), f32([4.2]), "one score.*{op: sigmoid}, {op: two_classes}"),
+        (spec("classification", "[{op: two_classes}, {op: top_k, k: 2}]"), f32([4.2]), "Put {op: sigmoid} before"),
+        (spec("classification", "[{op: two_classes}, {op: top_k, k: 2}]"), floats(2), "a score already"),
+        (spec("classification", "[{op: two_classes}, {op: top_k, k: 2}]", 3), floats(1), "2 classes.* names 3"),
         (spec("classification"), floats(49, 10), "more than one row"),
         (spec("classification"), f32([0.2, 0.3, 0.5]), "probabilities already"),
         (spec("classification"), np.array([3]), "no scores"),
@@ -109,77 +129,6 @@ def test_what_fits_is_taken(of: ModelSpec, output: Any) -> None:
 def test_what_does_not_fit_is_named(of: ModelSpec, output: Any, message: str) -> None:
     with pytest.raises(ModelError, match=rf"^own: {{op: \w+}} takes .*; out0 is .*{message}"):
         check(of, output)
-
-
-BOXES: Any = [[1.5, 2, 30, 31], [3, 4, 9, 7]]
-SCORES, CLASSES = [0.9, 0.25], [2, 0]
-ROWS = f32([[*box, score, kind] for box, score, kind in zip(BOXES, SCORES, CLASSES, strict=True)])
-YOLO8 = np.concatenate([floats(4, 999, high=60), floats(80, 999)])
-TENSORS = (f32(BOXES), f32(SCORES), np.array(CLASSES))
-
-
-@pytest.mark.parametrize(
-    ("post", "outputs"),
-    [
-        ("{op: yolo8_head}", (YOLO8,)),
-        ("{op: yolo8_head, turned: true}", (YOLO8.T,)),
-        ("{op: detections, pixels: input, columns: box_score_class}", (ROWS,)),
-        ("{op: detections, pixels: unit, box: cxcywh, columns: box_score_class}", (ROWS / [64, 64, 64, 64, 1, 1],)),
-        (
-            "{op: detections, pixels: input, columns: batch_box_class_score}",
-            (np.concatenate([np.zeros((2, 1)), ROWS[:, [0, 1, 2, 3, 5, 4]]], axis=1),),
-        ),
-        ("{op: detection_tensors, pixels: input}", TENSORS),
-        ("{op: detection_tensors, pixels: input}", (np.array([2]), *TENSORS)),
-        ("{op: onnx_nms, pixels: input}", (np.array([[0, 1, 0], [0, 0, 1]]), f32(BOXES), floats(3, 2))),
-    ],
-)
-def test_the_operation_that_reads_it_is_named(post: str, outputs: tuple[Any, ...]) -> None:
-    outputs = tuple(f32(each) if each.dtype == float else each for each in outputs)
-    wrong = "[{op: yolo_head}, {op: nms}]"
-    with pytest.raises(ModelError, match=rf"It looks like .*: use {re.escape(post)}\.$"):
-        check(spec("detection", wrong, 3 if outputs[0].shape[-1] < 9 else 80), *outputs)
-    check(spec("detection", f"[{post}, {{op: nms}}]" if "head" in post else f"[{post}]"), *outputs)
-
-
-def test_two_readings_are_both_named() -> None:
-    with pytest.raises(ModelError, match=r"yolo_head} and {op: yolo8_head, turned: true} both read it"):
-        check(spec("detection", "[{op: yolo8_head}, {op: nms}]"), head(64, 80))
-
-
-@pytest.mark.parametrize(
-    ("post", "outputs", "message"),
-    [
-        ("pixels: unit, columns: box_score_class", (ROWS,), "write pixels: input"),
-        ("pixels: input, columns: box_score_class", (ROWS / [64, 64, 64, 64, 1, 1],), "write pixels: unit"),
-        ("pixels: input, columns: box_score_class, box: cxcywh", (ROWS * [1, 1, -1, 1, 1, 1],), "order cxcywh"),
-        ("pixels: input, columns: box_score_class", (ROWS * [1, 1, 1, 1, 9, 1],), "should be scores"),
-        ("pixels: input, columns: box_score_class, first_class: 1", (ROWS,), "a class 0, before the first"),
-        (
-            "pixels: input, columns: box_score_class",
-            (ROWS * [1, 1, 1, 1, 1, 1.5],),
-            "names 3 from 0 on.*first_class",
-        ),
-    ],
-)
-def test_finished_detections_that_do_not_fit(post: str, outputs: tuple[Any, ...], message: str) -> None:
-    with pytest.raises(ModelError, match=message):
-        check(spec("detection", f"[{{op: detections, {post}}}]", 3), *map(f32, outputs))
-
-
-def test_boxes_in_the_original_image_need_its_size() -> None:
-    of, moved = spec("detection", "[{op: detections}]"), Geometry(64, 128, 0.5, 0.5)
-    with pytest.raises(ModelError, match="nothing tells the model its size: write pixels: input"):
-        check_postprocess(of, ["out0"], [ROWS[:, [5, 4, 0, 1, 2, 3]]], moved)
-    told = spec("detection", "[{op: detections}]", extra_inputs="{scale_factor: scale_factor}")
-    assert check_postprocess(told, ["out0"], [ROWS[:, [5, 4, 0, 1, 2, 3]]], moved) == ()
-
-
-def test_outputs_in_another_order_are_named() -> None:
-    of = spec("detection", "[{op: detection_tensors, pixels: input}]", 3)
-    assert check(of, *TENSORS) == ()
-    with pytest.raises(ModelError, match=r"outputs out2, out0, out1 fit: write outputs: \[out2, out0, out1\]"):
-        check(of, TENSORS[1], TENSORS[2], TENSORS[0])
 
 
 def test_another_output_that_fits_is_named() -> None:

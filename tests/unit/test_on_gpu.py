@@ -21,11 +21,12 @@ from qtriton.builder.speed import speed
 from qtriton.errors import ArtifactLoadError, CompressionError, InputError, RepositoryError, UnsupportedError
 from qtriton.machine import Gpu
 from qtriton.options import BuildOptions
-from qtriton.plan import Request, make_plan
+from qtriton.plan import make_plan
 from qtriton.progress import SILENT
 from qtriton.repository.config import DataType, RuntimeStep, Tensor
 from qtriton.repository.manifest import Speed
 from qtriton.repository.naming import Names
+from qtriton.request import Request
 from qtriton.server import requirements
 from qtriton.server.folder import prepare
 from qtriton.server.wheel import Wheel

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from qtriton.builder import extras, heads, scores
+from qtriton.builder import extras, heads, maps, scores
 from qtriton.builder.given import Given, in_unit
-from qtriton.builder.readings import CHECKS, as_yaml, other_outputs, readings
+from qtriton.builder.readings import CHECKS, other_outputs, readings
 from qtriton.errors import ModelError
 from qtriton.runtime.post import PostOp
 from qtriton.runtime.pre import Frame, Geometry, PreOp
 from qtriton.runtime.scores import TopK
 from qtriton.runtime.values import Array
-from qtriton.spec import ModelSpec
+from qtriton.spec import CHANNELS, ModelSpec
 
 
 @dataclass(frozen=True)
@@ -30,23 +30,26 @@ class PostContract:
 
 @dataclass(frozen=True)
 class PreContract:
-    """What an operation of preprocess takes: [height, width, 3], and here of which type."""
+    """What an operation of preprocess takes: an image [height, width, channels]."""
 
     takes: str
+    #: Whether as decoded, uint8.
     decoded: bool
+    channels: tuple[int, ...] = CHANNELS
 
 
-_COLOUR: Final = PreContract("an image [height, width, 3]", False)
-_DECODED: Final = PreContract("an image [height, width, 3] of uint8, 0 to 255, as decoded", True)
+_IMAGE: Final = PreContract("an image [height, width, C], C being 3 or 1", False)
+_DECODED: Final = PreContract("an image [height, width, C] of uint8, 0 to 255, as decoded, C being 3 or 1", True)
 
 PRE_CONTRACTS: Final[dict[str, PreContract]] = {
     "letterbox": _DECODED,
-    "resize": _COLOUR,
-    "resize_short": _COLOUR,
-    "center_crop": _COLOUR,
-    "rgb": _COLOUR,
+    "resize": _IMAGE,
+    "resize_short": _IMAGE,
+    "center_crop": _IMAGE,
+    "rgb": PreContract("an image [height, width, 3]", False, (3,)),
+    "grey": PreContract("an image [height, width, 3] of uint8, 0 to 255, as decoded", True, (3,)),
     "normalize": _DECODED,
-    "chw": _COLOUR,
+    "chw": _IMAGE,
 }
 
 POST_CONTRACTS: Final[dict[str, PostContract]] = {
@@ -57,6 +60,18 @@ POST_CONTRACTS: Final[dict[str, PostContract]] = {
     "yolo8_head": PostContract(
         "a head float32 [4 + C, A], C classes and A boxes: centre and size in pixels, scores in 0 to 1",
         CHECKS["yolo8_head"],
+    ),
+    "yolox_head": PostContract(
+        "rows float32 [A, 5 + C], a row a cell: offset from it, log of the size, objectness and scores in 0 to 1",
+        CHECKS["yolox_head"],
+    ),
+    "detr_head": PostContract(
+        "logits float32 [Q, C], with softmax [Q, C + 1], and boxes float32 [Q, 4] in parts of the image, or [Q, 4 + C]",
+        CHECKS["detr_head"],
+    ),
+    "nanodet_head": PostContract(
+        "rows float32 [A, C + 4 * (reg_max + 1)], a row a cell: scores in 0 to 1 and the distributions of four sides",
+        CHECKS["nanodet_head"],
     ),
     "pico_head": PostContract(
         "for each stride scores float32 [A, C] in 0 to 1, then for each stride distributions float32 [A, 4 * bins]",
@@ -84,11 +99,16 @@ POST_CONTRACTS: Final[dict[str, PostContract]] = {
         CHECKS["onnx_nms"],
     ),
     "softmax": PostContract("logits float32 [C], two classes or more", scores.logits),
+    "sigmoid": PostContract("logits of any shape, float32", scores.independent),
+    "two_classes": PostContract("one probability, float32 [1], that of the second class", scores.probability),
     "top_k": PostContract("scores float32 [C], two classes or more, at least k", scores.scores),
+    "classes_first": PostContract("scores float32 [height, width, C]", maps.scores_last),
+    "upsample": PostContract("scores float32 [C, height, width] at a fraction of the input's size", maps.scores_first),
     "argmax": PostContract(
-        "scores float32 [C, height, width], 2 to 256 classes, or class ids [height, width] as integers", scores.maps
+        "scores float32 [C, height, width], 2 to 256 classes, or class ids [height, width] as integers", maps.maps
     ),
-    "mask": PostContract("class ids [height, width], whole numbers from 0 to 255", scores.ids),
+    "threshold": PostContract("one channel of scores float32 [1, height, width]", maps.one_channel),
+    "mask": PostContract("class ids [height, width], whole numbers from 0 to 255", maps.ids),
 }
 
 
@@ -100,7 +120,8 @@ def checked_preprocess(spec: ModelSpec, frame: Frame) -> Frame:
     """
     for op in spec.preprocess:
         contract, pixels = PRE_CONTRACTS[op.op], frame.pixels
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or (contract.decoded and pixels.dtype != "uint8"):
+        wrong = pixels.ndim != 3 or pixels.shape[2] not in contract.channels
+        if wrong or (contract.decoded and pixels.dtype != "uint8"):
             raise ModelError(
                 f"{spec.name}: preprocess: {{op: {op.op}}} takes {contract.takes}, but is given "
                 f"{pixels.dtype} {list(pixels.shape)}. Correct the order of preprocess in the spec."
@@ -159,11 +180,13 @@ def _refusal(given: Given, reason: str) -> str:
 
 def _ways_out(given: Given) -> Iterator[str]:
     """What reads these outputs, and which outputs the operation would read."""
-    fitting = [as_yaml(op) for op in readings(given)] if given.op.op in CHECKS else []
+    found = readings(given) if given.op.op in CHECKS else []
+    fitting = [each for each in found if not (each.outputs and each.op.op == given.op.op)]
     if len(fitting) == 1:
-        yield f"It looks like {POST_CONTRACTS[readings(given)[0].op].takes}: use {fitting[0]}."
+        yield f"It looks like {POST_CONTRACTS[fitting[0].op.op].takes}: use {fitting[0]}."
     elif fitting:
-        yield f"{' and '.join(fitting)} both read it: write the one that the model's own project documents."
+        *most, last = map(str, fitting)
+        yield f"{', '.join(most)} and {last} each read it: write the one that the model's own project documents."
     if names := next(iter(other_outputs(given, POST_CONTRACTS[given.op.op].check)), ()):
         fit = f"output {names[0]} fits" if len(names) == 1 else f"outputs {', '.join(names)} fit"
         yield f"The model's {fit}: write outputs: [{', '.join(names)}] in the spec."

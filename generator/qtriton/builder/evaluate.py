@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from qtriton.backends.runner import Runner, running
 from qtriton.builder.feeding import feed, ordered_outputs, read_frame
@@ -14,7 +17,7 @@ from qtriton.metrics.score import Score
 from qtriton.progress import Progress
 from qtriton.runtime.post import PostOp, postprocess
 from qtriton.runtime.pre import Frame
-from qtriton.runtime.values import Results
+from qtriton.runtime.values import Array, Results
 from qtriton.spec import ModelSpec
 from qtriton.target import Target
 from qtriton.tasks import Task
@@ -62,8 +65,13 @@ def predict(run: Runner, path: Path, spec: ModelSpec, ops: Sequence[PostOp]) -> 
 
 
 def _results(run: Runner, frame: Frame, spec: ModelSpec, ops: Sequence[PostOp]) -> Results:
+    return postprocess(_outputs(run, frame, spec), frame.geometry, ops)
+
+
+def _outputs(run: Runner, frame: Frame, spec: ModelSpec) -> list[Array]:
+    """The outputs of one image without the batch, where they have one."""
     outputs = [array for _, array in ordered_outputs(run, feed(run, frame, spec))]
-    return postprocess([each[0] for each in outputs] if spec.max_batch_size else outputs, frame.geometry, ops)
+    return [each[0] for each in outputs] if spec.max_batch_size else outputs
 
 
 def _packed(run: Runner, frame: Frame, spec: ModelSpec, ops: Sequence[PostOp]) -> Results:
@@ -83,8 +91,7 @@ def evaluate(run: Runner, spec: ModelSpec, data: LabelledImages, progress: Progr
         InputError: the labels do not fit what the model reports, or the images.
     """
     ops, scoring = evaluation_ops(spec), SCORINGS[spec.task]
-    (_, raw), *_ = ordered_outputs(run, feed(run, read_frame(data.images[0], spec), spec))
-    measured = Measured(spec, data, raw)
+    measured = Measured(spec, data, _first_values(run, spec, data))
     scoring.check(measured)
     results, sizes = [], []
     for done, path in enumerate(data.images, 1):
@@ -93,3 +100,12 @@ def evaluate(run: Runner, spec: ModelSpec, data: LabelledImages, progress: Progr
         results.append(_packed(run, frame, spec, ops))
         progress(done, len(data.images))
     return scoring.score(replace(measured, results=results, sizes=sizes))
+
+
+def _first_values(run: Runner, spec: ModelSpec, data: LabelledImages) -> list[Array]:
+    """What each operation of postprocess is given for the first image, of several outputs the first."""
+    frame = read_frame(data.images[0], spec)
+    values: list[Any] = [_outputs(run, frame, spec)]
+    for op in spec.postprocess[:-1]:
+        values.append(op(values[-1], frame.geometry))
+    return [np.asarray(value[0]) for value in values]

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from qtriton.builder.given import PARTS, Given, in_unit, not_finite, other_names, without_ones
-from qtriton.runtime.heads import PicoHead, Yolo8Head
+from qtriton.runtime.heads import DetrHead, Yolo8Head
 from qtriton.runtime.values import Array
 
 CORRECT: Final = "Correct input, postprocess and classes in the spec, or give other weights."
@@ -17,6 +17,11 @@ def rows_in(given: Given) -> Array | None:
     """The first output as float rows [n, m], or None where it is none."""
     shape = without_ones(given.first.shape, 2)
     return given.first.reshape(shape) if given.first.dtype.kind == "f" and len(shape) == 2 and all(shape) else None
+
+
+def are_spread(rows: Array, given: Given) -> bool:
+    """Whether the first two columns are places all over the input."""
+    return bool(np.abs(rows[:, :2]).max() >= _SPREAD * max(given.spec.input.dims[1:]))
 
 
 def yolo(given: Given) -> str:
@@ -51,29 +56,31 @@ def _no_boxes(rows: Array, given: Given) -> str:
         return "scores outside of 0 to 1: the head is not decoded. Export the model with its sigmoid and its boxes."
     if np.abs(rows[:, :4]).max() <= PARTS:
         return "boxes in parts of the image. Export the model with boxes in pixels of its input."
-    if np.abs(rows[:, :2]).max() < _SPREAD * max(given.spec.input.dims[1:]):
+    if not are_spread(rows, given):
         return "boxes that are all in one corner: the head is not decoded. Export the model with its boxes decoded."
     return ""
 
 
-def pico(given: Given) -> str:
-    """PicoHead."""
-    assert isinstance(given.op, PicoHead)
-    strides, height, width = given.op.strides, *given.op.size
-    if len(given.value) != 2 * len(strides):
-        return f"there are {len(given.value)} outputs, not two for each of {len(strides)} strides. {CORRECT}"
-    cells = [-(-height // stride) * -(-width // stride) for stride in strides]
-    for place, (name, array) in enumerate(zip(given.names, given.value, strict=True)):
-        shape, wanted = without_ones(array.shape, 2), cells[place % len(strides)]
-        if array.dtype.kind != "f" or len(shape) != 2 or shape[0] != wanted:
-            return f"{name} is {array.dtype} {list(array.shape)} where {wanted} rows belong. {CORRECT}"
-        if place >= len(strides) and shape[1] % 4:
-            return f"{name} has {shape[1]} columns, no multiple of 4. {CORRECT}"
-        if place < len(strides) and not in_unit(array):
-            return f"{name} has scores outside of 0 to 1. Export the model with its sigmoid."
-        if place < len(strides) and (reason := other_names(given, shape[1])):
-            return reason
-    return ""
+def detr(given: Given) -> str:
+    """DetrHead."""
+    assert isinstance(given.op, DetrHead)
+    parts = [array.reshape(without_ones(array.shape, 2)) for array in given.value if array.dtype.kind == "f"]
+    if len(parts) != len(given.value) or len(parts) > 2 or any(part.ndim != 2 for part in parts):
+        return f"there are {len(given.value)} outputs, not logits [Q, C] and boxes [Q, 4] or both in one. {CORRECT}"
+    logits, boxes = parts if len(parts) == 2 else (parts[0][:, 4:], parts[0][:, :4])
+    if boxes.shape[1:] != (4,) or len(logits) != len(boxes) or not logits.size:
+        return f"there are not as many boxes as rows of logits. {CORRECT}"
+    if not in_unit(boxes):
+        return f"boxes that are no parts of the image. {CORRECT}"
+    if reason := not_finite(logits):
+        return reason
+    if len(parts) == 1 and given.op.activation != "none":
+        return f"one output, whose scores are read with activation: none. {CORRECT}"
+    if in_unit(logits) and given.op.activation != "none":
+        return "scores in 0 to 1 already. Write activation: none in the spec."
+    if not in_unit(logits) and given.op.activation == "none":
+        return "logits. Write activation: sigmoid in the spec, or softmax where the last class is that of no object."
+    return other_names(given, logits.shape[1] - (given.op.activation == "softmax"))
 
 
 def candidates(given: Given) -> str:

@@ -16,6 +16,8 @@ from qtriton.metrics.poses import POSES
 from qtriton.metrics.rotated import ROTATED
 from qtriton.metrics.score import Score
 from qtriton.metrics.top1 import top1
+from qtriton.runtime.maps import ArgMax, Threshold
+from qtriton.runtime.post import PostOp
 from qtriton.runtime.values import Array, Results
 from qtriton.spec import ModelSpec
 from qtriton.spec_files import classes as class_names
@@ -28,8 +30,8 @@ class Measured:
 
     spec: ModelSpec
     data: LabelledImages
-    #: The model's first output for the first image, with its batch of one if it has a batch.
-    raw: Array
+    #: What each operation of postprocess is given for the first image, of several outputs the first.
+    values: Sequence[Array]
     #: One an image, in the order of the labels' images; empty before they are run.
     results: Sequence[Results] = ()
     #: Width and height of each image in pixels.
@@ -86,7 +88,7 @@ def score_rotated(measured: Measured) -> Score:
 
 def score_classes(measured: Measured) -> Score:
     """Top-1; chance is one class of all that the model has a score for."""
-    return Score(top1(measured.data.classes, measured.results), 100 / measured.raw.size)
+    return Score(top1(measured.data.classes, measured.results), 100 / measured.values[-1].size)
 
 
 def score_masks(measured: Measured) -> Score:
@@ -99,7 +101,7 @@ def score_masks(measured: Measured) -> Score:
 
 def _check_classes(measured: Measured) -> None:
     """Labels of another data set would only look like a bad model."""
-    top, known = max(measured.data.classes), measured.raw.size
+    top, known = max(measured.data.classes), measured.values[-1].size
     if top >= known:
         raise InputError(
             f"--labels: class index {top}, but {measured.spec.name} knows the classes 0 to {known - 1}. "
@@ -128,12 +130,20 @@ def _same_size(measured: Measured) -> Iterator[tuple[Array, Array]]:
 
 def _check_ids(measured: Measured, counts: Confusion) -> None:
     """An id that the model has no score for; integers are ids already, and tell not how many there are."""
-    scores, top = measured.raw, int(counts.sum(axis=1).nonzero()[0].max())
-    if scores.dtype.kind == "f" and scores.ndim > 2 and top >= scores.shape[-3]:
+    top = int(counts.sum(axis=1).nonzero()[0].max())
+    known = next(filter(None, map(_count_ids, measured.spec.postprocess, measured.values)), top + 1)
+    if top >= known:
         raise InputError(
-            f"--labels: class id {top} in the masks, but {measured.spec.name} knows the classes 0 to "
-            f"{scores.shape[-3] - 1}. Give masks that hold class ids, or set ignored_label in the spec."
+            f"--labels: class id {top} in the masks, but {measured.spec.name} knows the classes 0 to {known - 1}. "
+            "Give masks that hold class ids, or set ignored_label in the spec."
         )
+
+
+def _count_ids(op: PostOp, value: Array) -> int:
+    """How many class ids an operation tells apart in what it is given; 0 where it tells nothing."""
+    if isinstance(op, Threshold):
+        return 2
+    return value.shape[-3] if isinstance(op, ArgMax) and value.dtype.kind == "f" and value.ndim > 2 else 0
 
 
 def check_boxes(measured: Measured) -> None:

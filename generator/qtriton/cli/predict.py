@@ -12,7 +12,7 @@ from qtriton.options import DEFAULT_REPOSITORY
 
 def predict(
     model: Annotated[str, typer.Argument(help="An ensemble, or a model that has only one.", metavar="ENSEMBLE")],
-    images: Annotated[list[Path], typer.Argument(help="JPEG or PNG files.", metavar="IMAGE...")],
+    images: Annotated[list[Path], typer.Argument(help="JPEG, PNG, WebP, BMP or TIFF files.", metavar="IMAGE...")],
     repository: Annotated[
         Path, typer.Option(help="The repository to serve; not read with --url.", metavar="DIR")
     ] = DEFAULT_REPOSITORY,

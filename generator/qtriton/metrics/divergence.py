@@ -8,9 +8,10 @@ from typing import Any, Final
 import numpy as np
 
 from qtriton.runtime.end2end import EndToEnd
+from qtriton.runtime.maps import ClassesFirst, Threshold
 from qtriton.runtime.post import PostOp
 from qtriton.runtime.pre import Geometry
-from qtriton.runtime.scores import Softmax
+from qtriton.runtime.scores import Sigmoid, Softmax, TwoClasses
 from qtriton.runtime.values import Array, Candidates, Detected
 from qtriton.spec import value_types
 
@@ -19,6 +20,8 @@ _SCORE: Final = 0.05
 _TINY: Final = 1e-9
 #: Features that hardly vary, such as the angle of what is never turned, are compared by this at least.
 _STILL: Final = 0.1
+#: Behind these a score says yes or no; it does not compete with others.
+_INDEPENDENT: Final = (Sigmoid, TwoClasses, Threshold)
 
 
 def divergence(ops: Sequence[PostOp], geometry: Geometry, fp32: Sequence[Array], other: Sequence[Array]) -> float:
@@ -27,7 +30,8 @@ def divergence(ops: Sequence[PostOp], geometry: Geometry, fp32: Sequence[Array],
     Detection: over the candidates that FP32 scores above 0.05, weighted by score, 1 - IoU of the two boxes, plus
     the differences of their scores; the head's features and prototypes by how far they are off. Classification and
     segmentation: the Kullback-Leibler divergence of the probabilities, for segmentation the mean over the pixels; where
-    the model ends in an argmax, the fraction of pixels that differ.
+    the model ends in an argmax, the fraction of pixels that differ. Scores that are independent of one another, each of
+    them against its own complement.
     """
     first = ops[0]
     if value_types(first)[1] is Candidates:
@@ -38,10 +42,20 @@ def divergence(ops: Sequence[PostOp], geometry: Geometry, fp32: Sequence[Array],
     before, after = fp32[0], other[0]
     if before.dtype.kind in "iu":
         return float((before != after).mean())
-    axis = -1 if before.ndim < 3 else -3
-    if isinstance(first, Softmax) or axis == -3 or not _are_probabilities(before, axis):
+    if any(isinstance(op, _INDEPENDENT) for op in ops):
+        before, after = (_against_complement(each, ops) for each in (before, after))
+        return _kullback_leibler(before, after, 0)
+    axis = -1 if before.ndim < 3 or isinstance(first, ClassesFirst) else -3
+    if isinstance(first, Softmax) or before.ndim > 2 or not _are_probabilities(before, axis):
         before, after = (_softmax(each, axis) for each in (before, after))
     return _kullback_leibler(before, after, axis)
+
+
+def _against_complement(scores: Array, ops: Sequence[PostOp]) -> Array:
+    """Probabilities [2, ...] of yes and of no."""
+    logits = any(isinstance(op, Sigmoid) or (isinstance(op, Threshold) and not 0 < op.above < 1) for op in ops)
+    yes = Sigmoid()([scores], Geometry(1, 1))[0] if logits else scores.clip(0, 1)
+    return np.stack([yes, 1 - yes])
 
 
 def _of_candidates(fp32: Candidates, other: Candidates) -> float:

@@ -50,32 +50,35 @@ class Yolo8Head:
 
 
 @dataclass(frozen=True)
-class PicoHead:
-    """Read a head of class maps [A_i, C] followed by box distributions [A_i, 4 * bins], one of each a stride.
+class DetrHead:
+    """Read the logits [Q, C] and boxes [Q, 4] of a DETR: centre x, centre y, width, height in parts of the input.
 
-    Scores are probabilities. A side's distance from the centre of its cell is the mean of its distribution (softmax
-    over the bins) times the stride: Distribution Focal Loss, arXiv 2006.04388; the decoding is that of
-    PaddlePaddle/PaddleDetection, deploy/python/picodet_postprocess.py.
+    One output [Q, 4 + C] is boxes and scores joined, as Ultralytics 8.3 exports RT-DETR (activation: none). Scores are
+    those of RTDETRPostProcessor in lyuwenyu/RT-DETR, rtdetrv2_pytorch/src/zoo/rtdetr/rtdetr_postprocessor.py, which
+    D-FINE and RF-DETR share, and with softmax those of PostProcess in facebookresearch/detr, models/detr.py. Each
+    object is found once: end with `nms` of iou_threshold 1, and with multi_label where the activation is a sigmoid.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-    #: The model's input (height, width), which the sizes of the maps follow from.
+    #: The model's input (height, width), which the boxes are parts of.
     size: tuple[int, int]
-    op: Literal["pico_head"] = "pico_head"
-    strides: tuple[int, ...] = (8, 16, 32, 64)
+    op: Literal["detr_head"] = "detr_head"
+    #: What makes scores of the logits; with softmax, the last class is that of no object, and left out.
+    activation: Literal["sigmoid", "softmax", "none"] = "sigmoid"
 
     def __call__(self, outputs: Sequence[Array], geometry: Geometry) -> Candidates:
-        levels = len(self.strides)
-        pairs = zip(self.strides, outputs[levels : 2 * levels], strict=True)
-        boxes = [self._boxes(stride, distributions) for stride, distributions in pairs]
-        return Candidates(np.concatenate(boxes), np.concatenate([rows_of(scores) for scores in outputs[:levels]]))
+        scores, boxes = map(rows_of, (outputs[0][..., 4:], outputs[0][..., :4]) if len(outputs) == 1 else outputs)
+        scale = np.array([*self.size[::-1]] * 2, np.float32)
+        return Candidates(corners(boxes) * scale, self._scores(scores))
 
-    def _boxes(self, stride: int, distributions: Array) -> Array:
-        rows, columns = (-(-length // stride) for length in self.size)
-        y, x = np.divmod(np.arange(rows * columns), columns)
-        centres = (np.stack([x, y], axis=1) + 0.5) * stride
-        bins = distributions.reshape(rows * columns, 4, -1)
-        powers = np.exp(bins - bins.max(axis=2, keepdims=True))
-        sides = (powers * np.arange(bins.shape[2])).sum(axis=2) / powers.sum(axis=2) * stride
-        boxes: Array = np.concatenate([centres - sides[:, :2], centres + sides[:, 2:]], axis=1).astype(np.float32)
-        return boxes
+    def _scores(self, logits: Array) -> Array:
+        scores: Array
+        if self.activation == "none":
+            return logits
+        if self.activation == "sigmoid":
+            with np.errstate(over="ignore"):
+                scores = 1 / (1 + np.exp(-logits))
+            return scores
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        scores = powers / powers.sum(axis=1, keepdims=True)
+        return scores[:, :-1]

@@ -5,31 +5,22 @@ from typing import Any, TypeAlias, get_args
 
 from .detections import Nms
 from .end2end import Detections, DetectionTensors, OnnxNms
-from .heads import PicoHead, Yolo8Head, YoloHead
+from .grids import NanodetHead, PicoHead, YoloxHead
+from .heads import DetrHead, Yolo8Head, YoloHead
 from .instances import InstanceMasks
-from .maps import ArgMax, Mask
+from .maps import ArgMax, ClassesFirst, Mask, Threshold, Upsample
 from .poses import Pose
 from .pre import Geometry
 from .rotated import RotatedNms
-from .scores import Softmax, TopK
+from .scores import Sigmoid, Softmax, TopK, TwoClasses
 from .values import Array, Results
 
-PostOp: TypeAlias = (
-    YoloHead
-    | Yolo8Head
-    | PicoHead
-    | Nms
-    | Pose
-    | InstanceMasks
-    | RotatedNms
-    | Detections
-    | DetectionTensors
-    | OnnxNms
-    | Softmax
-    | TopK
-    | ArgMax
-    | Mask
-)
+HeadOp: TypeAlias = YoloHead | Yolo8Head | YoloxHead | DetrHead | NanodetHead | PicoHead
+DetectionOp: TypeAlias = HeadOp | Nms | Detections | DetectionTensors | OnnxNms
+ObjectOp: TypeAlias = Pose | InstanceMasks | RotatedNms
+ScoreOp: TypeAlias = Softmax | Sigmoid | TwoClasses | TopK
+MapOp: TypeAlias = ClassesFirst | Upsample | ArgMax | Threshold | Mask
+PostOp: TypeAlias = DetectionOp | ObjectOp | ScoreOp | MapOp
 
 #: Each operation by the name that a spec calls it.
 POST_OPS: dict[str, type[PostOp]] = {each.op: each for each in get_args(PostOp)}
