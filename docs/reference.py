@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,8 @@ from reference_spec import spec_page
 
 from qtriton.backends import BACKENDS
 from qtriton.plan import MAX_DROP
+from qtriton.resources import zoo
+from qtriton.spec_files import generic_names
 from qtriton.target import Precision
 from qtriton.tasks import TASKS
 
@@ -50,6 +53,17 @@ def budgets() -> str:
     return markdown_table(headers, rows)
 
 
+def bases() -> str:
+    """What a spec of one's own can begin with, by the comment that each file begins with."""
+    rows = []
+    for name in generic_names():
+        text = (zoo() / "generic" / f"{name}.yaml").read_text(encoding="utf-8")
+        lines = takewhile(lambda line: line.startswith("#"), text.splitlines())
+        comment = " ".join(line.lstrip("# ") for line in lines)
+        rows.append((f"`{name}`", re.split(r"[.:,] (?:`base|For an)", comment)[0]))
+    return markdown_table(("Base", "For"), rows)
+
+
 def labels() -> str:
     """What `--labels` is for each task."""
     return markdown_table(("Task", "`--labels`"), [(task, facts.labels) for task, facts in TASKS.items()])
@@ -69,6 +83,7 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "support-matrix": support_matrix,
     "exit-codes": exit_codes,
     "budgets": budgets,
+    "bases": bases,
     "labels": labels,
     "commands": commands,
     "known-vulnerabilities": known_vulnerabilities,

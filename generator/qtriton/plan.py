@@ -46,6 +46,8 @@ class Plan:
     #: By backend, FP32 first: it is what INT8 is measured against, and it is published beside it.
     variants: tuple[Target, ...]
     steps: tuple[Step, ...]
+    #: How the model's file was read, and why, where it is no spec that says so.
+    notes: tuple[str, ...] = ()
 
     @property
     def target(self) -> Target:
@@ -64,6 +66,7 @@ class Plan:
             "repository": str(self.request.options.repository),
             "ensembles": [Names.of(self.spec.name, target).ensemble for target in self.variants],
             "steps": [asdict(step) for step in self.steps],
+            "notes": list(self.notes),
         }
 
 

@@ -41,15 +41,4 @@ def predict(
     for image, results in predictions.items():
         console.text(image)
         for each in results:
-            console.text("  " + ", ".join(_words(key, value) for key, value in each.items() if key != "class"))
-
-
-def _words(key: str, value: object) -> str:
-    match key, value:
-        case "share", float():
-            return f"{value:.1%} of the pixels"
-        case "score", float():
-            return f"{value:.3f}"
-        case "box", list():
-            return "box " + " ".join(f"{corner:.1f}" for corner in value)
-    return str(value)
+            console.text(f"  {o.result_in_words(each)}")
