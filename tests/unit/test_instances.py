@@ -57,6 +57,17 @@ def test_masks_are_those_of_ultralytics() -> None:
         assert iou(paste(results["masks"][place], results["boxes"][place], *rules.ORIGINAL), wanted) > 0.98
 
 
+def test_what_has_an_empty_mask_is_left_out() -> None:
+    """SegmentationPredictor.construct_result(): keep = masks.amax((-2, -1)) > 0."""
+    two = np.repeat(HEAD, 2, axis=1)
+    two[0, 1], two[4, 1], two[5, 0] = 12, 0.8, -1  # the better one is where nothing is
+    op = InstanceMasks(size=(64, 64))
+    kept = postprocess([two, np.abs(LEFT)], Geometry(64, 64), (Yolo8Head(features=1), op))
+    assert kept["num_detections"] == [1] and kept["scores"][0] == pytest.approx(0.8)
+    two[2] *= -1
+    assert postprocess([two, np.abs(LEFT)], Geometry(64, 64), (Yolo8Head(features=1), op))["num_detections"] == [0]
+
+
 def test_more_cells_follow_the_outline_more_closely() -> None:
     raw = rules.invented(50, 1, np.random.default_rng(0).normal(size=(50, 8)), 2)
     found = []

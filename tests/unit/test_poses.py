@@ -82,6 +82,12 @@ def test_heads_that_have_no_such_keypoints_are_refused() -> None:
         check(spec(keypoints=4), raw)
     with pytest.raises(ModelError, match=r"scores outside of 0 to 1. Export the model with its keypoints decoded"):
         check(spec(), np.where(np.arange(11)[:, np.newaxis] == 7, 9, raw))
+    with pytest.raises(ModelError, match="no keypoints in pixels of the input"):
+        check(spec(), np.where(np.arange(11)[:, np.newaxis] > 4, 0.5, raw))
+    with pytest.raises(
+        ModelError, match=r"5 scores a box beside 2 features, the spec names 1 classes. Write features: 6"
+    ):
+        check(spec(keypoints=1, features=2), raw)
 
 
 class Finds(Runner):

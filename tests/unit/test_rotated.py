@@ -11,6 +11,7 @@ import pytest
 from qtriton.backends.runner import Array, Feed, Runner, TensorInfo
 from qtriton.builder.contracts import check_postprocess
 from qtriton.builder.evaluate import evaluate
+from qtriton.builder.hashes import labels_sha256
 from qtriton.errors import InputError, ModelError
 from qtriton.labels import LabelledImages, load_labelled
 from qtriton.metrics.agreement import agreement
@@ -160,6 +161,13 @@ def test_an_image_without_a_file_does_not_count(tmp_path: Path) -> None:
     told = Told()
     assert labelled(tmp_path, dota(30), told).images == (tmp_path / "a.png",)
     assert "1 of the 2 images" in told.said[0]
+
+
+def test_a_label_that_changes_changes_what_is_kept_of_the_folder(tmp_path: Path) -> None:
+    labelled(tmp_path, dota(30))
+    before = labels_sha256(tmp_path / "labels")
+    labelled(tmp_path, dota(31))
+    assert labels_sha256(tmp_path / "labels") != before
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,7 @@ POST_CONTRACTS: Final[dict[str, PostContract]] = {
         "indices int64 [n, 3] of batch, class and box, boxes float32 [A, 4] and scores float32 [C, A] in 0 to 1",
         CHECKS["onnx_nms"],
     ),
+    "text_boxes": PostContract("probabilities float32 [1, height, width] that a pixel is text, in 0 to 1", maps.text),
     "softmax": PostContract("logits float32 [C], two classes or more", scores.logits),
     "sigmoid": PostContract("logits of any shape, float32", scores.independent),
     "two_classes": PostContract("one probability, float32 [1], that of the second class", scores.probability),

@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from qtriton.builder.given import Given, in_proportion, in_unit
+from qtriton.builder.given import PARTS, Given, in_proportion, in_unit
 from qtriton.builder.heads import candidates
 from qtriton.runtime.poses import Pose
 from qtriton.runtime.values import Array
@@ -26,6 +26,8 @@ def poses(given: Given) -> str:
         )
     if features.shape[1] == 3 * count and not in_unit(features[:, 2::3]):
         return "the keypoints have scores outside of 0 to 1. Export the model with its keypoints decoded."
+    if np.abs(features.reshape(len(features), count, -1)[..., :2]).max(initial=0) <= PARTS:
+        return "the features are no keypoints in pixels of the input. Correct features and classes in the spec."
     return ""
 
 

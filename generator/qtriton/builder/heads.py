@@ -44,7 +44,13 @@ def yolo8(given: Given) -> str:
     count = rows.shape[1] - 4 - given.op.features
     if count < 1 or given.classes not in (0, count):
         beside = f" beside {given.op.features} features" if given.op.features else ""
-        return f"there are {max(count, 0)} scores a box{beside}, the spec names {given.classes} classes. {CORRECT}"
+        behind = given.op.features + count - given.classes
+        way = (
+            f"Write features: {behind} where so many follow the scores, as in YOLO-pose, -seg and -obb. "
+            if behind > 0
+            else ""
+        )
+        return f"there are {max(count, 0)} scores a box{beside}, the spec names {given.classes} classes. {way}{CORRECT}"
     return _no_boxes(rows[:, : 4 + count], given)
 
 

@@ -67,6 +67,18 @@ def one_channel(given: Given) -> str:
     return not_finite(array) or other_names(given, 2)
 
 
+def text(given: Given) -> str:
+    """TextBoxes."""
+    shape = without_ones(given.first.shape, 2)
+    if given.first.dtype.kind != "f" or len(shape) != 2:
+        return "no map of one channel. Name the output that holds the probabilities in outputs of the spec."
+    if not in_proportion(shape, given):
+        return _PROPORTIONS
+    if not in_unit(given.first):
+        return "no probabilities. Put {op: sigmoid} before it in the spec where they are logits."
+    return not_finite(given.first) or other_names(given, 1)
+
+
 def ids(given: Given) -> str:
     """Mask, and class ids under ArgMax."""
     array = given.first

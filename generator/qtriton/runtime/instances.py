@@ -6,12 +6,14 @@ from typing import ClassVar, Literal
 import cv2
 import numpy as np
 
-from .detections import Choice
+from .detections import Choice, to_original
 from .pre import Geometry
 from .values import Array, Candidates, Output, Results
 
 #: Beyond this a probability is 0 or 255 in any case.
 _SURE = 20.0
+#: Above this a place belongs to the object.
+_EVEN = 127.5
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class InstanceMasks(Choice):
     Results are those of `nms`, and masks uint8 [detections, mask_size, mask_size]: 255 times the probability that a
     place belongs to the object, on a grid that is stretched over its box. A pixel belongs to it where the grid, resized
     to the box, is above 127.5; outside of the box nothing does. So process_mask_native() of ultralytics/ultralytics,
-    ultralytics/utils/ops.py does for the whole image, and torchvision's paste_masks_in_image() with such grids.
+    ultralytics/utils/ops.py does for the whole image, and torchvision's paste_masks_in_image() with such grids. Objects
+    with an empty mask are left out, as SegmentationPredictor does.
     """
 
     task: ClassVar[str] = "instance_segmentation"
@@ -36,10 +39,12 @@ class InstanceMasks(Choice):
         assert value.features is not None and value.prototypes is not None  # the contract of this operation
         count, height, width = value.prototypes.shape
         maps = (value.features[chosen.rows] @ value.prototypes.reshape(count, -1)).reshape(-1, height, width)
-        found = self.report(value, chosen, geometry)
-        for place, logits in enumerate(maps):
-            found["masks"][place] = _probabilities(self._within(found["boxes"][place], logits, geometry))
-        return found
+        boxes = to_original(value.boxes[chosen.rows], geometry)
+        masks = np.zeros((len(boxes), self.mask_size, self.mask_size), np.uint8)
+        for place, (box, logits) in enumerate(zip(boxes, maps, strict=True)):
+            masks[place] = _probabilities(self._within(box, logits, geometry))
+        there = (boxes[:, 2:] > boxes[:, :2]).all(axis=1) & (masks.max(axis=(1, 2), initial=0) > _EVEN)
+        return self.report(value, chosen.at(np.nonzero(there)[0]), geometry, masks=masks[there])
 
     def outputs(self) -> tuple[Output, ...]:
         """The result tensors."""

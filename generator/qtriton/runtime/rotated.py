@@ -39,12 +39,17 @@ class RotatedNms(Choice):
 
     def outputs(self) -> tuple[Output, ...]:
         """The result tensors."""
-        return (
-            Output("num_detections", "INT32", (1,)),
-            Output("corners", "FP32", (self.detections, 4, 2)),
-            Output("scores", "FP32", (self.detections,)),
-            Output("classes", "INT32", (self.detections,)),
-        )
+        return rotated_outputs(self.detections)
+
+
+def rotated_outputs(most: int) -> tuple[Output, ...]:
+    """The result tensors of rotated boxes, with room for so many."""
+    return (
+        Output("num_detections", "INT32", (1,)),
+        Output("corners", "FP32", (most, 4, 2)),
+        Output("scores", "FP32", (most,)),
+        Output("classes", "INT32", (most,)),
+    )
 
 
 @dataclass(frozen=True)
