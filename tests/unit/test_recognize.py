@@ -155,6 +155,13 @@ def test_without_metadata_shapes_tell_or_the_readings_are_named(name: str, tmp_p
         assert parse_spec(as_yaml(spec), name) == spec and not classes(spec)
 
 
+def test_characters_beside_several_outputs_are_classes(tmp_path: Path) -> None:
+    """RapidLayout names what a page is made of in the way in which PaddleOCR names its characters."""
+    outputs, _ = SHAPES["picodet"]
+    found = recognize(export(tmp_path / "a.onnx", outputs, metadata={"character": "text\ntitle\ntable"}))
+    assert found.base == "picodet" and classes(found.spec) == ("text", "title", "table")
+
+
 def test_focus_says_yolox_and_an_exp_that_it_is_decoded(tmp_path: Path) -> None:
     focus = [node("Slice", "images", "sliced")]
     found = recognize(export(tmp_path / "a.onnx", {"output": (1, 84, 7)}, begin=focus))
@@ -177,6 +184,14 @@ def test_a_map_is_read_as_its_shape_and_the_graph_say(
 ) -> None:
     spec = recognize(export(tmp_path / "a.onnx", outputs, end=end), "torchvision_segment").spec
     assert [op.op for op in spec.postprocess] == ops
+
+
+def test_a_map_of_one_probability_may_be_of_text(tmp_path: Path) -> None:
+    path = export(tmp_path / "a.onnx", {"out": (1, 1, 64, 64)}, end="Sigmoid")
+    with pytest.raises(InputError, match="--base ppocr_det: the output .* is a map of the probability of text"):
+        recognize(path)
+    spec = recognize(path, "ppocr_det").spec
+    assert ([op.op for op in spec.postprocess], classes(spec)) == (["text_boxes"], ("text",))
 
 
 def test_one_score_is_a_logit_or_a_probability(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ _TASKS: Final = ("detect", "segment", "pose", "obb", "classify", "semantic")
 
 def _text(facts: Facts) -> str:
     shape = facts.first.shape
-    if len(shape) == 3 and (facts.metadata.text("character") or facts.ends[facts.first.name] == "Softmax"):
+    alone = len(facts.outputs) == 1
+    if alone and len(shape) == 3 and (facts.metadata.text("character") or facts.ends[facts.first.name] == "Softmax"):
         return (
             f"the output {facts.first} is characters in a row, so it recognises text, which is none of the tasks here. "
             "Serve it with another tool."

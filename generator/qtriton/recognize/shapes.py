@@ -75,6 +75,12 @@ def _segmenter(facts: Facts) -> str:
     return f"the output {facts.first} is a map of the image"
 
 
+def _text_detector(facts: Facts) -> str:
+    if not _segmenter(facts) or _map_of(facts, facts.first)[0] != 1 or facts.ends[facts.first.name] != "Sigmoid":
+        return ""
+    return f"the output {facts.first} is a map of the probability of text, as PaddleOCR's detectors give"
+
+
 def map_fields(facts: Facts) -> Fields:
     """What follows a segmenter, by its map and by what the graph ends in."""
     output = facts.first
@@ -105,5 +111,6 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family("timm_classify", _with("the same, scaled by cubics, as timm does", _classifier), classifier_fields),
     Family("timm_vit", _with("normalised to -1 ... 1, as timm's ViTs", _classifier), classifier_fields),
     Family("torchvision_segment", _with(f"{_IMAGENET}, as torchvision and smp do", _segmenter), map_fields),
+    Family("ppocr_det", _text_detector),
     Family("generic_segmentation", _with("normalised to -1 ... 1, as PaddleSeg does", _segmenter), map_fields),
 )
