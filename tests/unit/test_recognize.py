@@ -188,7 +188,7 @@ def test_a_map_is_read_as_its_shape_and_the_graph_say(
 
 def test_a_map_of_one_probability_may_be_of_text(tmp_path: Path) -> None:
     path = export(tmp_path / "a.onnx", {"out": (1, 1, 64, 64)}, end="Sigmoid")
-    with pytest.raises(InputError, match="--base ppocr_det: the output .* is a map of the probability of text"):
+    with pytest.raises(InputError, match=r"--base ppocr_det: the output .* is a map of the probability of text"):
         recognize(path)
     spec = recognize(path, "ppocr_det").spec
     assert ([op.op for op in spec.postprocess], classes(spec)) == (["text_boxes"], ("text",))
