@@ -57,7 +57,9 @@ class Sources:
         return replace(self, recipe=recipe)
 
     def export_onnx(self) -> Path:
-        """The FP32 model as an ONNX file that fits the spec."""
+        """The FP32 model as an ONNX file that fits the spec; equalized, where the recipe says so."""
+        if self.recipe.equalized:
+            return self.with_recipe(Recipe())._ranges().equalize()
         return self._fp32() / _ONNX
 
     def import_notes(self) -> str:
@@ -97,7 +99,7 @@ class Sources:
 
     def can_equalize(self) -> bool:
         """Whether equalizing would change the model."""
-        return has_depthwise(self.with_recipe(Recipe()).export_onnx())
+        return has_depthwise(self._fp32() / _ONNX)
 
     def find_overflowing(self) -> frozenset[str]:
         """The outputs of the nodes of the FP32 ONNX that FP16 cannot hold on the calibration images."""

@@ -55,8 +55,10 @@ def channel_extremes(model: ModelProto, feeding: Feeding, progress: Progress) ->
     """The lowest and highest value of each channel that a depthwise convolution reads: float32 [2, channels]."""
     view = GraphView(model)
     tensors = list(dict.fromkeys(node.input[0] for node in _depthwise(view) if node.input[0] not in view.inputs))
-    session = probe_session(model, [], tensors)
     extremes: dict[str, NDArray[np.float32]] = {}
+    if not tensors:
+        return extremes
+    session = probe_session(model, [], tensors)
     for done, feed in enumerate(feeding, 1):
         for name, values in zip(tensors, session.run(None, feed), strict=True):
             rows = values.reshape(*values.shape[:2], -1)
