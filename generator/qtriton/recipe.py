@@ -87,11 +87,13 @@ class Recipe:
     training: QatOptions | None = None
     float_layers: frozenset[str] = frozenset()
     learner: Learner = Learner.ACT
+    #: Whether all channels that a depthwise convolution reads are brought into one range first (quantize/equalize.py).
+    equalized: bool = False
 
     @property
     def learnt_by(self) -> tuple[object, ...]:
         """What decides the scales; the layers in floating point do not."""
-        return self.method, self.algorithm.value, repr(self.training), self.learner.value
+        return self.method, self.algorithm.value, repr(self.training), self.learner.value, self.equalized
 
     @property
     def learning(self) -> str:
@@ -100,7 +102,8 @@ class Recipe:
             return "half precision"
         if self.method is Method.QAT:
             return "QAT"
-        return f"PTQ {self.algorithm.value}{' by ONNX Runtime' * (self.learner is Learner.ONNXRUNTIME)}"
+        learner = " by ONNX Runtime" * (self.learner is Learner.ONNXRUNTIME)
+        return f"PTQ {self.algorithm.value}{learner}{', depthwise channels equalized' * self.equalized}"
 
     def __str__(self) -> str:
         """The recipe in a few words."""

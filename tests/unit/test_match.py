@@ -13,10 +13,9 @@ from qtriton.errors import CompressionError
 from qtriton.quantize.bounds import Bounds, Range
 from qtriton.quantize.graph import GraphView
 from qtriton.quantize.integers import Affine, largest_pair, to_integers
-from qtriton.quantize.match import Layer, match_layers, pair_layers
+from qtriton.quantize.match import is_depthwise, match_layers, pair_layers
 from qtriton.quantize.observe import Observation, observe
 from qtriton.quantize.plausible import check_ranges
-from qtriton.quantize.qdq import is_depthwise
 from qtriton.target import Method
 
 LEVELS = ("a", "b", "c")
@@ -165,8 +164,7 @@ def test_only_a_depthwise_kernel_may_use_all_bits_without_vnni(outputs: int, gro
     """vpmaddubsw adds two products of u8 and s8 in a saturating int16; the depthwise kernel does not use it."""
     weight = np.random.default_rng(3).normal(size=(outputs, 1, 3, 3)).astype(np.float32)
     node = helper.make_node("Conv", ["x", "w"], ["y"], group=groups)
-    layer = Layer(node, weight, 0, LearntLayer("y", "conv2d", weight, 1.0, None))
-    assert is_depthwise(layer) is depthwise
+    assert is_depthwise(node, weight) is depthwise
     integers = to_integers(weight, None, 0, Affine.of(Range(-1, 1)), saturates=not depthwise)
     pairs = largest_pair(integers.weight.astype(np.float32))
     assert depthwise or pairs.max() * 255 <= 2**15 - 1

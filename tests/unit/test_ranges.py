@@ -19,14 +19,14 @@ GATED = (node("HardSigmoid", ["c"], ["g"], alpha=1 / 6, beta=0.5), node("Mul", [
 POOL = node("MaxPool", ["a"], ["m"], kernel_shape=[3, 3], pads=[1] * 4)
 
 
-def ranges(*between: onnx.NodeProto, read: str = "a", threshold: float | None = 3.0) -> Ranges:
+def ranges(*between: onnx.NodeProto, read: str = "a", threshold: float | None = 3.0, low: float = -np.inf) -> Ranges:
     """Of x -> Conv, which gives c of -8 to 8 -> what is between -> Conv that reads -3 to 3."""
     weights = {"first": np.ones((2, 3, 1, 1), np.float32), "second": np.full((2, 2, 1, 1), 2, np.float32)}
     nodes = [node("Conv", ["x", "first"], ["c"]), *between]
     learnt = [LearntLayer("c", "conv2d", weights["first"], 1.0, 8.0, node="c")]
     if threshold is not None:
         nodes.append(node("Conv", [read, "second"], ["y"]))
-        learnt.append(LearntLayer("y", "conv2d", weights["second"], threshold, 1.0, node="y"))
+        learnt.append(LearntLayer("y", "conv2d", weights["second"], threshold, 1.0, node="y", input_low=low))
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", nodes[-1].output[0])]
     tensors = [numpy_helper.from_array(value, name) for name, value in weights.items()]
     view = GraphView(helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:], tensors)))
@@ -41,6 +41,11 @@ def test_a_leaky_relu_gives_little_below_zero() -> None:
     """A symmetric range would cost most of a bit."""
     assert ranges(LEAKY).of("a") == approximately(-0.8, 3)
     assert ranges(LEAKY, POOL, read="m").of("a") == approximately(-0.8, 3)
+
+
+@pytest.mark.parametrize(("low", "expected"), [(-0.5, -0.5), (-9.0, -3.0), (1.0, 0.0)])
+def test_the_lowest_value_that_was_learnt_bounds_a_range(low: float, expected: float) -> None:
+    assert ranges(read="c", low=low).of("c") == Range(expected, 3)
 
 
 def test_what_a_concat_joins_is_no_wider_than_its_parts() -> None:

@@ -49,6 +49,33 @@ def test_what_act_lacks_onnx_runtime_learns() -> None:
     assert names({"algorithm": AlgorithmChoice.PERCENTILE}) == [["percentile by ONNX Runtime"]]
 
 
+EQUALIZED = [f"{name} by ONNX Runtime, depthwise channels equalized" for name in ("avg", "abs_max", "max_p90", "hist")]
+
+
+@pytest.mark.parametrize(
+    ("options", "target", "expected"),
+    [
+        ({}, ORT, EQUALIZED),
+        ({"method": Method.PTQ}, ORT, EQUALIZED),
+        ({"learner": LearnerChoice.ONNXRUNTIME}, ORT, EQUALIZED),
+        ({"algorithm": AlgorithmChoice.AVG}, ORT, EQUALIZED[:1]),
+        ({"learner": LearnerChoice.ACT}, ORT, None),
+        ({}, PADDLE, None),
+    ],
+)
+def test_depthwise_channels_are_equalized_where_plain_int8_does_not_do(
+    options: dict[str, Any], target: Target, expected: list[str] | None
+) -> None:
+    plain, equalized = (candidates(BuildOptions(**options), target, depthwise) for depthwise in (False, True))
+    assert equalized[:1] == plain[:1] and equalized[len(equalized) - len(plain) + 1 :] == plain[1:]
+    extra = [str(each).removeprefix("PTQ ") for each in equalized[1]] if len(equalized) > len(plain) else None
+    assert extra == expected
+
+
+def test_what_is_learnt_of_an_equalized_model_is_not_taken_for_that_of_the_original() -> None:
+    assert Recipe(equalized=True).learnt_by != Recipe().learnt_by
+
+
 class Reporter:
     def __init__(self) -> None:
         self.warnings: list[str] = []
@@ -59,7 +86,7 @@ class Reporter:
 
 def order(monkeypatch: pytest.MonkeyPatch, avg: float, abs_max: float, max_p90: float) -> list[str]:
     found = {Algorithm.AVG: avg, Algorithm.ABS_MAX: abs_max, Algorithm.MAX_P90: max_p90}
-    monkeypatch.setattr(module, "_divergences", lambda sources, target, algorithms: found)
+    monkeypatch.setattr(module, "_divergences", lambda sources, target, recipes: found)
     (group,) = candidates(BuildOptions(), ORT)
     sources: Any = SimpleNamespace()
     return [each.algorithm.value for each in ordered(sources, ORT, group)]

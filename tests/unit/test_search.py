@@ -38,6 +38,7 @@ class World:
         self.asked: list[str] = []
         self.warned: list[str] = []
         self.target = TARGET
+        self.depthwise = False
         #: Why ACT does not take the model.
         self.refusal: str | None = None
         #: How far results agree with FP32's, where there are labels too.
@@ -52,7 +53,11 @@ class World:
 
         def sources(recipe: Recipe) -> Any:
             return SimpleNamespace(
-                context=context, recipe=recipe, with_recipe=sources, measure_sensitivity=lambda target: COSTS
+                context=context,
+                recipe=recipe,
+                with_recipe=sources,
+                measure_sensitivity=lambda target: COSTS,
+                can_equalize=lambda: self.depthwise,
             )
 
         def make_artifact(sources: Any, target: Target) -> Artifact:
@@ -107,6 +112,22 @@ def test_ptq_alone_tries_every_algorithm_from_fast_to_slow(monkeypatch: pytest.M
         *(f"PTQ {name} by ONNX Runtime" for name in ("hist", "percentile", "mse", "emd", "KL")),
         *(f"PTQ {name}" for name in ("hist", "mse", "emd", "KL")),
     ]
+
+
+def test_depthwise_channels_are_equalized_before_layers_go_back_to_float(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(lambda recipe: 0.2 if recipe.equalized else 30.0, fast)
+    world.depthwise = True
+    found = world.find(monkeypatch)
+    plain = ["PTQ avg", "PTQ abs_max", "PTQ max_p90 by ONNX Runtime"]
+    assert world.asked == [*plain, "PTQ avg by ONNX Runtime, depthwise channels equalized"]
+    assert found.gate.drop == pytest.approx(0.2) and not found.chosen.recipe.float_layers
+
+
+def test_layers_go_back_to_float_from_the_equalized_model_where_it_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(lambda recipe: (1.0 if recipe.equalized else 30.0) - 0.3 * len(recipe.float_layers), fast)
+    world.depthwise = True
+    recipe = world.find(monkeypatch).chosen.recipe
+    assert recipe.equalized and len(recipe.float_layers) == 2
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from qtriton.builder.context import BuildContext
 from qtriton.builder.learning import check_learnt
 from qtriton.compress.scales import SCALES_FILE
 from qtriton.quantize.activations import Feeding
-from qtriton.quantize.learner import count, learn_from_onnx, observe
+from qtriton.quantize.learner import count, equalize, learn_from_onnx, observe
 from qtriton.recipe import Algorithm
 from qtriton.workspace import sha256_file
 
@@ -25,13 +25,25 @@ class OnnxRanges:
     #: Names and shapes of its inputs without the batch, that of the images first.
     inputs: Mapping[str, tuple[int, ...]]
 
-    def learn(self, key: StageKey, algorithm: Algorithm) -> Path:
-        """The file of the Scales by an algorithm, kept under `key`."""
+    def equalize(self) -> Path:
+        """The file of the same model with all channels that depthwise convolutions read in one range."""
+
+        def produce(folder: Path) -> None:
+            label = f"{self.context.spec.name}: depthwise channels brought into one range"
+            with self.context.reporter.progress(label) as progress:
+                equalize(self.onnx, self._feeding(), folder / self.onnx.name, progress)
+
+        key = StageKey(f"{self.context.spec.name}-equalized", self._inputs(), equalize)
+        return self.context.stage(key, produce) / self.onnx.name
+
+    def learn(self, key: StageKey, algorithm: Algorithm, two_sided: bool) -> Path:
+        """The file of the Scales by an algorithm, kept under `key`; see `learn_from_onnx`."""
         observed = self._observe()
         counted = self._count(observed) if algorithm.counts_values else None
 
         def produce(folder: Path) -> None:
-            scales, feeding = learn_from_onnx(self.onnx, algorithm, observed, counted), self._feeding()
+            scales = learn_from_onnx(self.onnx, algorithm, observed, counted, two_sided)
+            feeding = self._feeding()
             check_learnt(self.onnx, scales, feeding.frames, feeding.extras)
             scales.save(folder / SCALES_FILE)
 

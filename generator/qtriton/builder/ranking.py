@@ -31,6 +31,7 @@ def measure_divergences(
     fp32: Path,
     scales: Sequence[Scales],
     frames: NDArray[np.float32],
+    policy: Policy,
     writer: Callable[..., Writer],
     work: Path,
     progress: Progress,
@@ -44,6 +45,7 @@ def measure_divergences(
         fp32: its ONNX file.
         scales: the ranges.
         frames: preprocessed images, float32 [K, C, H, W].
+        policy: what is quantized.
         writer: how the integers are spelt.
         work: a folder for the models, which are removed again.
         progress: models run, and how many there are.
@@ -54,7 +56,7 @@ def measure_divergences(
     model = work / "model.onnx"
     found = []
     for done, one in enumerate(scales, 1):
-        write_quantized(fp32, one, model, Policy(), writer)
+        write_quantized(fp32, one, model, policy, writer)
         found.append(_distance(spec, expected, raw_outputs(spec, model, images, threads)))
         progress(done, len(scales))
     model.unlink()

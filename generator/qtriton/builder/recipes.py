@@ -17,6 +17,7 @@ from qtriton.builder.sources import Sources
 from qtriton.compress.scales import Scales
 from qtriton.errors import CompressionError
 from qtriton.options import BuildOptions
+from qtriton.quantize.placement import Policy
 from qtriton.quantize.qdq import Writer, x86_writer
 from qtriton.quantize.symmetric import SymmetricWriter
 from qtriton.recipe import Algorithm, Learner, Recipe
@@ -26,18 +27,30 @@ from qtriton.target import Method, Target
 FAST_ALGORITHMS: Final = (Algorithm.AVG, Algorithm.ABS_MAX, Algorithm.MAX_P90)
 #: Histograms and searches; 200 s each with ACT.
 SLOW_ALGORITHMS: Final = (Algorithm.HIST, Algorithm.PERCENTILE, Algorithm.MSE, Algorithm.EMD, Algorithm.KL)
+#: For a model whose depthwise channels are equalized: what was among the best two of any model that was measured.
+EQUALIZED_ALGORITHMS: Final = (Algorithm.AVG, Algorithm.ABS_MAX, Algorithm.MAX_P90, Algorithm.HIST)
 #: ACT's ranges come first unless ONNX Runtime's are clearly better: by so much must they change the outputs less.
 _CLEARLY: Final = 1.1
 _FILE: Final = "divergences.json"
 
 
-def candidates(options: BuildOptions, target: Target) -> tuple[tuple[Recipe, ...], ...]:
-    """The recipes of post-training quantization in groups, from fast to slow."""
+def candidates(options: BuildOptions, target: Target, depthwise: bool = False) -> tuple[tuple[Recipe, ...], ...]:
+    """The recipes of post-training quantization in groups, from fast to slow.
+
+    Args:
+        options: what was asked for.
+        target: what the model is built for.
+        depthwise: whether the model has depthwise convolutions, whose channels can be equalized where INT8 as it comes
+            is over the budget.
+    """
     learner = Learner.ACT if is_paddle(target.backend) else options.only_learner
-    if options.only_algorithm is not None:
-        return ((_recipe(options.only_algorithm, learner),),)
-    groups = [tuple(_recipe(each, learner) for each in FAST_ALGORITHMS)]
-    if options.method is Method.PTQ:
+    only = options.only_algorithm
+    plain = FAST_ALGORITHMS if only is None else (only,)
+    groups = [tuple(_recipe(each, learner) for each in plain)]
+    if depthwise and learner is not Learner.ACT:  # ACT compresses the model as it is
+        equalized = EQUALIZED_ALGORITHMS if only is None else (only,)
+        groups.append(tuple(Recipe(algorithm=each, learner=Learner.ONNXRUNTIME, equalized=True) for each in equalized))
+    if options.method is Method.PTQ and only is None:
         # Where both learn, ONNX Runtime sees in one run what ACT takes minutes for with each algorithm.
         learners = (Learner.ONNXRUNTIME, Learner.ACT) if learner is None else (learner,)
         groups += [tuple(Recipe(algorithm=each, learner=one) for each in SLOW_ALGORITHMS) for one in learners]
@@ -63,7 +76,7 @@ def ordered(sources: Sources, target: Target, recipes: Sequence[Recipe]) -> tupl
     if len(recipes) < 2:
         return tuple(recipes)
     try:
-        divergences = _divergences(sources, target, tuple(each.algorithm for each in recipes))
+        divergences = _divergences(sources, target, recipes)
     except CompressionError as error:
         sources.context.reporter.warn(f"{error} INT8's algorithms are tried in their usual order.")
         return tuple(recipes)
@@ -71,23 +84,25 @@ def ordered(sources: Sources, target: Target, recipes: Sequence[Recipe]) -> tupl
     return tuple(sorted(recipes, key=lambda each: divergences[each.algorithm] * penalty[each.learner]))
 
 
-def _divergences(sources: Sources, target: Target, algorithms: Sequence[Algorithm]) -> dict[Algorithm, float]:
+def _divergences(sources: Sources, target: Target, recipes: Sequence[Recipe]) -> dict[Algorithm, float]:
+    """By algorithm; the recipes are all equalized, or none is."""
     context, spec = sources.context, sources.spec
     on_gpu = backend_for(target).gpu is not None
     writer: Callable[..., Writer] = SymmetricWriter if on_gpu else x86_writer(target)
-    learnt = [
-        sources.with_recipe(replace(sources.recipe, algorithm=each, learner=Learner.ONNXRUNTIME)) for each in algorithms
-    ]
+    learnt = [sources.with_recipe(replace(each, learner=Learner.ONNXRUNTIME)) for each in recipes]
     scales = [each.learn_scales() for each in learnt]
+    # What channels before an activation are like is not equalized: quantized there too, every candidate is as bad.
+    policy = Policy(between=not recipes[0].equalized)
 
     def produce(folder: Path) -> None:
-        onnx, frames = sources.export_onnx(), context.frames()
+        onnx, frames = learnt[0].export_onnx(), context.frames()
         with context.reporter.progress(f"{spec.name}: which ranges change the outputs least") as progress:
             loaded = [Scales.load(path) for path in scales]
-            found = measure_divergences(spec, onnx, loaded, np.load(frames, mmap_mode="r"), writer, folder, progress)
+            images = np.load(frames, mmap_mode="r")
+            found = measure_divergences(spec, onnx, loaded, images, policy, writer, folder, progress)
         (folder / _FILE).write_text(json.dumps(found))
 
     inputs = ([each.scales_key.digest for each in learnt], context.spec_key, "GPU" if on_gpu else target.vnni)
     key = StageKey(f"{spec.name}-order", inputs, measure_divergences)
     found = json.loads((context.stage(key, produce) / _FILE).read_text())
-    return dict(zip(algorithms, found, strict=True))
+    return dict(zip((each.algorithm for each in recipes), found, strict=True))

@@ -74,7 +74,7 @@ class _Search:
         method = self._options.method
         if method is Method.QAT:
             return self._first([self._training()])
-        for group in candidates(self._options, self._target):
+        for group in candidates(self._options, self._target, self._sources.can_equalize()):
             passing = self._first(ordered(self._sources, self._target, group))
             if passing is not None:
                 return passing

@@ -20,6 +20,7 @@ from qtriton.builder.sensitivity import load_costs, measure_sensitivity, save_co
 from qtriton.compress.act import import_onnx, restore_float, train
 from qtriton.compress.scales import QUANTIZED, SCALES_FILE, Scales
 from qtriton.errors import UnsupportedError
+from qtriton.quantize.equalize import has_depthwise
 from qtriton.quantize.qdq import Writer, x86_writer
 from qtriton.quantize.sensitivity import LayerCost
 from qtriton.quantize.symmetric import SymmetricWriter
@@ -56,7 +57,9 @@ class Sources:
         return replace(self, recipe=recipe)
 
     def export_onnx(self) -> Path:
-        """The FP32 model as an ONNX file that fits the spec."""
+        """The FP32 model as an ONNX file that fits the spec; equalized, where the recipe says so."""
+        if self.recipe.equalized:
+            return self.with_recipe(Recipe())._ranges().equalize()
         return self._fp32() / _ONNX
 
     def import_notes(self) -> str:
@@ -91,9 +94,12 @@ class Sources:
     def learn_scales(self) -> Path:
         """The file of the ranges: ACT's, after training where the recipe asks for that, or ONNX Runtime's."""
         if self.recipe.learner is Learner.ONNXRUNTIME:
-            ranges = OnnxRanges(self.context, self.export_onnx(), self.input_shapes())
-            return ranges.learn(self.scales_key, self.recipe.algorithm)
+            return self._ranges().learn(self.scales_key, self.recipe.algorithm, two_sided=self.recipe.equalized)
         return self._learn() / SCALES_FILE
+
+    def can_equalize(self) -> bool:
+        """Whether equalizing would change the model."""
+        return has_depthwise(self._fp32() / _ONNX)
 
     def find_overflowing(self) -> frozenset[str]:
         """The outputs of the nodes of the FP32 ONNX that FP16 cannot hold on the calibration images."""
@@ -159,6 +165,9 @@ class Sources:
         inputs = (self.context.weights_sha256, self.context.frames_key.digest, self.recipe.learnt_by)
         producer = learn_with_act if self.recipe.learner is Learner.ACT else OnnxRanges.learn
         return StageKey(f"{self.spec.name}-scales", inputs, producer)
+
+    def _ranges(self) -> OnnxRanges:
+        return OnnxRanges(self.context, self.export_onnx(), self.input_shapes())
 
     def _train(self) -> Path | None:
         """What training makes of the FP32 model; none where the recipe has no training."""

@@ -54,7 +54,7 @@ def compressed_variant(context: BuildContext, result: SearchResult, record: Publ
     settings: dict[str, Any] = {"recipe": str(recipe)}
     if recipe.method is not None:
         settings |= {"algorithm": recipe.algorithm.value, "learner": recipe.learner.value}
-        settings |= {"vnni": chosen.artifact.target.vnni}
+        settings |= {"equalized": recipe.equalized, "vnni": chosen.artifact.target.vnni}
     if recipe.method is Method.QAT:
         settings |= asdict(context.options.training)
     return _variant(

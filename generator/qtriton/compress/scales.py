@@ -37,6 +37,8 @@ class LearntLayer:
     given: NDArray[np.float64] | None = None
     #: The output of the ONNX node that this layer is, once it has been paired.
     node: str | None = None
+    #: The lowest value that the layer reads, where that is known; values below -input_threshold are cut off anyway.
+    input_low: float = -math.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,10 @@ class Scales:
     def save(self, path: Path) -> None:
         """Write the file as a whole or not at all."""
         rows = [
-            {"name": x.name, "op": x.op, "input": x.input_threshold, "output": x.output_threshold, "node": x.node}
+            {
+                **{"name": x.name, "op": x.op, "input": x.input_threshold, "output": x.output_threshold},
+                **{"node": x.node, "low": x.input_low},
+            }
             for x in self.layers
         ]
         header = {"method": self.method.value, "algorithm": self.algorithm, "image": self.image}
@@ -77,6 +82,7 @@ class Scales:
                     read=archive.get(f"r{i}"),
                     given=archive.get(f"g{i}"),
                     node=row["node"],
+                    input_low=row["low"],
                 )
                 for i, row in enumerate(meta["layers"])
             )

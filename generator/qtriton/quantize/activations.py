@@ -54,7 +54,7 @@ class Feeding:
 
 @dataclass(frozen=True, eq=False)
 class Maxima:
-    """The largest absolute value of each tensor on each image, and how many values it has."""
+    """The largest absolute value of each tensor on each image, its lowest value, and how many values it has."""
 
     tensors: tuple[str, ...]
     #: [tensors, images]
@@ -63,17 +63,21 @@ class Maxima:
     sizes: NDArray[np.int64]
     #: The lowest and the highest value of all images, as the model takes them.
     image: tuple[float, float]
+    #: [tensors], of all images
+    lows: NDArray[np.float64]
 
     def save(self, path: Path) -> None:
         """Write an .npz file."""
-        np.savez(path, tensors=np.array(self.tensors), values=self.values, sizes=self.sizes, image=self.image)
+        names, image = np.array(self.tensors), np.array(self.image)
+        np.savez(path, tensors=names, values=self.values, sizes=self.sizes, image=image, lows=self.lows)
 
     @classmethod
     def load(cls, path: Path) -> Maxima:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as archive:
             low, high = map(float, archive["image"])
-            return cls(tuple(map(str, archive["tensors"])), archive["values"], archive["sizes"], (low, high))
+            tensors = tuple(map(str, archive["tensors"]))
+            return cls(tensors, archive["values"], archive["sizes"], (low, high), archive["lows"])
 
 
 def write_maxima(fp32: Path, feeding: Feeding, out: Path, progress: Progress) -> None:
@@ -89,15 +93,16 @@ def write_maxima(fp32: Path, feeding: Feeding, out: Path, progress: Progress) ->
     session = probe_session(model, _reductions(model, tensors))
     rows: list[NDArray[np.float64]] = []
     sizes: NDArray[np.int64] = np.zeros(len(tensors), np.int64)
+    lows = np.full(len(tensors), np.inf)
     low, high = np.inf, -np.inf
     for done, feed in enumerate(feeding, 1):
         results = np.array([float(each) for each in session.run(None, feed)]).reshape(3, len(tensors))
         rows.append(np.maximum(results[0], -results[1]))
-        sizes = np.maximum(sizes, results[2].astype(np.int64))
+        sizes, lows = np.maximum(sizes, results[2].astype(np.int64)), np.minimum(lows, results[1])
         low, high = min(low, float(feed[feeding.image].min())), max(high, float(feed[feeding.image].max()))
         _check_finite(tensors, rows[-1], done)
         progress(done, len(feeding))
-    Maxima(tensors, np.stack(rows, axis=1), sizes, (low, high)).save(out)
+    Maxima(tensors, np.stack(rows, axis=1), sizes, (low, high), lows).save(out)
 
 
 def _check_finite(tensors: Sequence[str], maxima: NDArray[np.float64], image: int) -> None:

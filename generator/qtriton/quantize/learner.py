@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,7 @@ from qtriton.compress.scales import LearntLayer, Scales
 from qtriton.errors import CompressionError
 from qtriton.progress import Progress
 from qtriton.quantize.activations import Feeding, Maxima, write_counts, write_maxima
+from qtriton.quantize.equalize import write_equalized
 from qtriton.quantize.graph import GraphView
 from qtriton.quantize.match import layer_result, layers_of
 from qtriton.quantize.qdq import load_simplified
@@ -43,7 +45,18 @@ def count(fp32: Path, feeding: Feeding, observed: Path, folder: Path, progress: 
     _run(write_counts, fp32, feeding, Maxima.load(observed / _MAXIMA), folder / _COUNTS, progress=progress)
 
 
-def learn_from_onnx(fp32: Path, algorithm: Algorithm, observed: Path, counted: Path | None) -> Scales:
+def equalize(fp32: Path, feeding: Feeding, out: Path, progress: Progress) -> None:
+    """Write the model equalized (see quantize.equalize), in a process of its own.
+
+    Raises:
+        CompressionError: ONNX Runtime cannot run the model.
+    """
+    _run(write_equalized, fp32, feeding, out, progress=progress)
+
+
+def learn_from_onnx(
+    fp32: Path, algorithm: Algorithm, observed: Path, counted: Path | None, two_sided: bool = False
+) -> Scales:
     """The ranges by an algorithm.
 
     Args:
@@ -51,6 +64,7 @@ def learn_from_onnx(fp32: Path, algorithm: Algorithm, observed: Path, counted: P
         algorithm: what turns what was seen into thresholds.
         observed: the folder that `observe` wrote into.
         counted: the folder that `count` wrote into, for `algorithm.counts_values`.
+        two_sided: whether what was lowest is learnt, too: negative values then take no more of a range than they need.
     """
     maxima, view = Maxima.load(observed / _MAXIMA), GraphView(load_simplified(fp32))
     counts: list[NDArray[np.int64] | None] = [None] * len(maxima.tensors)
@@ -60,6 +74,7 @@ def learn_from_onnx(fp32: Path, algorithm: Algorithm, observed: Path, counted: P
         name: threshold(algorithm, values, bins)
         for name, values, bins in zip(maxima.tensors, maxima.values, counts, strict=True)
     }
+    lows = dict(zip(maxima.tensors, maxima.lows.tolist(), strict=True)) if two_sided else {}
     return Scales(
         Method.PTQ,
         algorithm.value,
@@ -71,6 +86,7 @@ def learn_from_onnx(fp32: Path, algorithm: Algorithm, observed: Path, counted: P
                 input_threshold=thresholds[node.input[0]],
                 output_threshold=thresholds[layer_result(view, node)],
                 node=node.output[0],
+                input_low=lows.get(node.input[0], -math.inf),
             )
             for node, _ in layers_of(view)
         ),

@@ -91,6 +91,12 @@ def layer_weight(view: GraphView, node: NodeProto) -> NDArray[np.float32] | None
     return weight.astype(np.float32)
 
 
+def is_depthwise(node: NodeProto, weight: NDArray[np.float32]) -> bool:
+    """Whether a layer has one channel in and one out for each of several groups."""
+    groups = attribute(node, "group", 1)
+    return node.op_type == "Conv" and weight.shape[1] == 1 and groups == weight.shape[0] > 1
+
+
 def output_axis(node: NodeProto) -> int:
     if node.op_type == "Conv":
         return 0

@@ -18,9 +18,9 @@ from qtriton.errors import CompressionError, ModelError
 from qtriton.fresh_names import FreshNames
 from qtriton.quantize.bounds import Range
 from qtriton.quantize.gemm import fold_factors
-from qtriton.quantize.graph import GraphView, attribute
+from qtriton.quantize.graph import GraphView
 from qtriton.quantize.integers import Affine, IntegerLayer, to_integers
-from qtriton.quantize.match import Layer, match_layers
+from qtriton.quantize.match import Layer, is_depthwise, match_layers
 from qtriton.quantize.placement import Placement, Policy, place
 from qtriton.quantize.ranges import Ranges
 from qtriton.quantize.rewrite import rewrite
@@ -99,15 +99,6 @@ def load_simplified(fp32: Path) -> ModelProto:
     except Exception as error:  # protobuf, the converter and onnxsim raise kinds of their own
         raise ModelError(f"{fp32}: cannot be read as an ONNX model ({error}). Export it again.") from error
     return model
-
-
-def is_depthwise(layer: Layer) -> bool:
-    """Whether ONNX Runtime's depthwise kernel takes a layer: one channel in and one out for each of several groups.
-
-    It widens to int16 before it multiplies, so that nothing saturates on any CPU.
-    """
-    weight, groups = layer.weight, attribute(layer.node, "group", 1)
-    return layer.node.op_type == "Conv" and weight.shape[1] == 1 and groups == weight.shape[0] > 1
 
 
 class Writer:
@@ -189,7 +180,8 @@ class Writer:
         self._layer_constants(node, layer, integers)
 
     def _is_saturating(self, layer: Layer) -> bool:
-        return not (self._vnni or is_depthwise(layer))
+        # ONNX Runtime's depthwise kernel widens to int16 before it multiplies, so that nothing saturates on any CPU.
+        return not (self._vnni or is_depthwise(layer.node, layer.weight))
 
     def _layer_constants(self, node: NodeProto, layer: Layer, integers: IntegerLayer) -> None:
         base = layer.node.output[0]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from qtriton.compress.scales import LearntLayer
 from qtriton.quantize.bounds import (
     ANYTHING,
     Bounds,
@@ -52,10 +53,12 @@ class Ranges:
         return tensor
 
     def _infer(self, members: list[str]) -> Range | None:
-        thresholds = [t for name in members if (t := self._read_threshold(name)) is not None]
-        if thresholds:
-            high = max([*thresholds, *self._before_interpolation(members)])
-            return Range(-high, high).clip(self._bounds.of(self._source(members)))
+        learnt = [each for name in members for each in self._read_by(name)]
+        if learnt:
+            before = self._before_interpolation(members)
+            high = max([*(each.input_threshold for each in learnt), *before])
+            low = -high if before else max(-high, min(0.0, *(each.input_low for each in learnt)))
+            return Range(low, high).clip(self._bounds.of(self._source(members)))
         for name in members:
             for reader in self._view.readers(name):
                 if reader.op_type == "Concat" and (shared := self.of(reader.output[0])) is not None:
@@ -81,13 +84,13 @@ class Ranges:
                 return name
         return members[0]
 
-    def _read_threshold(self, tensor: str) -> float | None:
-        thresholds = [
-            self._layers[node.output[0]].learnt.input_threshold
+    def _read_by(self, tensor: str) -> list[LearntLayer]:
+        """What was learnt about the layers that read a tensor."""
+        return [
+            self._layers[node.output[0]].learnt
             for node in self._view.readers(tensor)
             if node.output[0] in self._layers and node.input[0] == tensor
         ]
-        return max(thresholds, default=None)
 
     def _from_producer(self, tensor: str, node: NodeProto | None) -> Range | None:
         if node is None or not self._view.activations(node):

@@ -99,6 +99,8 @@ def _details(name: str, manifest: Manifest, all_layers: bool) -> Iterator[Sectio
     if "learner" in manifest.settings:
         learner, algorithm = Learner(manifest.settings["learner"]), manifest.settings["algorithm"]
         yield Section(f"The ranges were learnt by {learner.label}, with the algorithm {algorithm}.")
+    if manifest.settings.get("equalized"):
+        yield Section("The channels that depthwise convolutions read were brought into one range before.")
     if len(manifest.tried) > 1:
         tried = tuple((each.recipe, f"{each.drop:.2f}") for each in manifest.tried)
         yield Section("Tried, from fast to slow", ("Recipe", "Drop (points)"), tried)
