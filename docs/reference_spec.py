@@ -11,8 +11,8 @@ from reference_markdown import NOTE, cell, markdown_table, paragraphs
 
 from qtriton.builder.contracts import POST_CONTRACTS, PRE_CONTRACTS
 from qtriton.runtime.post import POST_OPS
-from qtriton.runtime.post import Final as LastOp
 from qtriton.runtime.pre import PRE_OPS
+from qtriton.runtime.values import Final as LastOp
 from qtriton.spec import GeneratedData, ModelInput, ModelSpec, Source
 
 #: What the fields of the operations mean; their modules are copied into repositories and stay as they are.
@@ -22,12 +22,13 @@ _FIELDS: Final = {
     "interpolation": "How pixels are interpolated.",
     "pixels": "The length of the shorter side.",
     "scale": "What each pixel is multiplied by. The default is 1/255.",
-    "mean": "Subtracted after scaling, one value per channel.",
-    "std": "Divided by at the end, one value per channel.",
+    "mean": "Subtracted after scaling, one value per channel or one for all.",
+    "std": "Divided by at the end, one value per channel or one for all.",
     "strides": "The strides of the maps, in the order of the model's outputs.",
     "score_threshold": "Results with a lower score are left out.",
-    "iou_threshold": "A box is dropped when it overlaps a better one of its class by more than this.",
+    "iou_threshold": "A box is dropped when it overlaps a better one of its class by more than this; 1 drops none.",
     "detections": "How many results are returned at most; the tensors are padded to it.",
+    "above": "What a score must be above: a probability, or 0 for logits.",
     "k": "How many classes are returned.",
 }
 
@@ -150,7 +151,8 @@ def _comments(model: Any) -> dict[str, str]:
     """The comments `#:` above the fields of a class."""
     found: dict[str, str] = {}
     waiting: list[str] = []
-    for line in inspect.getsource(model).splitlines():
+    sources = (inspect.getsource(each) for each in reversed(model.__mro__) if each.__module__.startswith("qtriton"))
+    for line in "\n".join(sources).splitlines():
         text = line.strip()
         if text.startswith("#:"):
             waiting.append(text.removeprefix("#:").strip())

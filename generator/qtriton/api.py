@@ -13,13 +13,14 @@ from qtriton.operate.bench import bench_repository
 from qtriton.operate.predict import Predictions, predict_repository
 from qtriton.operate.serve import serve_repository
 from qtriton.options import DEFAULT_REPOSITORY, BuildOptions
-from qtriton.plan import Plan, Request, make_plan
+from qtriton.plan import Plan, make_plan
 from qtriton.progress import SILENT, Reporter
 from qtriton.repository.check import Problem
 from qtriton.repository.check import check as find_problems
 from qtriton.repository.check.engines import GpuServer
+from qtriton.request import Request
 from qtriton.server import Server, ServerOptions
-from qtriton.spec import load_spec
+from qtriton.spec_files import load_spec
 from qtriton.workspace import Workspace
 from qtriton_client import BenchResults, LoadOptions
 

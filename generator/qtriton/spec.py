@@ -1,32 +1,30 @@
 """What is known of a model, as data: the YAML files of the zoo and of the user, validated."""
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
-from typing import Final as Constant
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from qtriton import resources
-from qtriton.errors import InputError, ModelError
-from qtriton.runtime.post import ArgMax, Detections, Final, Mask, Nms, Output, PicoHead, Softmax, TopK, YoloHead
-from qtriton.runtime.pre import CenterCrop, Chw, ExtraInput, Letterbox, Normalize, Resize, ResizeShort, Rgb
+from qtriton.runtime import post, pre
+from qtriton.runtime.pre import ExtraInput
+from qtriton.runtime.values import Candidates, Output
+from qtriton.runtime.values import Final as LastOp
 
 Task = Literal["detection", "classification", "segmentation"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
-PreOp = Annotated[Letterbox | Resize | ResizeShort | CenterCrop | Rgb | Normalize | Chw, Field(discriminator="op")]
-PostOp = Annotated[YoloHead | PicoHead | Nms | Detections | Softmax | TopK | ArgMax | Mask, Field(discriminator="op")]
+PreOp = Annotated[pre.PreOp, Field(discriminator="op")]
+PostOp = Annotated[post.PostOp, Field(discriminator="op")]
 
 #: The metric of each task, by the name that the tables print.
-METRIC: Constant[dict[Task, str]] = {"detection": "mAP50-95", "classification": "Top1", "segmentation": "mIoU"}
-#: What the postprocessing of each task ends with.
-_LAST: Constant[dict[Task, tuple[type[Final], ...]]] = {
-    "detection": (Nms, Detections),
-    "classification": (TopK,),
-    "segmentation": (Mask,),
-}
+METRIC: Final[dict[Task, str]] = {"detection": "mAP50-95", "classification": "Top1", "segmentation": "mIoU"}
 
+#: How many channels an image may have: colours, or grey.
+CHANNELS: Final = (1, 3)
 
-_SIZED: Constant = frozenset({"letterbox", "resize", "center_crop", "pico_head"})
+#: The operations that need the model's size, which a spec need not repeat.
+_SIZED: Final = frozenset(
+    each.op for each in (*pre.PRE_OPS.values(), *post.POST_OPS.values()) if "size" in get_type_hints(each)
+)
 
 
 class _Frozen(BaseModel):
@@ -62,19 +60,34 @@ class GeneratedData(_Frozen):
 
 
 class ModelInput(_Frozen):
-    """The model's image: float32 [batch, *dims]."""
+    """The model's image: float32 [batch, *dims].
+
+    A model whose channels are last, that takes integers, or that has no batch is brought into this form on import.
+    """
 
     #: The name of the model's input tensor.
     name: str
-    #: Channels, height and width, without the batch.
+    #: Channels (3, or 1 for grey), height and width, without the batch; the channels may be last.
     dims: tuple[int, int, int]
 
     @field_validator("dims")
     @classmethod
-    def _positive(cls, dims: tuple[int, int, int]) -> tuple[int, int, int]:
+    def _channels_first(cls, dims: tuple[int, int, int]) -> tuple[int, int, int]:
         if min(dims) < 1:
             raise ValueError(f"{list(dims)} must be positive, without the batch")
+        dims = channels_first(dims)
+        if dims[0] not in CHANNELS:
+            raise ValueError(
+                f"{list(dims)} has {dims[0]} channels, and this version feeds 3 or 1. Put a layer in front of the "
+                "model that makes its channels of those, and export it again"
+            )
         return dims
+
+
+def channels_first(dims: Sequence[int]) -> tuple[int, int, int]:
+    """Channels, height and width of an image whose channels may be last."""
+    first, middle, last = dims
+    return (last, first, middle) if last in CHANNELS and first not in CHANNELS else (first, middle, last)
 
 
 class ModelSpec(_Frozen):
@@ -92,7 +105,8 @@ class ModelSpec(_Frozen):
     input: ModelInput
     #: The outputs of the model that postprocess takes, in this order. Default: all, in the model's order.
     outputs: tuple[str, ...] = ()
-    #: What else the model takes: Paddle's detectors want to know how the image was scaled.
+    #: What else the model takes, by the name of its input: how the image was scaled (`scale_factor`), its size as the
+    #: model sees it (`im_shape`: height, width; `input_wh`) or as it was sent (`original_hw`, `original_wh`).
     extra_inputs: dict[str, ExtraInput] = {}
     #: From the decoded image to the model's input; ends with `chw`.
     preprocess: tuple[PreOp, ...]
@@ -137,7 +151,7 @@ class ModelSpec(_Frozen):
     def _sizes_from_input(cls, raw: Any) -> Any:
         """An operation that needs a size and states none gives what the model takes."""
         try:
-            _, height, width = raw["input"]["dims"]
+            _, height, width = channels_first(raw["input"]["dims"])
             sized = {
                 chain: [{"size": [height, width], **op} if op.get("op") in _SIZED else op for op in raw[chain]]
                 for chain in ("preprocess", "postprocess")
@@ -150,11 +164,25 @@ class ModelSpec(_Frozen):
     def _operations_fit(self) -> "ModelSpec":
         if not self.preprocess or self.preprocess[-1].op != "chw":
             raise ValueError("preprocess must end with {op: chw}: the model's input is [channels, height, width]")
-        if not self.postprocess or not isinstance(self.postprocess[-1], _LAST[self.task]):
-            last = " or ".join(f"{{op: {kind.op}}}" for kind in _LAST[self.task])
+        if misfit := next(_wrong_channels(self.preprocess, self.input.dims[0]), ""):
+            raise ValueError(misfit)
+        ends = [each.op for each in get_args(post.PostOp) if getattr(each, "task", "") == self.task]
+        if not self.postprocess or self.postprocess[-1].op not in ends:
+            last = " or ".join(f"{{op: {name}}}" for name in ends)
             raise ValueError(f"postprocess of a {self.task} model must end with {last}")
-        if isinstance(self.postprocess[-1], Nms) and not isinstance(self.postprocess[0], YoloHead | PicoHead):
-            raise ValueError("postprocess that ends with {op: nms} must begin with a head, e.g. {op: yolo_head}")
+        moved = {op.op for op in self.preprocess} & {"letterbox", "center_crop"}
+        if moved and (sizes := [name for name, kind in self.extra_inputs.items() if kind.startswith("original")]):
+            raise ValueError(
+                f"extra_inputs: {sizes[0]}: the size of the original tells nothing of what {{op: {min(moved)}}} adds "
+                "or cuts off. Write {op: resize} in its place, or give input_wh or im_shape"
+            )
+        if self.task == "segmentation" and any(op.op == "center_crop" for op in self.preprocess):
+            raise ValueError(
+                "{op: center_crop} leaves pixels of the image out, which then have no class. Write {op: resize} or "
+                "{op: letterbox} in its place"
+            )
+        if misfit := next(_misfits(self.postprocess), ""):
+            raise ValueError(misfit)
         unknown = set(self.evaluation) - set(vars(self.postprocess[-1])) | ({"op"} & set(self.evaluation))
         if unknown:
             raise ValueError(f"evaluation: {sorted(unknown)} are no fields of {self.postprocess[-1].op}")
@@ -164,7 +192,7 @@ class ModelSpec(_Frozen):
     def results(self) -> tuple[Output, ...]:
         """The result tensors that the postprocess step returns, without the batch."""
         last = self.postprocess[-1]
-        assert isinstance(last, Final)  # the validator saw to it
+        assert isinstance(last, LastOp)  # the validator saw to it
         return last.outputs()
 
     @property
@@ -173,103 +201,34 @@ class ModelSpec(_Frozen):
         return ((self.input.name, self.input.dims), *((name, (2,)) for name in self.extra_inputs))
 
 
-def load_spec(model: str) -> ModelSpec:
-    """Load a spec by its zoo name or from the path of a YAML file.
-
-    Raises:
-        InputError: there is no such model or file.
-        ModelError: the YAML does not describe a model; the message names each wrong field.
-    """
-    is_path = model.endswith((".yaml", ".yml")) or "/" in model
-    path = Path(model) if is_path else resources.zoo() / f"{model}.yaml"
-    if not path.is_file():
-        raise InputError(_no_such_model(model, is_path))
-    return parse_spec(_read(path), str(path))
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{path}: a spec is text in UTF-8, this is in another encoding. Save it as UTF-8.") from error
+def _wrong_channels(ops: tuple[pre.PreOp, ...], wanted: int) -> Iterator[str]:
+    """Why a chain does not give an image of so many channels."""
+    channels = 3
+    for op in ops:
+        if channels == 1 and op.op in ("rgb", "grey"):
+            yield f"preprocess: {{op: {op.op}}} takes three channels, and behind {{op: grey}} there is one. Remove it"
+        channels = 1 if op.op == "grey" else channels
+        if isinstance(op, pre.Normalize) and not {len(op.mean), len(op.std)} <= {1, channels}:
+            yield f"preprocess: normalize takes one value for each channel, here {channels}, or one for all of them"
+    if channels < wanted:
+        yield "preprocess makes one channel, and input.dims has 3. Remove {op: grey}, or correct input.dims"
+    if channels > wanted:
+        yield "input.dims has one channel: write {op: grey} in preprocess, in the place of {op: rgb}"
 
 
-def zoo_names() -> list[str]:
-    """The names of all models in the zoo, sorted."""
-    return sorted(path.stem for path in resources.zoo().glob("*.yaml"))
+def _misfits(ops: tuple[post.PostOp, ...]) -> Iterator[str]:
+    """Why an operation of a chain does not take what the one before it gives; the first takes a model's outputs."""
+    given: Any = None
+    for op in ops:
+        takes, gives = value_types(op)
+        if takes != given and Candidates in (takes, given):
+            before = [name for name, each in post.POST_OPS.items() if value_types(each)[1] == takes]
+            hint = f"begin with a head, e.g. {{op: {before[0]}}}" if takes is Candidates else "end with {op: nms}"
+            yield f"postprocess with {{op: {op.op}}} must {hint}"
+        given = gives
 
 
-def generic_names() -> list[str]:
-    """The entries that are no models but the `base:` of a user's own: what a task's models have in common, sorted."""
-    return sorted(path.stem for path in _generic().glob("*.yaml"))
-
-
-def _generic() -> Path:
-    return resources.zoo() / "generic"
-
-
-def parse_spec(text: str, where: str) -> ModelSpec:
-    """Validate YAML text; `where` is named in the error."""
-    import yaml
-
-    try:
-        raw = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date like 2024-99-99 is a ValueError
-        raise ModelError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict):
-        raise ModelError(f"{where}: a model spec is a mapping of fields, this is {type(raw).__name__}.")
-    if "base" in raw:
-        raw = {**_base(str(raw.pop("base")), where), **raw}
-    try:
-        return ModelSpec.model_validate(raw)
-    except ValidationError as error:
-        raise ModelError(f"{where}: {_sentences(error)}") from error
-
-
-def _base(name: str, where: str) -> dict[str, Any]:
-    """The fields of a zoo entry that a spec takes over; a base may have a base."""
-    import yaml
-
-    if name not in (*zoo_names(), *generic_names()):
-        raise ModelError(
-            f"{where}: base: {name} is not in the zoo. `qtriton models` lists it; the bases of a task are "
-            f"{', '.join(generic_names())}."
-        )
-    path = (_generic() if name in generic_names() else resources.zoo()) / f"{name}.yaml"
-    raw: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return {**_base(str(raw.pop("base")), str(path)), **raw} if "base" in raw else raw
-
-
-def _sentences(error: ValidationError) -> str:
-    parts = []
-    for problem in error.errors(include_url=False):
-        field = ".".join(str(part) for part in problem["loc"]) or "spec"
-        typo = " (a typo?)" if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument") else ""
-        parts.append(f"{field}: {problem['msg'].removeprefix('Value error, ')}{typo}")
-    return "; ".join(parts) + "."
-
-
-def _no_such_model(model: str, is_path: bool) -> str:
-    if is_path:
-        return f"{model}: no such file. Give a spec's path, or a name that `qtriton models` lists."
-    if model in generic_names():
-        return (
-            f"{model}: a base for specs of your own. Write `base: {model}`, name, input and classes into a YAML file."
-        )
-    import difflib
-
-    near = difflib.get_close_matches(model, zoo_names(), 1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    return f"{model}: not in the zoo.{hint} `qtriton models` lists it; a spec of your own is a path to a YAML file."
-
-
-def classes(spec: ModelSpec) -> tuple[str, ...]:
-    """The class names of a model; a string in the spec names a list that is shared in the zoo."""
-    if not isinstance(spec.classes, str):
-        return spec.classes
-    path = resources.zoo() / "classes" / f"{spec.classes}.txt"
-    if not path.is_file():
-        raise ModelError(f"{spec.name}: classes: {spec.classes} is no shared list. Write the names as a YAML list.")
-    return tuple(path.read_text(encoding="utf-8").splitlines())
+def value_types(op: Any) -> tuple[Any, Any]:
+    """What an operation of postprocess, or its class, takes and gives, by its annotations."""
+    hints = list(get_type_hints(op.__call__ if isinstance(op, type) else type(op).__call__).values())
+    return hints[0], hints[-1]

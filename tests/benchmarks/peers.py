@@ -31,7 +31,8 @@ from qtriton.builder.timing import interleaved
 from qtriton.labels import LabelledImages, load_labelled
 from qtriton.progress import SILENT
 from qtriton.report.tables import Table
-from qtriton.spec import METRIC, ModelSpec, classes, load_spec
+from qtriton.spec import METRIC, ModelSpec
+from qtriton.spec_files import classes, load_spec
 from qtriton.target import Precision, Target
 
 #: Folder of the data and name of the labels, by model of the zoo.

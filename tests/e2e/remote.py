@@ -11,7 +11,7 @@ from tritonclient import grpc
 from qtriton.backends.runner import Runner, running
 from qtriton.repository.naming import runtime_of
 from qtriton.repository.read import Repository
-from qtriton.runtime.post import Results
+from qtriton.runtime.values import Results
 from qtriton.target import Target
 
 

@@ -16,7 +16,7 @@ from tritonclient.utils import InferenceServerException
 from qtriton.runtime.post import postprocess
 from qtriton.runtime.pre import preprocess
 from qtriton.server import Server
-from qtriton.spec import load_spec
+from qtriton.spec_files import load_spec
 
 from .remote import ask, in_process
 

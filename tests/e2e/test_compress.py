@@ -24,7 +24,7 @@ from qtriton.compress.scales import QUANTIZED
 from qtriton.errors import CompressionError, ConversionError, InputError
 from qtriton.quantize.qdq import emit
 from qtriton.recipe import Algorithm, PtqOptions
-from qtriton.spec import parse_spec
+from qtriton.spec_files import parse_spec
 from qtriton.target import Precision, Target
 
 Floats = npt.NDArray[np.float32]

@@ -12,7 +12,8 @@ import pytest
 
 from qtriton.builder.fetch import fetch, weights_at_hand
 from qtriton.errors import InputError, ModelError, SetupError
-from qtriton.spec import ModelSpec, load_spec
+from qtriton.spec import ModelSpec
+from qtriton.spec_files import load_spec
 from qtriton.workspace import Workspace
 
 BODY = bytes(range(256)) * 4000

@@ -18,7 +18,7 @@ from qtriton.datasets import list_images
 from qtriton.errors import ConversionError
 from qtriton.quantize.qdq import emit
 from qtriton.recipe import Algorithm, PtqOptions
-from qtriton.spec import load_spec
+from qtriton.spec_files import load_spec
 from qtriton.target import Precision, Target
 
 from .conftest import qtriton

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, save
 
 from qtriton.builder.feeding import read_frame
-from qtriton.spec import load_spec
+from qtriton.spec_files import load_spec
 
 from .conftest import qtriton
 

@@ -10,7 +10,7 @@ import numpy as np
 from qtriton.builder.evaluate import predict
 from qtriton.repository.manifest import Manifest
 from qtriton.server import Server
-from qtriton.spec import load_spec
+from qtriton.spec_files import load_spec
 
 from .conftest import qtriton
 from .remote import ask, in_process

@@ -9,7 +9,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from qtriton.builder.trial import Tried, alike, try_model
-from qtriton.spec import ModelSpec, parse_spec
+from qtriton.spec import ModelSpec
+from qtriton.spec_files import parse_spec
 from qtriton.target import Precision, Target
 
 from .conftest import qtriton
@@ -90,6 +91,46 @@ def test_what_is_published_states_the_batch_that_works(tmp_path: Path, kind: str
     assert found.returncode == 0, found.stderr
 
 
+def without_batch(path: Path) -> Path:
+    """A classifier of one image [3, 8, 8] that gives [10]."""
+    model = onnx.load(str(net(path, "right", 1)))
+    del model.graph.input[0].type.tensor_type.shape.dim[0], model.graph.output[0].type.tensor_type.shape.dim[0]
+    model.graph.node[0].attribute[0].ints[:] = [1, 2]
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "batch", "said", "most"),
+    [
+        ("right", 1, "the batch was fixed at 1, and is made free", 8),
+        ("baked", 1, "the batch was fixed at 1, and is made free", 8),
+        ("mixes", 1, "two images at once give another scores", 1),
+        ("right", 4, "the batch was fixed at 4, and is made free", 8),
+        ("none", 0, "image gets a batch of 1", 0),
+    ],
+)
+def test_a_fixed_batch_is_served_as_far_as_it_can_be_freed(
+    tmp_path: Path, kind: str, batch: int, said: str, most: int
+) -> None:
+    (tmp_path / "ten.yaml").write_text(SPEC)
+    model = without_batch(tmp_path / "net.onnx") if kind == "none" else net(tmp_path / "net.onnx", kind, batch)
+    done = qtriton(
+        "build", tmp_path / "ten.yaml", "--weights", model, "--precision", "fp32", "--backend", "onnxruntime,openvino",
+        "--repository", tmp_path / "repository",
+    )  # fmt: skip
+    assert done.returncode == 0 and " ".join(done.stderr.split()).count(said) == 1, done.stderr
+    served = (
+        tmp_path / "repository" / f"ten_{name}" / "config.pbtxt" for name in ("onnxruntime_fp32", "openvino_fp32")
+    )
+    texts = [path.read_text() for path in served]
+    assert f"max_batch_size: {most}\n" in texts[0] and f"max_batch_size: {min(most, 1)}\n" in texts[1]
+    image = tmp_path / "image.png"
+    cv2.imwrite(str(image), np.full((9, 7, 3), 80, np.uint8))
+    found = qtriton("predict", "ten_openvino_fp32", image, "--repository", tmp_path / "repository", "--json")
+    assert found.returncode == 0, found.stderr
+
+
 def test_rounding_is_no_difference_and_another_answer_is() -> None:
     scores = np.array([[300, 0.5, np.nan, np.inf], [200, 0.25, 1, 2]], np.float32)
     assert alike(scores * np.float32(1 + 1e-6), scores)
@@ -104,17 +145,17 @@ def test_rounding_is_no_difference_and_another_answer_is() -> None:
 RIGHT = {
     "batch-hidden": (0, "max_batch_size 1"),
     "batch-baked-in": (0, "max_batch_size 0"),
-    "heads-yolo8": (3, "YOLOv8 head"),
-    "heads-seg-one-channel": (3, "one channel"),
-    "heads-one-logit": (3, "one score"),
-    "heads-end2end": (3, "neither that nor x1, y1, x2, y2, score, class"),
+    "heads-yolo8": (3, "use {op: yolo8_head}."),
+    "heads-seg-one-channel": (3, "{op: threshold}"),
+    "heads-one-logit": (3, "{op: two_classes}"),
+    "heads-end2end": (3, "Write the right columns in the spec (class_score_box, box_score_class"),
     "io-external-data": (0, ""),
     "io-free-height-width": (0, ""),
     "io-fp16": (0, ""),
     "io-two-outputs": (0, "reads the first, logits"),
-    "io-nhwc": (4, "channels last"),
-    "io-uint8": (4, "UINT8"),
-    "io-grey": (4, "1 channel"),
+    "io-nhwc": (0, "channels last: turned on import"),
+    "io-uint8": (3, "{op: normalize, scale: 1}"),
+    "io-grey": (3, "{op: grey}"),
 }
 
 

@@ -11,7 +11,7 @@ from qtriton.backends import native
 from qtriton.builder.evaluate import predict
 from qtriton.builder.feeding import feed, ordered_outputs, read_frame
 from qtriton.server import ServerOptions, serve
-from qtriton.spec import load_spec
+from qtriton.spec_files import load_spec
 
 from .conftest import qtriton
 from .remote import ask, in_process

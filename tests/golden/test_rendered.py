@@ -14,11 +14,12 @@ from qtriton.backends.tensorrt.recipe import engine_recipe
 from qtriton.builder.assemble import publish
 from qtriton.builder.variant import Variant
 from qtriton.options import BuildOptions
-from qtriton.plan import Plan, Request
+from qtriton.plan import Plan
 from qtriton.progress import SILENT
 from qtriton.repository.manifest import File, Manifest, Metric
 from qtriton.repository.record import PublishRecord
-from qtriton.spec import load_spec
+from qtriton.request import Request
+from qtriton.spec_files import load_spec
 from qtriton.target import Method, Precision, Target
 from qtriton.workspace import sha256_file
 

@@ -17,9 +17,10 @@ from qtriton.backends import BACKENDS, native
 from qtriton.builder.evaluate import predict
 from qtriton.builder.feeding import feed, ordered_outputs, read_frame
 from qtriton.report.tables import HEADERS
-from qtriton.runtime.post import Array, Results
+from qtriton.runtime.values import Array, Results
 from qtriton.server import ServerOptions, serve
-from qtriton.spec import METRIC, Task, load_spec
+from qtriton.spec import METRIC, Task
+from qtriton.spec_files import load_spec
 
 PRECISIONS: Final = ("fp32", "int8")
 #: Enough to fill a table: one of PP-YOLOE-l takes about a second, and it has six variants.

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from qtriton import resources
+from qtriton.repository.steps import shared_modules
 from qtriton.runtime.post import postprocess
 from qtriton.runtime.pre import preprocess
-from qtriton.spec import load_spec
+from qtriton.spec_files import load_spec
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def steps(tmp_path: Path) -> tuple[Path, Path]:
     for step, values in settings.items():
         version = tmp_path / step / "1"
         version.mkdir(parents=True)
-        for name in ("image.py", "pre.py", "post.py", "settings.py"):
+        for name in shared_modules():
             shutil.copyfile(resources.runtime() / name, version / name)
         shutil.copyfile(resources.runtime() / f"{step}_model.py", version / "model.py")
         (version / "spec.json").write_text(json.dumps(values))

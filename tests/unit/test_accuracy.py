@@ -15,7 +15,7 @@ from qtriton.labels import LabelledImages
 from qtriton.metrics.agreement import agreement
 from qtriton.metrics.score import Score
 from qtriton.progress import SILENT
-from qtriton.runtime.post import Results
+from qtriton.runtime.values import Results
 from qtriton.target import Precision, Target
 
 FP32, INT8 = (Artifact(Target("onnxruntime", each), Path(each.value)) for each in (Precision.FP32, Precision.INT8))

@@ -14,7 +14,7 @@ from qtriton.builder.assemble import publish
 from qtriton.builder.variant import Variant
 from qtriton.errors import RepositoryError
 from qtriton.options import BuildOptions
-from qtriton.plan import Plan, Request
+from qtriton.plan import Plan
 from qtriton.progress import SILENT
 from qtriton.repository import check
 from qtriton.repository.manifest import File, Manifest, Metric
@@ -22,7 +22,9 @@ from qtriton.repository.naming import Names
 from qtriton.repository.read import Repository
 from qtriton.repository.record import PublishRecord, read_record
 from qtriton.repository.render import parse_config
-from qtriton.spec import ModelSpec, parse_spec
+from qtriton.request import Request
+from qtriton.spec import ModelSpec
+from qtriton.spec_files import parse_spec
 from qtriton.target import Precision, Target
 from qtriton.workspace import sha256_file
 

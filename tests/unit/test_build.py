@@ -32,17 +32,19 @@ from qtriton.errors import (
     CompressionError,
     ConversionError,
     ExitCode,
+    InputError,
     ModelError,
     QtritonError,
     SetupError,
     UnsupportedError,
 )
 from qtriton.options import BuildOptions
-from qtriton.plan import Plan, Request, make_plan
+from qtriton.plan import Plan, make_plan
 from qtriton.progress import SILENT, Progress
 from qtriton.repository.record import PublishRecord
 from qtriton.repository.staging import Staging
-from qtriton.spec import load_spec
+from qtriton.request import Request
+from qtriton.spec_files import load_spec
 from qtriton.target import Precision, Target
 from qtriton.workspace import Workspace
 
@@ -299,6 +301,7 @@ class Warnings:
 
 REFUSED = ArtifactLoadError("ten: the runtime cannot load it.")
 OVER = AccuracyBudgetError("ten: the best drops 3.0 points.")
+NOTHING_FOUND = InputError("ten: FP32 finds nothing in 2 images.")
 NO_IMPORT = ConversionError("x2paddle cannot convert Einsum (node mix).")
 
 
@@ -351,6 +354,30 @@ def test_whatever_one_backend_fails_with_the_others_are_published(home: Path, mo
 
     assert backends.published == ["onnxruntime_fp32", "onnxruntime_int8"]
     assert [each.error for each in result.left_out] == [NO_IMPORT, NO_IMPORT]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_what_is_wrong_with_the_users_data_ends_the_build_at_once(
+    home: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """No backend is at fault, so the others need not be asked, and it is said once."""
+    errors = {f"{each}_{precision}": NOTHING_FOUND for each in ("onnxruntime", "openvino")}
+    backends, warnings = Backends(monkeypatch, **errors), Warnings()
+
+    assert error_of(home, warnings) is NOTHING_FOUND
+    assert warnings.messages == []
+    assert backends.asked[-1] == f"onnxruntime_{precision}"
+
+
+def test_where_another_backend_takes_the_data_they_are_not_at_fault(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backends, warnings = Backends(monkeypatch, openvino_fp32=NOTHING_FOUND), Warnings()
+
+    build(int8(), Workspace(home / "cache"), warnings)
+
+    assert backends.published == ["onnxruntime_fp32", "onnxruntime_int8"]
+    assert warnings.messages == [str(NOTHING_FOUND)]
 
 
 def test_where_every_backend_fails_the_same_way_that_is_the_error(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

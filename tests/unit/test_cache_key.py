@@ -28,10 +28,12 @@ from qtriton.builder.timing import time_pair
 from qtriton.builder.unpack import unpack
 from qtriton.compress.act import compress, import_onnx, restore_float, train
 from qtriton.demo.scenes import write_dataset
-from qtriton.plan import Plan, Request
+from qtriton.plan import Plan
 from qtriton.progress import SILENT
 from qtriton.recipe import Algorithm, Recipe
-from qtriton.spec import ModelSpec, parse_spec
+from qtriton.request import Request
+from qtriton.spec import ModelSpec
+from qtriton.spec_files import parse_spec
 from qtriton.workspace import Workspace
 
 #: Every function whose result is kept.

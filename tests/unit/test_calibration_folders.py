@@ -12,8 +12,10 @@ from qtriton import console
 from qtriton.builder.images import write_frames
 from qtriton.errors import InputError
 from qtriton.options import AlgorithmChoice, BuildOptions
-from qtriton.plan import Request, make_plan
-from qtriton.spec import ModelSpec, parse_spec
+from qtriton.plan import make_plan
+from qtriton.request import Request
+from qtriton.spec import ModelSpec
+from qtriton.spec_files import parse_spec
 
 SPEC = """
 name: mine

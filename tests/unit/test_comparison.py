@@ -11,7 +11,7 @@ from qtriton.errors import InputError
 from qtriton.report.comparison import HEADERS, Comparison, compare, published
 from qtriton.report.plausibility import implausible_rows, published_rows
 from qtriton.report.rows import Row
-from qtriton.spec import load_spec, zoo_names
+from qtriton.spec_files import load_spec, zoo_names
 
 SHARED = Path(__file__).parents[3] / "shared" / "fastdeploy-tables.csv"
 #: YOLOv5s on ONNX Runtime and a CPU is published with 176.41 and 91.90 ms, mAP 37.6 and 33.1.

@@ -22,9 +22,10 @@ from typer.main import get_command
 
 import qtriton
 from qtriton.cli import app
-from qtriton.runtime import post
+from qtriton.runtime import scores
+from qtriton.runtime.post import postprocess
 from qtriton.runtime.pre import Geometry
-from qtriton.spec import parse_spec
+from qtriton.spec_files import parse_spec
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -274,11 +275,11 @@ def missing(module: str, names: list[str]) -> list[str]:
 
 def test_the_operation_of_the_guide_works() -> None:
     (text,) = (text for path, text in blocks("python") if path.name == "architecture.md" and "class Sigmoid" in text)
-    namespace = dict(vars(post))
+    namespace = {**vars(scores)}
     exec(compile(text, "architecture.md", "exec"), namespace)
     logits = np.array([-100.0, 0.0, 100.0], np.float32)
     with np.errstate(over="ignore"):
-        results = post.postprocess([logits], Geometry(1, 1), [namespace["Sigmoid"](), post.TopK(k=2)])
+        results = postprocess([logits], Geometry(1, 1), [namespace["Sigmoid"](), scores.TopK(k=2)])
     np.testing.assert_allclose(results["scores"], [1, 0.5])
     assert list(results["classes"]) == [2, 1]
 

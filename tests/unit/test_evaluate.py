@@ -13,7 +13,8 @@ from qtriton.builder.evaluate import evaluate
 from qtriton.errors import InputError
 from qtriton.labels import LabelledImages
 from qtriton.labels.rows import Box
-from qtriton.spec import parse_spec
+from qtriton.spec import ModelSpec
+from qtriton.spec_files import parse_spec
 
 SPEC = parse_spec(
     """
@@ -126,3 +127,39 @@ def test_masks_with_an_id_that_the_model_has_no_score_for_are_refused(greys: tup
     cv2.imwrite(str(masks[1]), np.full((9, 9), 2, np.uint8))
     with pytest.raises(InputError, match="class id 2 in the masks, but halves knows the classes 0 to 1"):
         evaluate(Halves(), SEGMENTER, data, lambda done, total: None)
+
+
+class OneLogit(Brightest):
+    """How sure it is of the second of two classes: bright."""
+
+    def __call__(self, feed: Feed) -> dict[str, Array]:
+        return {"scores": (feed["image"].mean(axis=(1, 2, 3)) * 8 - 4).astype(np.float32)[:, np.newaxis]}
+
+
+def test_one_logit_tells_two_classes_apart(greys: tuple[Path, ...]) -> None:
+    chain = {"postprocess": [{"op": "sigmoid"}, {"op": "two_classes"}, {"op": "top_k", "k": 1}]}
+    spec = ModelSpec.model_validate({**SPEC.model_dump(), **chain})
+    score = evaluate(OneLogit(), spec, LabelledImages(greys, classes=(0, 1, 1)), lambda done, total: None)
+    assert (round(score.value), score.chance) == (67, 50.0), "the grey of 120 is just below the middle"
+    with pytest.raises(InputError, match="class index 2, but ten knows the classes 0 to 1"):
+        evaluate(OneLogit(), spec, LabelledImages(greys, classes=(0, 1, 2)), lambda done, total: None)
+
+
+class RightHalf(Brightest):
+    """One channel: how sure it is that a pixel is of class 1."""
+
+    def __call__(self, feed: Feed) -> dict[str, Array]:
+        right = np.repeat(np.arange(8) >= 4, 8).reshape(8, 8).T
+        return {"scores": right[np.newaxis, np.newaxis].astype(np.float32) * 0.8}
+
+
+def test_one_channel_tells_two_classes_apart(greys: tuple[Path, ...], tmp_path: Path) -> None:
+    chain = {"postprocess": [{"op": "threshold"}, {"op": "mask"}]}
+    spec = ModelSpec.model_validate({**SEGMENTER.model_dump(), **chain})
+    masks = tuple(tmp_path / f"mask{index}.png" for index in range(3))
+    for path in masks:
+        cv2.imwrite(str(path), np.tile(np.array([0] * 5 + [1] * 4, np.uint8), (9, 1)))
+    assert evaluate(RightHalf(), spec, LabelledImages(greys, masks=masks), lambda done, total: None).value == 100
+    cv2.imwrite(str(masks[1]), np.full((9, 9), 2, np.uint8))
+    with pytest.raises(InputError, match="class id 2 in the masks, but halves knows the classes 0 to 1"):
+        evaluate(RightHalf(), spec, LabelledImages(greys, masks=masks), lambda done, total: None)

@@ -19,7 +19,8 @@ from qtriton import resources
 from qtriton.builder.fetch import fetch, given_weights, weights_at_hand
 from qtriton.errors import InputError, ModelError, SetupError
 from qtriton.progress import ignore
-from qtriton.spec import ModelSpec, load_spec
+from qtriton.spec import ModelSpec
+from qtriton.spec_files import load_spec
 from qtriton.workspace import Workspace
 
 URL = "https://example.org/models/net.onnx"

@@ -11,7 +11,8 @@ from qtriton.backends.runner import TensorInfo
 from qtriton.builder import fp32 as module
 from qtriton.builder.fp32 import read_signature, write_fp32_onnx
 from qtriton.errors import CompressionError, ModelError
-from qtriton.spec import ModelSpec, parse_spec
+from qtriton.spec import ModelSpec
+from qtriton.spec_files import parse_spec
 
 Shape: TypeAlias = list[int | str | None]
 
@@ -81,8 +82,8 @@ def test_a_single_input_may_have_another_name(tmp_path: Path) -> None:
         (["n", 5, 8, 8], r"the ONNX model's is \[-1, 5, 8, 8\]. Correct the spec, or give other weights"),
         (["n", 3, 8, 8, 8], r"the ONNX model's is \[-1, 3, 8, 8, 8\]"),
         ([3, 8, 8], r"the ONNX model's is \[3, 8, 8\]"),
+        (["n", 1, 8, 8], r"Write dims: \[1, 8, 8\] in the spec, and {op: grey} in preprocess"),
         ([4, 3, 8, 8], "batch is fixed at 4. Export it with a free batch"),
-        ([1, 3, 8, 8], "batch is fixed at 1. Write max_batch_size: 0 in the spec, or export"),
     ],
 )
 def test_a_shape_that_does_not_fit_is_shown(tmp_path: Path, shape: Shape, message: str) -> None:

@@ -15,9 +15,11 @@ import numpy.typing as npt
 import onnxruntime
 import pytest
 
-from qtriton.runtime.post import PostOp, Results, postprocess
+from qtriton.runtime.post import PostOp, postprocess
 from qtriton.runtime.pre import Frame, extra_input, preprocess
-from qtriton.spec import ModelSpec, load_spec, zoo_names
+from qtriton.runtime.values import Results
+from qtriton.spec import ModelSpec
+from qtriton.spec_files import load_spec, zoo_names
 
 Array: TypeAlias = npt.NDArray[Any]
 

@@ -110,6 +110,40 @@ def test_a_cut_with_an_end_marker_glued_on_is_refused(scene: Pixels, options: tu
             decode(whole[: int(len(whole) * share)].rstrip(b"\xff") + b"\xff\xd9")
 
 
+@pytest.mark.parametrize("quality", [30, 90])
+@pytest.mark.parametrize("interval", [0, 1, 3])
+def test_a_progressive_cut_in_its_last_scan_is_refused(quality: int, interval: int) -> None:
+    """What is lost there are bits of some coefficients: it hardly shows, but it is not what was sent."""
+    noise = np.random.default_rng(0).integers(0, 255, (6, 8, 3), np.uint8)
+    options = (cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_RST_INTERVAL, interval)
+    whole = encode(".jpg", cv2.resize(noise, (160, 120)), cv2.IMWRITE_JPEG_PROGRESSIVE, 1, *options)
+    pixels = decode(whole)
+    begin = whole.rindex(b"\xff\xda")
+    refused = 0
+    for length in range(begin + 10, len(whole) - 2):
+        cut = whole[:length].rstrip(b"\xff") + b"\xff\xd9"
+        try:
+            np.testing.assert_array_equal(decode(cut), pixels)
+        except ImageError:
+            refused += 1
+    assert refused > 0.9 * (len(whole) - 2 - begin - 10)
+
+
+#: A whole JPEG of 24 x 24 pixels that ends in grey, in arithmetic codes. `cjpeg -arithmetic` of libjpeg-turbo.
+ARITHMETIC = bytes.fromhex(
+    "ffd8ffe000104a46494600010100000100010000ffdb00430050373c463c32504641465a55505f78c882786e6e78f5afb991c8ffffffffff"
+    "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffc9000b080018001801011100ffcc0006"
+    "00101005ffda0008010100003f00ac104c7df18da52ffd1421d0226327744f3c83f1122ce9748449dd9eebf29f2a82cf07416382018ae84d"
+    "ed3341c665c6a8c0c60b63edfbe25966fa069d226f223b4bf0012d508fffd9"
+)
+
+
+def test_arithmetic_codes_may_end_early() -> None:
+    """Their coder leaves out the zeros at the end of a scan, so the decoder of a whole file waits for more."""
+    pixels = decode(ARITHMETIC)
+    assert pixels.shape == (24, 24, 3) and (pixels[16:] == 128).all()
+
+
 @pytest.mark.parametrize("options", JPEG_CODINGS)
 def test_grey_in_a_corner_is_no_sign_of_a_cut(options: tuple[int, ...]) -> None:
     pixels = np.full((48, 64, 3), 128, np.uint8)

@@ -10,13 +10,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from qtriton.compress.scales import LearntLayer, Scales, fingerprint
 from qtriton.errors import CompressionError
+from qtriton.quantize.bounds import Bounds, Range
 from qtriton.quantize.graph import GraphView
 from qtriton.quantize.integers import Affine, largest_pair, to_integers
 from qtriton.quantize.match import Layer, match_layers, pair_layers
 from qtriton.quantize.observe import Observation, observe
 from qtriton.quantize.plausible import check_ranges
 from qtriton.quantize.qdq import is_depthwise
-from qtriton.quantize.ranges import Range, Ranges
 from qtriton.target import Method
 
 LEVELS = ("a", "b", "c")
@@ -122,7 +122,7 @@ def bounds_of(*nodes: onnx.NodeProto, **constants: NDArray[np.generic]) -> Range
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 4, 4])]
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
     model = helper.make_model(helper.make_graph(list(nodes), "g", inputs, outputs, tensors))
-    return Ranges(GraphView(model), {}, Range(-1.0, 2.0)).bounds("y")
+    return Bounds(GraphView(model), Range(-1.0, 2.0)).of("y")
 
 
 def f32(*values: float) -> NDArray[np.float32]:

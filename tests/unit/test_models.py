@@ -11,7 +11,8 @@ from qtriton import resources
 from qtriton.cli import app
 from qtriton.errors import InputError, ModelError
 from qtriton.report.models import COMMAND, model_row, zoo_page, zoo_rows
-from qtriton.spec import METRIC, classes, generic_names, load_spec, parse_spec, zoo_names
+from qtriton.spec import METRIC
+from qtriton.spec_files import classes, generic_names, load_spec, parse_spec, zoo_names
 from qtriton.target import Precision
 
 PAGE = resources.zoo() / "README.md"

@@ -21,15 +21,16 @@ from qtriton.builder.speed import speed
 from qtriton.errors import ArtifactLoadError, CompressionError, InputError, RepositoryError, UnsupportedError
 from qtriton.machine import Gpu
 from qtriton.options import BuildOptions
-from qtriton.plan import Request, make_plan
+from qtriton.plan import make_plan
 from qtriton.progress import SILENT
 from qtriton.repository.config import DataType, RuntimeStep, Tensor
 from qtriton.repository.manifest import Speed
 from qtriton.repository.naming import Names
+from qtriton.request import Request
 from qtriton.server import requirements
 from qtriton.server.folder import prepare
 from qtriton.server.wheel import Wheel
-from qtriton.spec import load_spec
+from qtriton.spec_files import load_spec
 from qtriton.target import Precision, Target
 
 T4 = Gpu("Tesla T4", "7.5", "550.54.15")

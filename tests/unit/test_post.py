@@ -4,8 +4,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from qtriton.runtime.post import Candidates, Nms, Softmax, TopK, YoloHead, postprocess, suppress, to_original
+from qtriton.runtime.detections import Nms, suppress, to_original
+from qtriton.runtime.heads import YoloHead
+from qtriton.runtime.post import postprocess
 from qtriton.runtime.pre import Geometry
+from qtriton.runtime.scores import Softmax, TopK
+from qtriton.runtime.values import Candidates
 
 Floats = npt.NDArray[np.float32]
 UNMOVED = Geometry(1000, 1000)
@@ -47,7 +51,7 @@ def test_what_is_not_finite_is_dropped() -> None:
 
 def test_yolo_head_is_yolov5s() -> None:
     row = np.array([[50, 40, 20, 10, 0.5, 0.2, 0.8]], np.float32)
-    boxes, scores = YoloHead()([row], UNMOVED)
+    boxes, scores, _ = YoloHead()([row], UNMOVED)
     np.testing.assert_allclose(boxes, [[40, 35, 60, 45]])
     np.testing.assert_allclose(scores, [[0.1, 0.4]])
 

@@ -1,5 +1,7 @@
 """Each preprocessing operation, against its definition, and the geometry that maps results back."""
 
+from typing import get_args
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -8,14 +10,17 @@ import pytest
 from qtriton.runtime.pre import (
     CenterCrop,
     Chw,
+    ExtraInput,
     Frame,
     Geometry,
+    Grey,
     Letterbox,
     Normalize,
     PreOp,
     Resize,
     ResizeShort,
     Rgb,
+    extra_input,
     preprocess,
 )
 
@@ -23,6 +28,24 @@ from qtriton.runtime.pre import (
 def frame(height: int, width: int) -> Frame:
     pixels = np.random.default_rng(7).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Frame(pixels, Geometry(height, width))
+
+
+@pytest.mark.parametrize("size", [(480, 640), (640, 427), (333, 500), (1080, 810), (11, 900)])
+def test_letterbox_at_the_top_left_is_yoloxs(size: tuple[int, int]) -> None:
+    """preproc() of Megvii-BaseDetection/YOLOX, yolox/data/data_augment.py."""
+    before = frame(*size)
+    padded = np.ones((416, 640, 3), np.uint8) * 114
+    r = min(416 / size[0], 640 / size[1])
+    resized = cv2.resize(before.pixels, (int(size[1] * r), int(size[0] * r)), interpolation=cv2.INTER_LINEAR)
+    padded[: int(size[0] * r), : int(size[1] * r)] = resized
+    after = Letterbox(size=(416, 640), align="top_left")(before)
+    np.testing.assert_array_equal(after.pixels, padded)
+    assert after.geometry[4:] == (0, 0)
+    # Back to the original by r, as YOLOX does, is the same but for less than a pixel of the input.
+    assert abs(after.geometry.scale_x - r) * size[1] < 1 and abs(after.geometry.scale_y - r) * size[0] < 1
+    ops = (Letterbox(size=(416, 640), align="top_left"), Normalize(scale=1), Chw())
+    png = cv2.imencode(".png", before.pixels)[1].tobytes()
+    np.testing.assert_array_equal(preprocess(png, ops).pixels, padded.transpose(2, 0, 1).astype(np.float32))
 
 
 @pytest.mark.parametrize(
@@ -101,3 +124,38 @@ def test_a_whole_pipeline_from_bytes() -> None:
     tensor, geometry = preprocess(data, (Letterbox(size=(64, 64)), Rgb(), Normalize(), Chw()))
     assert tensor.shape == (3, 64, 64)
     assert geometry == Geometry(30, 40, 1.6, 1.6, 0, 8)
+
+
+@pytest.mark.parametrize("before_resize", [True, False])
+def test_grey_is_cv2s_and_goes_on_as_one_channel(before_resize: bool) -> None:
+    """cv2.cvtColor: Y = 0.299 R + 0.587 G + 0.114 B; then MNIST's normalize, one mean and one std."""
+    image = frame(40, 60)
+    resize: tuple[PreOp, ...] = (Letterbox(size=(28, 28), fill=0), Resize(size=(20, 24)))
+    ops: tuple[PreOp, ...] = (Grey(), *resize) if before_resize else (*resize, Grey())
+    after = image
+    for op in (*ops, Normalize(mean=(0.1307,), std=(0.3081,)), Chw()):
+        after = op(after)
+    assert (after.pixels.shape, after.pixels.dtype) == ((1, 20, 24), np.dtype(np.float32))
+    blue, green, red = np.moveaxis(image.pixels.astype(np.float64), -1, 0)
+    grey = Grey()(image).pixels
+    np.testing.assert_allclose(grey[:, :, 0], 0.299 * red + 0.587 * green + 0.114 * blue, atol=0.51)
+    assert Normalize(mean=(0.1307,), std=(0.3081,))(Frame(grey, image.geometry)).pixels.max() <= (1 - 0.1307) / 0.3081
+
+
+def test_one_value_of_normalize_stands_for_every_channel() -> None:
+    one, three = Normalize(mean=(0.5,), std=(0.25,)), Normalize(mean=(0.5,) * 3, std=(0.25,) * 3)
+    np.testing.assert_array_equal(one(frame(4, 5)).pixels, three(frame(4, 5)).pixels)
+
+
+def test_sizes_that_a_model_asks_for() -> None:
+    """RT-DETR, rtdetrv2_pytorch/references/deploy/rtdetrv2_onnxruntime.py: w, h = im_pil.size; [[w, h]]."""
+    after = frame(40, 60)
+    for op in (Resize(size=(20, 90)), Normalize(), Chw()):
+        after = op(after)
+    expected = {
+        "original_wh": [60, 40], "original_hw": [40, 60], "input_wh": [90, 20], "im_shape": [20, 90],
+        "scale_factor": [0.5, 1.5],
+    }  # fmt: skip
+    found = {kind: extra_input(kind, after) for kind in get_args(ExtraInput)}
+    assert {kind: values.tolist() for kind, values in found.items()} == expected
+    assert {values.dtype for values in found.values()} == {np.dtype(np.float32)}

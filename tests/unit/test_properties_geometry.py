@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from qtriton.runtime.post import to_original
+from qtriton.runtime.detections import to_original
 from qtriton.runtime.pre import CenterCrop, Frame, Geometry, Interpolation, Letterbox, PreOp, Resize, ResizeShort
 
 Array: TypeAlias = npt.NDArray[Any]

@@ -20,8 +20,9 @@ from qtriton.metrics.agreement import agreement
 from qtriton.metrics.coco_map import coco_map
 from qtriton.metrics.miou import chance, confusion, miou
 from qtriton.runtime.image import ImageError, decode
-from qtriton.runtime.post import Results
-from qtriton.spec import Task, parse_spec
+from qtriton.runtime.values import Results
+from qtriton.spec import Task
+from qtriton.spec_files import parse_spec
 
 from .pngs import png
 

@@ -9,8 +9,10 @@ import numpy.typing as npt
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from qtriton.runtime.post import Candidates, Detections, Nms, Results, suppress
+from qtriton.runtime.detections import Nms, suppress
+from qtriton.runtime.end2end import Detections
 from qtriton.runtime.pre import Geometry
+from qtriton.runtime.values import Candidates, Results
 
 Array: TypeAlias = npt.NDArray[Any]
 Box: TypeAlias = tuple[float, float, float, float]
@@ -267,7 +269,7 @@ def test_detections_of_a_model_with_nms_inside_are_sorted_clipped_and_padded(
     limits = (GEOMETRY.width, GEOMETRY.height) * 2
     expected = [(*row[:2], *(min(max(x, 0), limit) for x, limit in zip(row[2:], limits, strict=True))) for row in good]
 
-    results = Detections(score_threshold=threshold, detections=most)(
+    results = Detections((100, 100), score_threshold=threshold, detections=most)(
         [np.array(drawn, np.float32).reshape(-1, 6)], GEOMETRY
     )
 

@@ -13,10 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from qtriton.compress.scales import LearntLayer, Scales
 from qtriton.errors import CompressionError, ModelError
+from qtriton.quantize.bounds import Range
 from qtriton.quantize.integers import Affine, largest_pair, to_integers
 from qtriton.quantize.placement import Policy
 from qtriton.quantize.qdq import emit
-from qtriton.quantize.ranges import Range
 from qtriton.target import Method, Precision, Target
 
 Floats = npt.NDArray[np.float32]

@@ -12,10 +12,11 @@ from qtriton.builder.ranking import _distance, noise
 from qtriton.builder.recipes import candidates, ordered
 from qtriton.errors import CompressionError, InputError
 from qtriton.options import AlgorithmChoice, BuildOptions, LearnerChoice
-from qtriton.plan import Request, make_plan
+from qtriton.plan import make_plan
 from qtriton.recipe import Algorithm, Learner, Recipe
-from qtriton.runtime.post import Softmax, TopK
-from qtriton.spec import load_spec
+from qtriton.request import Request
+from qtriton.runtime.scores import Softmax, TopK
+from qtriton.spec_files import load_spec
 from qtriton.target import Method, Precision, Target
 
 ORT, PADDLE = (Target(name, Precision.INT8) for name in ("onnxruntime", "paddle"))

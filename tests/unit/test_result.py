@@ -10,10 +10,11 @@ from qtriton.backends.tensorrt import ENGINE_FILES
 from qtriton.builder.result import BuildResult, LeftOut
 from qtriton.errors import ArtifactLoadError
 from qtriton.options import BuildOptions
-from qtriton.plan import Plan, Request
+from qtriton.plan import Plan
 from qtriton.repository.engines import is_pending
 from qtriton.repository.manifest import File, Gate, Manifest, Metric, Speed
-from qtriton.spec import load_spec
+from qtriton.request import Request
+from qtriton.spec_files import load_spec
 from qtriton.target import Method, Precision, Target
 
 GATE = Gate(budget=0.5, drop=0.25, metric="mAP50-95", images=80, labelled=True)

@@ -21,13 +21,14 @@ from qtriton.errors import ArtifactLoadError
 from qtriton.progress import ignore
 from qtriton.quantize.qdq import Writer
 from qtriton.quantize.sensitivity import LayerCost, rank
-from qtriton.spec import ModelSpec, parse_spec
+from qtriton.spec import ModelSpec
+from qtriton.spec_files import parse_spec
 from qtriton.target import Method, Target
 
 SPEC = """
 name: ten
 task: classification
-input: {name: image, dims: [4, 6, 6]}
+input: {name: image, dims: [3, 6, 6]}
 preprocess: [{op: resize, size: [6, 6]}, {op: rgb}, {op: normalize}, {op: chw}]
 postprocess: [{op: softmax}, {op: top_k, k: 3}]
 """
@@ -77,7 +78,7 @@ def spec(more: str = "") -> ModelSpec:
 def fp32(tmp_path: Path) -> Path:
     """conv, relu, conv, pool, gemm, each with weights as they come."""
     rng = np.random.default_rng(3)
-    shapes = {"w0": (8, 4, 3, 3), "w1": (8, 8, 1, 1), "w2": (8, 10)}
+    shapes = {"w0": (8, 3, 3, 3), "w1": (8, 8, 1, 1), "w2": (8, 10)}
     held = [
         numpy_helper.from_array((rng.normal(size=s) / np.sqrt(np.prod(s[1:]))).astype(np.float32), n)
         for n, s in shapes.items()
@@ -91,7 +92,7 @@ def fp32(tmp_path: Path) -> Path:
         node("Flatten", ["p"], ["f"]),
         node("Gemm", ["f", "w2"], ["y"]),
     ]
-    x = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 4, 6, 6])
+    x = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 6, 6])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 10])
     graph = helper.make_graph(nodes, "net", [x], [y], held)
     path = tmp_path / "model.onnx"
@@ -112,7 +113,7 @@ def scales(fp32: Path) -> Scales:
 def frames(tmp_path: Path) -> Path:
     path = tmp_path / "frames" / "calibration.npy"
     path.parent.mkdir()
-    np.save(path, np.random.default_rng(5).normal(size=(IMAGES + 4, 4, 6, 6)).astype(np.float32))
+    np.save(path, np.random.default_rng(5).normal(size=(IMAGES + 4, 3, 6, 6)).astype(np.float32))
     return path
 
 
@@ -133,7 +134,7 @@ def test_every_model_sees_the_same_few_images_one_at_a_time(fp32: Path, scales: 
     assert Run.loaded[0] == str(fp32)
     for name, images in Run.fed.items():
         assert np.array_equal(np.concatenate(images), first), f"{name} saw other images"
-        assert {image.shape for image in images} == {(1, 4, 6, 6)}
+        assert {image.shape for image in images} == {(1, 3, 6, 6)}
 
 
 def test_the_mean_over_the_images_is_kept(

@@ -2,17 +2,26 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
+import onnxruntime
 import pytest
 
+from qtriton.builder.contracts import check_postprocess, checked_preprocess
+from qtriton.builder.fp32 import write_fp32_onnx
 from qtriton.datasets import list_images
 from qtriton.demo.scenes import write_dataset
 from qtriton.errors import InputError, ModelError
 from qtriton.labels import load_labelled
 from qtriton.labels.masks import read_mask
 from qtriton.runtime.image import ImageError, decode
-from qtriton.spec import classes, load_spec
+from qtriton.runtime.post import postprocess
+from qtriton.runtime.pre import Frame, Geometry, preprocess
+from qtriton.runtime.values import Array
+from qtriton.spec import ModelSpec
+from qtriton.spec_files import classes, load_spec
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"
 pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="../shared/cases is not on this machine")
@@ -70,3 +79,94 @@ def test_images() -> None:
 def test_specs(name: str, reason: str) -> None:
     with pytest.raises(ModelError, match=reason):
         load_spec(str(CASES / "specs" / f"{name}.yaml"))
+
+
+IMAGENET = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], np.float32)
+
+
+def own_tensor(name: str, image: Any) -> Array:
+    """What each net takes, by its export: an image of 64 x 64, BGR as decoded."""
+    if name == "io-grey":
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[None, None] / np.float32(255))
+    rgb = image[:, :, ::-1]
+    if name == "io-uint8":
+        return np.asarray(rgb.transpose(2, 0, 1)[None])
+    mean, std = (0.5, 0.5) if "seg" in name else IMAGENET
+    pixels: Array = ((rgb.astype(np.float32) / 255 - mean) / std)[None].astype(np.float32)
+    return pixels if name == "io-nhwc" else pixels.transpose(0, 3, 1, 2)
+
+
+def own_answer(name: str, raw: Array) -> dict[str, Array]:
+    """The class and its probability, or the mask, from what a net gives for one image."""
+    if name == "heads-seg-one-channel":
+        return {"mask": (raw[0, 0] > 0.5).astype(np.uint8)}
+    if name == "heads-one-logit":
+        scores = np.array([1 - raw[0, 0], raw[0, 0]])
+    else:
+        powers = np.exp(raw[0].astype(np.float64) - raw.max())
+        scores = powers / powers.sum()
+    return {"classes": np.array([scores.argmax()]), "scores": np.array([scores.max()])}
+
+
+RIGHT: dict[str, dict[str, object]] = {
+    "heads-seg-one-channel": {"postprocess": [{"op": "threshold"}, {"op": "mask"}]},
+    "heads-one-logit": {"postprocess": [{"op": "two_classes"}, {"op": "top_k", "k": 1}]},
+    "io-nhwc": {"postprocess": [{"op": "softmax"}, {"op": "top_k", "k": 1}]},
+    "io-grey": {
+        "preprocess": [{"op": "resize"}, {"op": "grey"}, {"op": "normalize"}, {"op": "chw"}],
+        "postprocess": [{"op": "softmax"}, {"op": "top_k", "k": 1}],
+        "input": {"name": "images", "dims": [1, 64, 64]},
+    },
+    "io-uint8": {
+        "preprocess": [{"op": "resize"}, {"op": "rgb"}, {"op": "normalize", "scale": 1}, {"op": "chw"}],
+        "postprocess": [{"op": "softmax"}, {"op": "top_k", "k": 1}],
+    },
+}
+
+
+def written(name: str, spec: ModelSpec, folder: Path) -> onnxruntime.InferenceSession:
+    write_fp32_onnx(CASES / name / "net.onnx", spec, folder / "fp32.onnx")
+    return onnxruntime.InferenceSession(str(folder / "fp32.onnx"))
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_spec_answers_as_a_plain_pipeline(name: str, tmp_path: Path) -> None:
+    raw = {**load_spec(str(CASES / name / "spec.yaml")).model_dump(), **RIGHT[name]}
+    chains = {
+        key: [{k: v for k, v in op.items() if k != "size"} for op in raw[key]] for key in ("preprocess", "postprocess")
+    }
+    spec = ModelSpec.model_validate({**raw, **chains})
+    session, theirs = written(name, spec, tmp_path), onnxruntime.InferenceSession(str(CASES / name / "net.onnx"))
+    for path in list_images(CASES / "images" / "validation", "--validation")[:6]:
+        frame = preprocess(path.read_bytes(), spec.preprocess)
+        outputs = session.run(None, {spec.input.name: frame.pixels[None]})
+        check_postprocess(spec, ["out"], [outputs[0][0]], frame.geometry)
+        found = postprocess([outputs[0][0]], frame.geometry, spec.postprocess)
+        image = cv2.imread(str(path))
+        small = cv2.resize(image, (64, 64))
+        raw_output = theirs.run(None, {theirs.get_inputs()[0].name: own_tensor(name, small)})[0]
+        np.testing.assert_allclose(outputs[0], raw_output, rtol=1e-3, atol=1e-3)
+        expected = own_answer(name, raw_output)
+        if "mask" in expected:
+            expected["mask"] = cv2.resize(expected["mask"], image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        for key, value in expected.items():
+            np.testing.assert_allclose(found[key], value, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("heads-seg-one-channel", r"{op: argmax} takes .* write postprocess: \[{op: threshold}, {op: mask}\]"),
+        ("heads-one-logit", r"{op: top_k} takes .* write postprocess: \[{op: two_classes}, {op: top_k, k: 1}\]"),
+        ("io-grey", r"Write dims: \[1, 64, 64\] in the spec, and {op: grey} in preprocess"),
+        ("io-uint8", r"write {op: normalize, scale: 1} in preprocess"),
+    ],
+)
+def test_a_wrong_spec_is_refused_by_the_line_that_takes_the_model(name: str, reason: str, tmp_path: Path) -> None:
+    spec = load_spec(str(CASES / name / "spec.yaml"))
+    noise = np.random.default_rng(0).integers(0, 256, (80, 90, 3), np.uint8)
+    with pytest.raises(ModelError, match=reason):
+        session = written(name, spec, tmp_path)
+        frame = checked_preprocess(spec, Frame(noise, Geometry(80, 90)))
+        outputs = session.run(None, {spec.input.name: frame.pixels[None]})
+        check_postprocess(spec, ["out"], [outputs[0][0]], frame.geometry)

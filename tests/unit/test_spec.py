@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from qtriton.errors import InputError, ModelError
-from qtriton.spec import classes, load_spec, parse_spec, zoo_names
+from qtriton.spec_files import classes, load_spec, parse_spec, zoo_names
 
 GOOD = """
 name: mine

@@ -16,7 +16,7 @@ from qtriton.errors import InputError
 from qtriton.metrics.agreement import AGREEMENT
 from qtriton.metrics.score import Score
 from qtriton.repository.manifest import Metric
-from qtriton.runtime.post import Results
+from qtriton.runtime.values import Results
 from qtriton.spec import METRIC
 from qtriton.target import Precision
 from qtriton.workspace import sha256_file

@@ -24,7 +24,8 @@ from qtriton.repository.record import write_record
 from qtriton.repository.render import render_config
 from qtriton.repository.staging import Staging, staged
 from qtriton.repository.steps import POSTPROCESS, PREPROCESS, write_step
-from qtriton.spec import ModelSpec, classes
+from qtriton.spec import ModelSpec
+from qtriton.spec_files import classes
 
 _IMAGE: Final = Tensor("image", DataType.STRING, (1,))
 _GEOMETRY: Final = Tensor("geometry", DataType.FP32, (6,))

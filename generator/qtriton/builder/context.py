@@ -18,7 +18,7 @@ from qtriton.options import BuildOptions
 from qtriton.plan import Plan
 from qtriton.progress import Reporter
 from qtriton.repository.steps import shipped_sha256
-from qtriton.runtime.post import Results
+from qtriton.runtime.values import Results
 from qtriton.spec import ModelSpec
 from qtriton.target import Precision
 from qtriton.workspace import Workspace, sha256_file, sha256_json

@@ -5,16 +5,19 @@ The operations themselves are copied into repositories and stay small; this is a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from qtriton.builder import heads, scores
+from qtriton.builder import heads, maps, scores
 from qtriton.builder.given import Given, in_unit
+from qtriton.builder.readings import CHECKS, other_outputs, readings
 from qtriton.errors import ModelError
-from qtriton.runtime.post import Array, PostOp, TopK
+from qtriton.runtime.post import PostOp
 from qtriton.runtime.pre import Frame, Geometry, PreOp
-from qtriton.spec import ModelSpec
+from qtriton.runtime.scores import TopK
+from qtriton.runtime.values import Array
+from qtriton.spec import CHANNELS, ModelSpec
 
 
 @dataclass(frozen=True)
@@ -27,44 +30,77 @@ class PostContract:
 
 @dataclass(frozen=True)
 class PreContract:
-    """What an operation of preprocess takes: [height, width, 3], and here of which type."""
+    """What an operation of preprocess takes: an image [height, width, channels]."""
 
     takes: str
+    #: Whether as decoded, uint8.
     decoded: bool
+    channels: tuple[int, ...] = CHANNELS
 
 
-_COLOUR: Final = PreContract("an image [height, width, 3]", False)
-_DECODED: Final = PreContract("an image [height, width, 3] of uint8, 0 to 255, as decoded", True)
+_IMAGE: Final = PreContract("an image [height, width, C], C being 3 or 1", False)
+_DECODED: Final = PreContract("an image [height, width, C] of uint8, 0 to 255, as decoded, C being 3 or 1", True)
 
 PRE_CONTRACTS: Final[dict[str, PreContract]] = {
     "letterbox": _DECODED,
-    "resize": _COLOUR,
-    "resize_short": _COLOUR,
-    "center_crop": _COLOUR,
-    "rgb": _COLOUR,
+    "resize": _IMAGE,
+    "resize_short": _IMAGE,
+    "center_crop": _IMAGE,
+    "rgb": PreContract("an image [height, width, 3]", False, (3,)),
+    "grey": PreContract("an image [height, width, 3] of uint8, 0 to 255, as decoded", True, (3,)),
     "normalize": _DECODED,
-    "chw": _COLOUR,
+    "chw": _IMAGE,
 }
 
 POST_CONTRACTS: Final[dict[str, PostContract]] = {
     "yolo_head": PostContract(
         "rows float32 [A, 5 + C], A boxes and C classes: centre and size in pixels, objectness and scores in 0 to 1",
-        heads.yolo,
+        CHECKS["yolo_head"],
+    ),
+    "yolo8_head": PostContract(
+        "a head float32 [4 + C, A], C classes and A boxes: centre and size in pixels, scores in 0 to 1",
+        CHECKS["yolo8_head"],
+    ),
+    "yolox_head": PostContract(
+        "rows float32 [A, 5 + C], a row a cell: offset from it, log of the size, objectness and scores in 0 to 1",
+        CHECKS["yolox_head"],
+    ),
+    "detr_head": PostContract(
+        "logits float32 [Q, C], with softmax [Q, C + 1], and boxes float32 [Q, 4] in parts of the image, or [Q, 4 + C]",
+        CHECKS["detr_head"],
+    ),
+    "nanodet_head": PostContract(
+        "rows float32 [A, C + 4 * (reg_max + 1)], a row a cell: scores in 0 to 1 and the distributions of four sides",
+        CHECKS["nanodet_head"],
     ),
     "pico_head": PostContract(
         "for each stride scores float32 [A, C] in 0 to 1, then for each stride distributions float32 [A, 4 * bins]",
-        heads.pico,
+        CHECKS["pico_head"],
     ),
     "nms": PostContract("the boxes and scores that a head gives", heads.candidates),
     "detections": PostContract(
-        "rows float32 [n, 6]: class (a whole number, -1 for none), score in 0 to 1, x1, y1, x2, y2", heads.detections
+        "rows float32 [n, 6]: class (a whole number, -1 for none), score in 0 to 1, x1, y1, x2, y2, or as columns says",
+        CHECKS["detections"],
+    ),
+    "detection_tensors": PostContract(
+        "boxes float32 [n, 4], scores float32 [n] in 0 to 1 and classes [n], whole numbers; or a count and these three",
+        CHECKS["detection_tensors"],
+    ),
+    "onnx_nms": PostContract(
+        "indices int64 [n, 3] of batch, class and box, boxes float32 [A, 4] and scores float32 [C, A] in 0 to 1",
+        CHECKS["onnx_nms"],
     ),
     "softmax": PostContract("logits float32 [C], two classes or more", scores.logits),
+    "sigmoid": PostContract("logits of any shape, float32", scores.independent),
+    "two_classes": PostContract("one probability, float32 [1], that of the second class", scores.probability),
     "top_k": PostContract("scores float32 [C], two classes or more, at least k", scores.scores),
+    "classes_first": PostContract("scores float32 [height, width, C]", maps.scores_last),
+    "upsample": PostContract("scores float32 [C, height, width] at a fraction of the input's size", maps.scores_first),
     "argmax": PostContract(
-        "scores float32 [C, height, width], 2 to 256 classes, or class ids [height, width] as integers", scores.maps
+        "scores float32 [C, height, width], 2 to 256 classes, or class ids [height, width] as integers", maps.maps
     ),
-    "mask": PostContract("class ids [height, width], whole numbers from 0 to 255", scores.ids),
+    "threshold": PostContract("one channel of scores float32 [1, height, width]", maps.one_channel),
+    "mask": PostContract("class ids [height, width], whole numbers from 0 to 255", maps.ids),
 }
 
 
@@ -76,7 +112,8 @@ def checked_preprocess(spec: ModelSpec, frame: Frame) -> Frame:
     """
     for op in spec.preprocess:
         contract, pixels = PRE_CONTRACTS[op.op], frame.pixels
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or (contract.decoded and pixels.dtype != "uint8"):
+        wrong = pixels.ndim != 3 or pixels.shape[2] not in contract.channels
+        if wrong or (contract.decoded and pixels.dtype != "uint8"):
             raise ModelError(
                 f"{spec.name}: preprocess: {{op: {op.op}}} takes {contract.takes}, but is given "
                 f"{pixels.dtype} {list(pixels.shape)}. Correct the order of preprocess in the spec."
@@ -105,12 +142,12 @@ def check_postprocess(
     """
     value: Any = tuple(outputs)
     for op in spec.postprocess:
-        given = Given(spec, op, tuple(names), value)
+        given = Given(spec, op, tuple(names), value, geometry)
         reason = POST_CONTRACTS[op.op].check(given)
         if reason:
             raise ModelError(_refusal(given, reason))
         value = _result(spec, op, value, geometry)
-    given = Given(spec, spec.postprocess[0], tuple(names), tuple(outputs))
+    given = Given(spec, spec.postprocess[0], tuple(names), tuple(outputs), geometry)
     return (*_other_readings(given), *_no_probabilities(given))
 
 
@@ -127,27 +164,33 @@ def _result(spec: ModelSpec, op: PostOp, value: Any, geometry: Geometry) -> Any:
 
 def _refusal(given: Given, reason: str) -> str:
     spec, op = given.spec, given.op.op
-    other = next((name for name in _fitting(given) if op == spec.postprocess[0].op), "")
-    hint = f" The model's output {other} fits: write outputs: [{other}] in the spec." if other else ""
-    return f"{spec.name}: {{op: {op}}} takes {POST_CONTRACTS[op].takes}; {given.found} {reason}{hint}"
+    hints = list(_ways_out(given)) if op == spec.postprocess[0].op else []
+    if hints:  # which are the way out, so that of the reason is not needed
+        reason = reason.split(". ", maxsplit=1)[0].rstrip(".") + "."
+    return f"{spec.name}: {{op: {op}}} takes {POST_CONTRACTS[op].takes}; {given.found} {' '.join([reason, *hints])}"
 
 
-def _fitting(given: Given) -> list[str]:
-    """The outputs behind the first that the operation would take in its place."""
-    if not isinstance(given.value, tuple) or hasattr(given.value, "_fields"):
-        return []
-    rest = zip(given.names[1:], given.value[1:], strict=False)
-    check = POST_CONTRACTS[given.op.op].check
-    return [name for name, array in rest if not check(Given(given.spec, given.op, (name,), (array,)))]
+def _ways_out(given: Given) -> Iterator[str]:
+    """What reads these outputs, and which outputs the operation would read."""
+    found = readings(given) if given.op.op in CHECKS else []
+    fitting = [each for each in found if not (each.outputs and each.op.op == given.op.op)]
+    if len(fitting) == 1:
+        yield f"It looks like {POST_CONTRACTS[fitting[0].op.op].takes}: use {fitting[0]}."
+    elif fitting:
+        *most, last = map(str, fitting)
+        yield f"{', '.join(most)} and {last} each read it: write the one that the model's own project documents."
+    if names := next(iter(other_outputs(given, POST_CONTRACTS[given.op.op].check)), ()):
+        fit = f"output {names[0]} fits" if len(names) == 1 else f"outputs {', '.join(names)} fit"
+        yield f"The model's {fit}: write outputs: [{', '.join(names)}] in the spec."
 
 
 def _other_readings(given: Given) -> tuple[str, ...]:
-    others = _fitting(given) if given.op.op != "pico_head" else []
+    others = [each for each in other_outputs(given, POST_CONTRACTS[given.op.op].check) if len(each) == 1]
     if not others or given.spec.outputs:
         return ()
     return (
         f"{given.spec.name}: the model has {len(given.names)} outputs; {{op: {given.op.op}}} reads the first, "
-        f"{given.names[0]}. If {others[0]} is the right one, write outputs: [{others[0]}] in the spec.",
+        f"{given.names[0]}. If {others[0][0]} is the right one, write outputs: [{others[0][0]}] in the spec.",
     )
 
 

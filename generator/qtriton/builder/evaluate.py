@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from qtriton.backends.runner import Runner, running
 from qtriton.builder.feeding import feed, ordered_outputs, read_frame
@@ -16,10 +19,12 @@ from qtriton.metrics.miou import Confusion, chance, confusion, miou
 from qtriton.metrics.score import Score
 from qtriton.metrics.top1 import top1
 from qtriton.progress import Progress
-from qtriton.runtime.post import Array, PostOp, Results, postprocess
+from qtriton.runtime.maps import ArgMax, Threshold
+from qtriton.runtime.post import PostOp, postprocess
 from qtriton.runtime.pre import Frame
+from qtriton.runtime.values import Array, Results
 from qtriton.spec import ModelSpec, Task
-from qtriton.spec import classes as class_names
+from qtriton.spec_files import classes as class_names
 from qtriton.target import Target
 
 
@@ -65,8 +70,13 @@ def predict(run: Runner, path: Path, spec: ModelSpec, ops: Sequence[PostOp]) -> 
 
 
 def _results(run: Runner, frame: Frame, spec: ModelSpec, ops: Sequence[PostOp]) -> Results:
+    return postprocess(_outputs(run, frame, spec), frame.geometry, ops)
+
+
+def _outputs(run: Runner, frame: Frame, spec: ModelSpec) -> list[Array]:
+    """The outputs of one image without the batch, where they have one."""
     outputs = [array for _, array in ordered_outputs(run, feed(run, frame, spec))]
-    return postprocess([each[0] for each in outputs] if spec.max_batch_size else outputs, frame.geometry, ops)
+    return [each[0] for each in outputs] if spec.max_batch_size else outputs
 
 
 def evaluation_ops(spec: ModelSpec) -> tuple[PostOp, ...]:
@@ -111,7 +121,7 @@ def _same_size(
 
 def _count_classes(run: Runner, spec: ModelSpec, data: LabelledImages) -> int:
     """How many classes the model knows; labels of another data set would only look like a bad model."""
-    (_, scores), *_ = ordered_outputs(run, feed(run, read_frame(data.images[0], spec), spec))
+    scores = _first_values(run, spec, data)[-1]
     if max(data.classes) >= scores.size:
         raise InputError(
             f"--labels: class index {max(data.classes)}, but {spec.name} knows the classes 0 to {scores.size - 1}. "
@@ -122,13 +132,29 @@ def _count_classes(run: Runner, spec: ModelSpec, data: LabelledImages) -> int:
 
 def _check_ids(run: Runner, spec: ModelSpec, data: LabelledImages, counts: Confusion) -> None:
     """An id that the model has no score for; integers are ids already, and tell not how many there are."""
-    (_, scores), *_ = ordered_outputs(run, feed(run, read_frame(data.images[0], spec), spec))
     top = int(counts.sum(axis=1).nonzero()[0].max())
-    if scores.dtype.kind == "f" and scores.ndim > 2 and top >= scores.shape[-3]:
+    known = next(filter(None, map(_count_ids, spec.postprocess, _first_values(run, spec, data))), top + 1)
+    if top >= known:
         raise InputError(
-            f"--labels: class id {top} in the masks, but {spec.name} knows the classes 0 to {scores.shape[-3] - 1}. "
+            f"--labels: class id {top} in the masks, but {spec.name} knows the classes 0 to {known - 1}. "
             "Give masks that hold class ids, or set ignored_label in the spec."
         )
+
+
+def _count_ids(op: PostOp, value: Array) -> int:
+    """How many class ids an operation tells apart in what it is given; 0 where it tells nothing."""
+    if isinstance(op, Threshold):
+        return 2
+    return value.shape[-3] if isinstance(op, ArgMax) and value.dtype.kind == "f" and value.ndim > 2 else 0
+
+
+def _first_values(run: Runner, spec: ModelSpec, data: LabelledImages) -> list[Array]:
+    """What each operation of postprocess is given for the first image, of several outputs the first."""
+    frame = read_frame(data.images[0], spec)
+    values: list[Any] = [_outputs(run, frame, spec)]
+    for op in spec.postprocess[:-1]:
+        values.append(op(values[-1], frame.geometry))
+    return [np.asarray(value[0]) for value in values]
 
 
 def _check_boxes(data: LabelledImages, sizes: Sequence[tuple[int, int]]) -> None:

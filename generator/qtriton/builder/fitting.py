@@ -1,40 +1,51 @@
-"""Fit an ONNX model to its spec: the outputs that are wanted, the size of the image, and 32-bit floats throughout."""
+"""Fit an ONNX model to its spec: the outputs that are wanted, inputs of one form, and 32-bit floats throughout."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from qtriton.builder.batch import free_batch
 from qtriton.builder.feeding import match_inputs
+from qtriton.builder.layouts import unify_inputs
 from qtriton.builder.onnx_files import graphs_of, tensors_of
 from qtriton.errors import ModelError
+from qtriton.quantize.graph import inputs_of
 from qtriton.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
+    from onnx import ModelProto, TensorProto
 
 #: Attributes that hold the type of a tensor.
 _TYPES: Final = ("to", "dtype")
 
 
-def fit(model: ModelProto, spec: ModelSpec) -> bool:
-    """Change a model in place into what the spec describes; whether there was anything to change.
+class Fitted(NamedTuple):
+    """What `fit` did."""
+
+    #: Whether the model is another now.
+    changed: bool
+    #: Whether its inputs have another form than those of the model that was given.
+    unified: bool
+    #: What a user should know of that.
+    notes: tuple[str, ...]
+
+
+def fit(model: ModelProto, spec: ModelSpec) -> Fitted:
+    """Change a model in place into what the spec describes.
 
     Raises:
-        ModelError: it has not the inputs or outputs that the spec names.
+        ModelError: it has not the inputs or outputs that the spec names, or its batch cannot be made free.
     """
     if spec.outputs:
         _keep_outputs(model, spec)
-    widened, fixed = _widen(model), _fix_sizes(model, spec)
+    widened = _widen(model)
+    freed, unified = free_batch(model, spec), unify_inputs(model, spec)
+    fixed = _fix_sizes(model, spec)
     shapeless = any(not value.type.tensor_type.HasField("shape") for value in model.graph.output)
-    if fixed or shapeless:
+    if fixed or shapeless or freed or unified:
         _infer_outputs(model)
-    return bool(spec.outputs) or widened or fixed or shapeless
-
-
-def inputs_of(graph: GraphProto) -> list[ValueInfoProto]:
-    """The inputs of a graph; old exporters list constants among them."""
-    constants = {tensor.name for tensor in graph.initializer}
-    return [value for value in graph.input if value.name not in constants]
+    changed = bool(spec.outputs or freed or unified) or widened or fixed or shapeless
+    return Fitted(changed, bool(unified), (*freed, *unified))
 
 
 def _keep_outputs(model: ModelProto, spec: ModelSpec) -> None:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qtriton.backends.runner import Signature, TensorInfo
 from qtriton.builder.feeding import match_inputs
-from qtriton.builder.fitting import fit, inputs_of
-from qtriton.builder.onnx_files import data_files, load_whole
+from qtriton.builder.fitting import fit
+from qtriton.builder.layouts import fits, is_channels_last
+from qtriton.builder.onnx_files import data_files, dims_of, load_whole
 from qtriton.compress.act import export_fp32
 from qtriton.errors import ModelError, UnsupportedError
+from qtriton.quantize.graph import inputs_of
 from qtriton.repository.config import DataType
 from qtriton.spec import ModelSpec
 
@@ -20,8 +22,11 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 
-def write_fp32_onnx(weights: Path, spec: ModelSpec, out: Path) -> None:
+def write_fp32_onnx(weights: Path, spec: ModelSpec, out: Path) -> tuple[str, ...]:
     """Write the FP32 ONNX model of an ONNX file, with what lies beside it, or of a Paddle inference folder.
+
+    Returns:
+        what a user should know of the form that it was given.
 
     Raises:
         InputError: a file that belongs to it is missing or cut short.
@@ -33,14 +38,18 @@ def write_fp32_onnx(weights: Path, spec: ModelSpec, out: Path) -> None:
         export_fp32(weights, out)
         source = out
     model = _load(source, spec)
-    for value in inputs_of(model.graph):
-        if value.name == spec.input.name or len(spec.inputs) == 1:
-            _check_layout(_dims(value), spec)  # before free sizes get those of the spec
-    if fit(model, spec) or data_files(source):
+    fitted = fit(model, spec)
+    if fitted.unified and weights.is_dir():
+        raise UnsupportedError(
+            f"{spec.name}: {', '.join(fitted.notes)}, which this version does to ONNX files only. Give the model as "
+            "ONNX with --weights."
+        )
+    if fitted.changed or data_files(source):
         out.write_bytes(model.SerializeToString(deterministic=True))
     elif source != out:
         shutil.copyfile(source, out)
     _check_datatypes(read_signature(out, spec), spec)
+    return fitted.notes
 
 
 def _load(source: Path, spec: ModelSpec) -> "ModelProto":
@@ -85,38 +94,32 @@ def _check_inputs(signature: Signature, spec: ModelSpec) -> None:
     names = match_inputs(spec, tuple(shapes))  # a single input may be called as it likes: home projects rename it
     for name, dims in spec.inputs:
         shape = shapes[names[name]]
-        if name == spec.input.name:
-            _check_layout(shape, spec)
-        if len(shape) != len(dims) + 1 or any(a not in (-1, b) for a, b in zip(shape[1:], dims, strict=True)):
+        if not fits(shape[1:], dims):
+            hint = _other_channels(shape[1:], dims) or "Correct the spec, or give other weights."
             raise ModelError(
                 f"{spec.name}: the spec's input {name} is [batch, {', '.join(map(str, dims))}], the ONNX model's is "
-                f"{list(shape)}. Correct the spec, or give other weights."
+                f"{list(shape)}. {hint}"
             )
     batch = shapes[names[spec.input.name]][0]
     if batch not in (-1, 1):
         raise ModelError(f"{spec.name}: the ONNX model's batch is fixed at {batch}. Export it with a free batch.")
-    if batch == 1 and spec.max_batch_size:
-        raise ModelError(
-            f"{spec.name}: the ONNX model's batch is fixed at 1. Write max_batch_size: 0 in the spec, "
-            "or export the model with a free batch."
-        )
 
 
-def _check_layout(shape: tuple[int, ...], spec: ModelSpec) -> None:
-    """Raise UnsupportedError where the image is not [3, height, width], by the model or by the spec."""
-    whose = {"the ONNX model's": shape[1:], "the spec's": spec.input.dims}
-    for owner, (first, *_, last) in ((owner, dims) for owner, dims in whose.items() if len(dims) == 3):
-        what = f"{spec.name}: {owner} image {list(whose[owner])}"
-        if last in (1, 3, 4) and first not in (1, 3, 4):
-            raise UnsupportedError(
-                f"{what} has its channels last, which this version does not feed. "
-                "Export the model with channels first: [3, height, width]."
-            )
-        if first in (1, 2, 4):
-            raise UnsupportedError(
-                f"{what} has {first} channel{'s' * (first > 1)}. This version feeds the 3 of colour images only: "
-                "put a layer in front of the model that makes its channels of those 3, and export it again."
-            )
+def _other_channels(shape: tuple[int, ...], dims: tuple[int, ...]) -> str:
+    """What to do where only the number of channels differs; "" where more does."""
+    rest = dims[1:]
+    found = next((n for n in (1, 2, 3, 4) if fits(shape, (n, *rest)) or is_channels_last(shape, (n, *rest))), 0)
+    if len(dims) != 3 or not found:
+        return ""
+    right = f"Write dims: {[found, *rest]} in the spec"
+    if found == 1:
+        return f"{right}, and {{op: grey}} in preprocess, in the place of {{op: rgb}}."
+    if found == 3:
+        return f"{right}, and no {{op: grey}} in preprocess."
+    return (
+        f"It has {found} channels, and this version feeds 1 or 3: put a layer in front of the model that makes its "
+        "channels of those, and export it again."
+    )
 
 
 def _check_datatypes(signature: Signature, spec: ModelSpec) -> None:
@@ -146,12 +149,7 @@ def _tensor(value: Any) -> TensorInfo:
     from onnx import TensorProto
 
     kind = TensorProto.DataType.Name(value.type.tensor_type.elem_type)
-    return TensorInfo(value.name, _DATATYPES.get(kind, kind), _dims(value))
-
-
-def _dims(value: Any) -> tuple[int, ...]:
-    shape = value.type.tensor_type.shape.dim
-    return tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else -1 for d in shape)
+    return TensorInfo(value.name, _DATATYPES.get(kind, kind), dims_of(value))
 
 
 def _first_line(error: Exception) -> str:

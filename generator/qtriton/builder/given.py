@@ -7,11 +7,19 @@ from typing import Any, Final
 
 import numpy as np
 
-from qtriton.runtime.post import Array, PostOp
-from qtriton.spec import ModelSpec, classes
+from qtriton.runtime.post import PostOp
+from qtriton.runtime.pre import Geometry
+from qtriton.runtime.values import Array
+from qtriton.spec import ModelSpec
+from qtriton.spec_files import classes
 
 #: How far a probability may be over 1 or below 0, and a sum of probabilities from 1, in a runtime's rounding.
 ROUNDING: Final = 1e-3
+
+
+_UNMOVED: Final = Geometry(1, 1)
+#: Boxes below this are in parts of the image, not in pixels.
+PARTS: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,8 @@ class Given:
     op: PostOp
     names: tuple[str, ...]
     value: Any
+    #: Where the image came from.
+    geometry: Geometry = _UNMOVED
 
     @property
     def first(self) -> Array:
@@ -69,3 +79,8 @@ def without_ones(shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
     while len(shape) > rank and shape[0] == 1:
         shape = shape[1:]
     return shape
+
+
+def is_whole(numbers: Array) -> bool:
+    """Whether numbers can be those of classes."""
+    return bool((numbers == np.round(numbers)).all())

@@ -1,85 +1,86 @@
-"""Whether what a model gives is what the operations of detectors read; a check gives the reason why not, or ""."""
+"""Whether what a model gives is the head that an operation reads; a check gives the reason why not, or ""."""
 
 from typing import Final
 
 import numpy as np
 
-from qtriton.builder.given import ROUNDING, Given, in_unit, not_finite, other_names, without_ones
-from qtriton.runtime.post import Array, PicoHead
+from qtriton.builder.given import PARTS, Given, in_unit, not_finite, other_names, without_ones
+from qtriton.runtime.heads import DetrHead, Yolo8Head
+from qtriton.runtime.values import Array
 
-#: Boxes below this are in parts of the image, not in pixels.
-_PARTS: Final = 2.0
-_CORRECT: Final = "Correct input, postprocess and classes in the spec, or give other weights."
+CORRECT: Final = "Correct input, postprocess and classes in the spec, or give other weights."
+#: The centres of decoded boxes are all over the input; those below this part of its longer side are in other units.
+_SPREAD: Final = 0.25
+
+
+def rows_in(given: Given) -> Array | None:
+    """The first output as float rows [n, m], or None where it is none."""
+    shape = without_ones(given.first.shape, 2)
+    return given.first.reshape(shape) if given.first.dtype.kind == "f" and len(shape) == 2 and all(shape) else None
+
+
+def are_spread(rows: Array, given: Given) -> bool:
+    """Whether the first two columns are places all over the input."""
+    return bool(np.abs(rows[:, :2]).max() >= _SPREAD * max(given.spec.input.dims[1:]))
 
 
 def yolo(given: Given) -> str:
     """YoloHead."""
-    array, count = given.first, given.classes
-    shape = without_ones(array.shape, 2)
-    if array.dtype.kind != "f" or len(shape) != 2:
+    rows = rows_in(given)
+    if rows is None:
         return "no rows of a decoded head. Export the model with its boxes decoded and joined in one output."
-    rows = array.reshape(shape)
-    turned = shape[0] == 4 + count if count else not in_unit(rows[:, 4:]) and in_unit(rows[4:])
-    if shape[0] < shape[1] and turned:
-        return _yolo8("it looks like a YOLOv8 head [4 + C, A], without an objectness and with the rows last")
-    if count and shape[1] == 4 + count:
-        return _yolo8("it looks like the turned head [A, 4 + C] of YOLOv8, which has no objectness")
-    if shape[1] < 6 or (count and shape[1] != 5 + count):
-        return f"there are {max(shape[1] - 5, 0)} scores a row, the spec names {count} classes. {_CORRECT}"
-    return _no_boxes(rows)
+    if rows.shape[1] < 6 or given.classes not in (0, rows.shape[1] - 5):
+        return f"there are {max(rows.shape[1] - 5, 0)} scores a row, the spec names {given.classes} classes. {CORRECT}"
+    return _no_boxes(rows, given)
 
 
-def _no_boxes(rows: Array) -> str:
-    """Why rows [A, 5 + C] hold no boxes and scores, if they do not."""
+def yolo8(given: Given) -> str:
+    """Yolo8Head."""
+    assert isinstance(given.op, Yolo8Head)
+    rows = rows_in(given)
+    if rows is None:
+        return "no head in one piece. Export the model with its boxes decoded and joined in one output."
+    rows = rows if given.op.turned else rows.T
+    count = rows.shape[1] - 4 - given.op.features
+    if count < 1 or given.classes not in (0, count):
+        beside = f" beside {given.op.features} features" if given.op.features else ""
+        return f"there are {max(count, 0)} scores a box{beside}, the spec names {given.classes} classes. {CORRECT}"
+    return _no_boxes(rows[:, : 4 + count], given)
+
+
+def _no_boxes(rows: Array, given: Given) -> str:
+    """Why rows of a box and probabilities hold none, if they do not."""
     if not np.isfinite(rows).any(axis=1).all():
         return not_finite(rows)
-    if rows.shape[1] == 6 and _is_whole(rows[:, 5]) and rows[:, 5].any():
-        return "the last column is a class, so NMS is inside the model, in an order that no operation takes yet."
     if not in_unit(rows[:, 4:]):
         return "scores outside of 0 to 1: the head is not decoded. Export the model with its sigmoid and its boxes."
-    if np.abs(rows[:, :4]).max() <= _PARTS:
+    if np.abs(rows[:, :4]).max() <= PARTS:
         return "boxes in parts of the image. Export the model with boxes in pixels of its input."
+    if not are_spread(rows, given):
+        return "boxes that are all in one corner: the head is not decoded. Export the model with its boxes decoded."
     return ""
 
 
-def pico(given: Given) -> str:
-    """PicoHead."""
-    assert isinstance(given.op, PicoHead)
-    strides, height, width = given.op.strides, *given.op.size
-    if len(given.value) != 2 * len(strides):
-        return f"there are {len(given.value)} outputs, not two for each of {len(strides)} strides. {_CORRECT}"
-    cells = [-(-height // stride) * -(-width // stride) for stride in strides]
-    for place, (name, array) in enumerate(zip(given.names, given.value, strict=True)):
-        shape, wanted = without_ones(array.shape, 2), cells[place % len(strides)]
-        if array.dtype.kind != "f" or len(shape) != 2 or shape[0] != wanted:
-            return f"{name} is {array.dtype} {list(array.shape)} where {wanted} rows belong. {_CORRECT}"
-        if place >= len(strides) and shape[1] % 4:
-            return f"{name} has {shape[1]} columns, no multiple of 4. {_CORRECT}"
-        if place < len(strides) and not in_unit(array):
-            return f"{name} has scores outside of 0 to 1. Export the model with its sigmoid."
-        if place < len(strides) and (reason := other_names(given, shape[1])):
-            return reason
-    return ""
-
-
-def detections(given: Given) -> str:
-    """Detections."""
-    array = given.first
-    if array.dtype.kind != "f" or array.ndim < 2 or array.shape[-1] != 6 or len(without_ones(array.shape, 2)) != 2:
-        return f"no rows of 6. {_CORRECT}"
-    rows = array.reshape(-1, 6)
-    rows = rows[np.isfinite(rows).all(axis=1) & rows.any(axis=1)]
-    if _are_detections(rows, kind=0, score=1, box=2, most=given.classes):
-        return ""
-    if _are_detections(rows, kind=5, score=4, box=0, most=given.classes):
-        return (
-            "they read as x1, y1, x2, y2, score, class, which no operation takes yet. Export the model without its NMS "
-            "and end postprocess with {op: nms}, or export it with columns in the order class, score, x1, y1, x2, y2."
-        )
-    return (
-        "they are neither that nor x1, y1, x2, y2, score, class. Export the model without its NMS and end postprocess "
-        "with {op: nms}, or export it with columns in the order class, score, x1, y1, x2, y2."
-    )
+def detr(given: Given) -> str:
+    """DetrHead."""
+    assert isinstance(given.op, DetrHead)
+    parts = [array.reshape(without_ones(array.shape, 2)) for array in given.value if array.dtype.kind == "f"]
+    if len(parts) != len(given.value) or len(parts) > 2 or any(part.ndim != 2 for part in parts):
+        return f"there are {len(given.value)} outputs, not logits [Q, C] and boxes [Q, 4] or both in one. {CORRECT}"
+    logits, boxes = parts if len(parts) == 2 else (parts[0][:, 4:], parts[0][:, :4])
+    if boxes.shape[1:] != (4,) or len(logits) != len(boxes) or not logits.size:
+        return f"there are not as many boxes as rows of logits. {CORRECT}"
+    if not in_unit(boxes):
+        return f"boxes that are no parts of the image. {CORRECT}"
+    if reason := not_finite(logits):
+        return reason
+    if len(parts) == 1 and given.op.activation != "none":
+        return f"one output, whose scores are read with activation: none. {CORRECT}"
+    if in_unit(logits) and given.op.activation != "none":
+        return "scores in 0 to 1 already. Write activation: none in the spec."
+    if not in_unit(logits) and given.op.activation == "none":
+        return "logits. Write activation: sigmoid in the spec, or softmax where the last class is that of no object."
+    return other_names(given, logits.shape[1] - (given.op.activation == "softmax"))
 
 
 def candidates(given: Given) -> str:
@@ -87,22 +88,3 @@ def candidates(given: Given) -> str:
     if not hasattr(given.value, "boxes"):
         return "no boxes of a head. Put a head before {op: nms}, e.g. {op: yolo_head}."
     return other_names(given, given.value.scores.shape[1])
-
-
-def _yolo8(what: str) -> str:
-    return (
-        f"{what}. No operation takes that yet: export a head [A, 5 + C] with an objectness, of 1 where there is none."
-    )
-
-
-def _are_detections(rows: Array, *, kind: int, score: int, box: int, most: int) -> bool:
-    """Whether rows can be read as detections with these columns."""
-    rows = rows[rows[:, kind] >= 0]
-    corners = rows[:, box : box + 4]
-    ordered = (corners[:, 2:] >= corners[:, :2] - ROUNDING).all()
-    fits = not most or rows[:, kind].max(initial=0) < most
-    return bool(_is_whole(rows[:, kind]) and in_unit(rows[:, score]) and ordered and fits)
-
-
-def _is_whole(numbers: Array) -> bool:
-    return bool((numbers == np.round(numbers)).all())

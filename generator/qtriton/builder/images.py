@@ -15,7 +15,7 @@ from qtriton.labels import LabelledImages, load_labelled
 from qtriton.progress import Reporter
 from qtriton.runtime.image import decode
 from qtriton.spec import ModelSpec
-from qtriton.spec import classes as class_names
+from qtriton.spec_files import classes as class_names
 
 #: Levels of 255 that JPEG may put between the pixels of an image of one colour.
 _ONE_COLOUR: Final = 4

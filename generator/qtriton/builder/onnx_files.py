@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from qtriton.errors import InputError, UnsupportedError
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+    from numpy.typing import NDArray
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 #: A file of protobuf cannot be larger.
 _MOST_BYTES: Final = (1 << 31) - 1
@@ -66,6 +67,24 @@ def tensors_of(model: ModelProto) -> Iterator[TensorProto]:
         yield from _attached(graph.node)
     for function in model.functions:
         yield from _attached(function.node)
+
+
+def dims_of(value: ValueInfoProto) -> tuple[int, ...]:
+    """The shape of an input or output, -1 where it is free."""
+    shape = value.type.tensor_type.shape.dim
+    return tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else -1 for d in shape)
+
+
+def constants_of(graph: GraphProto) -> dict[str, NDArray[Any]]:
+    """The integers that a graph holds, in its initializers and Constant nodes: shapes, axes and the like."""
+    from onnx import TensorProto, numpy_helper
+
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    made = ((node.output[0], each) for node in graph.node if node.op_type == "Constant" for each in node.attribute)
+    tensors |= {name: each.t for name, each in made if each.name == "value"}
+    return {
+        name: numpy_helper.to_array(tensor) for name, tensor in tensors.items() if tensor.data_type == TensorProto.INT64
+    }
 
 
 def graphs_of(graph: GraphProto) -> Iterator[GraphProto]:

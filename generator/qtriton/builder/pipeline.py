@@ -18,7 +18,7 @@ from qtriton.builder.search import search
 from qtriton.builder.sources import Sources
 from qtriton.builder.trial import fitted, try_artifact
 from qtriton.builder.variant import Variant, compressed_variant, fp32_variant
-from qtriton.errors import AccuracyBudgetError, ArtifactLoadError, QtritonError
+from qtriton.errors import AccuracyBudgetError, ArtifactLoadError, InputError, QtritonError
 from qtriton.plan import Plan
 from qtriton.progress import SILENT, Reporter
 from qtriton.repository.manifest import Manifest
@@ -32,9 +32,11 @@ from qtriton.workspace import Workspace, sha256_file
 def build(plan: Plan, workspace: Workspace, reporter: Reporter = SILENT) -> BuildResult:
     """Carry a plan out; nothing in the repository changes before everything is made, measured and checked.
 
-    Of several backends, one that fails, for whatever reason, is left out with a warning; a single one is an error.
+    Of several backends, one that fails, for whatever reason, is left out with a warning; a single one is an error, and
+    so is what is wrong with the user's data.
 
     Raises:
+        InputError: the images or labels cannot be used, on any backend that got so far.
         AccuracyBudgetError: the accuracy drop of INT8 is over the budget on a backend, and no other can be published.
         ArtifactLoadError: every runtime refuses its artifact.
         QtritonError: every backend fails, one of them for another reason; that one's.
@@ -107,7 +109,12 @@ def _current(plan: Plan, records: Mapping[Target, PublishRecord]) -> tuple[tuple
 def _variants(
     context: BuildContext, records: Mapping[Target, PublishRecord]
 ) -> tuple[tuple[Variant, ...], tuple[LeftOut, ...]]:
-    """What can be published, and what cannot, with the reason."""
+    """What can be published, and what cannot, with the reason.
+
+    Raises:
+        InputError: the user's data; where another backend took them, it is this one that is at fault.
+        QtritonError: the only backend fails.
+    """
     variants: list[Variant] = []
     left_out: list[LeftOut] = []
     fp32: dict[str, Artifact] = {}
@@ -127,7 +134,8 @@ def _variants(
                 reason = next(each.error for each in left_out if each.target.backend == target.backend)
                 left_out.append(LeftOut(target, reason))
         except QtritonError as error:
-            if len(context.options.backends) == 1:
+            others = {each.target.backend for each in variants} - {target.backend}
+            if len(context.options.backends) == 1 or (isinstance(error, InputError) and not others):
                 raise
             context.reporter.warn(str(error))
             left_out.append(LeftOut(target, error))

@@ -101,7 +101,10 @@ class _Search:
         return None
 
     def _attempt(self, recipe: Recipe) -> Candidate | None:
-        """The candidate of a recipe; none where it was tried before, or fails and there are others already."""
+        """The candidate of a recipe; none where it was tried before, or fails and there are others already.
+
+        In a tiny network the layers that are kept in floating point may be all that could be quantized.
+        """
         try:
             return self._candidates.make(recipe)
         except CompressionError as error:
@@ -121,7 +124,7 @@ class _Search:
         passing: dict[int, Candidate] = {}
         failed, count = 0, 1
         while count < len(order) and count not in passing:
-            candidate = self._in_float(recipe, order[:count])
+            candidate = self._attempt(replace(recipe, float_layers=frozenset(order[:count])))
             if candidate is None:
                 break
             if self._passes(candidate):
@@ -132,20 +135,12 @@ class _Search:
             return None
         while count - failed > max(1, count // 8):
             middle = (failed + count) // 2
-            candidate = self._in_float(recipe, order[:middle])
+            candidate = self._attempt(replace(recipe, float_layers=frozenset(order[:middle])))
             if candidate is not None and self._passes(candidate):
                 count, passing[middle] = middle, candidate
             else:
                 failed = middle
         return passing[count]
-
-    def _in_float(self, recipe: Recipe, layers: Sequence[str]) -> Candidate | None:
-        """With layers in floating point; none where they are all that could be quantized, as in a tiny network."""
-        try:
-            return self._candidates.make(replace(recipe, float_layers=frozenset(layers)))
-        except CompressionError as error:
-            self._context.reporter.warn(f"{error} The search for layers to keep in floating point ends here.")
-            return None
 
     def _best(self) -> Candidate:
         """That which drops least of all that was tried."""

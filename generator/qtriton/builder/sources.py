@@ -29,6 +29,7 @@ from qtriton.target import Target
 from qtriton.workspace import sha256_file
 
 _ONNX: Final = "model.onnx"
+_NOTES: Final = "notes.txt"
 _PADDLE: Final = "paddle"
 
 
@@ -56,13 +57,22 @@ class Sources:
 
     def export_onnx(self) -> Path:
         """The FP32 model as an ONNX file that fits the spec."""
+        return self._fp32() / _ONNX
 
+    def import_notes(self) -> str:
+        """What a user should know of how the model was made to fit the spec; "" where it fitted."""
+        return (self._fp32() / _NOTES).read_text()
+
+    def _fp32(self) -> Path:
         def produce(folder: Path) -> None:
             with self.context.reporter.progress(f"{self.spec.name}: FP32 as ONNX"):
-                write_fp32_onnx(self.context.weights, self.spec, folder / _ONNX)
+                notes = write_fp32_onnx(self.context.weights, self.spec, folder / _ONNX)
+            (folder / _NOTES).write_text("; ".join(notes))
 
-        key = StageKey(f"{self.spec.name}-fp32", (self.context.spec_key,), write_fp32_onnx)
-        return self.context.stage(key, produce) / _ONNX
+        told = self.spec.model_dump(mode="json", include={"name", "input", "outputs", "extra_inputs", "preprocess"})
+        inputs = (self.context.weights_sha256, told, self.spec.max_batch_size > 0)
+        key = StageKey(f"{self.spec.name}-fp32", inputs, write_fp32_onnx)
+        return self.context.stage(key, produce)
 
     def convert_to_paddle(self) -> Path:
         """The FP32 model as a Paddle inference folder: the original, or converted with a batch of 1."""

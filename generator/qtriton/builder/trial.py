@@ -19,13 +19,14 @@ from qtriton.builder.artifact import Artifact, on_all_cores
 from qtriton.builder.cache_key import StageKey
 from qtriton.builder.context import BuildContext
 from qtriton.builder.contracts import check_postprocess, checked_preprocess
+from qtriton.builder.end2end import without_batch
 from qtriton.builder.feeding import check_frame, feed, ordered_outputs
 from qtriton.builder.sources import Sources
 from qtriton.datasets import list_images
 from qtriton.errors import ArtifactLoadError, ModelError
 from qtriton.runtime.image import ImageError, decode
-from qtriton.runtime.post import Array
 from qtriton.runtime.pre import Frame, Geometry
+from qtriton.runtime.values import Array
 from qtriton.spec import ModelSpec
 from qtriton.target import Precision, Target
 from qtriton.workspace import sha256_file
@@ -60,6 +61,10 @@ def fitted(context: BuildContext) -> BuildContext:
     Raises:
         ModelError: an operation of the spec does not take what it is given.
     """
+    if notes := Sources(context).import_notes():
+        context.reporter.warn(f"{context.spec.name}: {notes}.")
+    if context.spec.max_batch_size and not Sources(context).max_batch():
+        context = _with_batch(context, 0, "it takes one image at a time")
     onnx = Sources(context).export_onnx()
     target = Target("onnxruntime", Precision.FP32)
     try:
@@ -70,11 +75,15 @@ def fitted(context: BuildContext) -> BuildContext:
         context.reporter.warn(note)
     if tried.max_batch == context.spec.max_batch_size:
         return context
+    return _with_batch(context, tried.max_batch, tried.reason)
+
+
+def _with_batch(context: BuildContext, max_batch: int, reason: str) -> BuildContext:
     context.reporter.warn(
-        f"{context.spec.name}: {tried.reason}. It is served one image at a time, with max_batch_size "
-        f"{tried.max_batch}; for more, export the model with a batch that is free throughout."
+        f"{context.spec.name}: {reason}. It is served one image at a time, with max_batch_size {max_batch}; for more, "
+        "export the model with a batch that is free throughout."
     )
-    spec = context.spec.model_copy(update={"max_batch_size": tried.max_batch})
+    spec = context.spec.model_copy(update={"max_batch_size": max_batch})
     return replace(context, plan=replace(context.plan, spec=spec))
 
 
@@ -181,9 +190,16 @@ def _check_ports(run: Runner, outputs: Sequence[tuple[str, Array]], spec: ModelS
 
 def _check_answer(spec: ModelSpec, outputs: Sequence[tuple[str, Array]], geometry: Geometry) -> tuple[str, ...]:
     """Check the outputs of one image as the postprocess step gets them; they may have no batch."""
-    batched = all(array.ndim and len(array) == 1 for _, array in outputs) and spec.max_batch_size
+    batched = spec.max_batch_size and not _misses_batch(spec, outputs)
     arrays = [array[0] if batched else array for _, array in outputs]
     return check_postprocess(spec, [name for name, _ in outputs], arrays, geometry)
+
+
+def _misses_batch(spec: ModelSpec, outputs: Sequence[tuple[str, Array]]) -> str:
+    """The first output of one image that has no batch in front; "" where all have one."""
+    if without_batch(spec.postprocess[0], [array.ndim for _, array in outputs]):
+        return outputs[0][0]
+    return next((name for name, array in outputs if array.ndim == 0 or len(array) != 1), "")
 
 
 def _batch(
@@ -193,9 +209,10 @@ def _batch(
     if spec.max_batch_size == 0:
         return 0, ""
     fixed = run.inputs[0].shape[:1] == (1,)
-    for port, (name, array) in zip(run.outputs, singles[0], strict=True):
-        if array.ndim == 0 or len(array) != 1 or (not fixed and port.shape[0] != -1):
-            return 0, f"the output {name} {list(port.shape)} has no free batch"
+    baked = next((port.name for port in run.outputs if not fixed and port.shape[0] != -1), "")
+    if name := _misses_batch(spec, singles[0]) or baked:
+        shape = next(port.shape for port in run.outputs if port.name == name)
+        return 0, f"the output {name} {list(shape)} has no free batch"
     if fixed or spec.max_batch_size == 1:
         return 1, ""
     # The last is noise, which differs most.

@@ -21,7 +21,7 @@ def models(
     from qtriton.backends import BACKENDS
     from qtriton.builder.fetch import weights_at_hand
     from qtriton.report.models import dims_text, zoo_page, zoo_rows
-    from qtriton.spec import load_spec
+    from qtriton.spec_files import load_spec
     from qtriton.workspace import Workspace
 
     if markdown:

@@ -55,7 +55,9 @@ def fix_shape(model: ModelProto, shape: tuple[int, ...]) -> ModelProto:
     inputs = [value for value in model.graph.input if value.name not in constants]
     if len(inputs) != 1:
         raise ConversionError(f"it: the model has {len(inputs)} inputs, compression needs exactly one")
-    model = normalize(_simplify(prepare(model), {inputs[0].name: list(shape)}), _simplify)
+    copy = type(model)()  # onnxsim before 0.8 changes what it is given
+    copy.CopyFrom(model)
+    model = normalize(_simplify(prepare(copy), {inputs[0].name: list(shape)}), _simplify)
     _rename_tensors(model)
     return model
 

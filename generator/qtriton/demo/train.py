@@ -18,8 +18,11 @@ from qtriton.demo import scenes
 from qtriton.demo.detector import SIZE, Detector, Module, Targets, assign, grid, loss, paddle
 from qtriton.labels import load_labelled
 from qtriton.metrics.coco_map import coco_map
-from qtriton.runtime.post import Nms, Results, YoloHead, postprocess
+from qtriton.runtime.detections import Nms
+from qtriton.runtime.heads import YoloHead
+from qtriton.runtime.post import postprocess
 from qtriton.runtime.pre import Chw, Frame, Geometry, Letterbox, Normalize, Rgb, preprocess
+from qtriton.runtime.values import Results
 
 Array: TypeAlias = npt.NDArray[Any]
 

@@ -8,7 +8,7 @@ from qtriton.labels.rows import Box
 from qtriton.metrics.coco_map import average_precisions
 from qtriton.metrics.miou import confusion, miou
 from qtriton.metrics.top1 import top1
-from qtriton.runtime.post import Results
+from qtriton.runtime.values import Results
 from qtriton.spec import Task
 
 #: What an agreement is called; METRIC has the names with labels.

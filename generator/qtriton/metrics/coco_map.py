@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qtriton.labels.rows import Box
-from qtriton.runtime.post import Results
+from qtriton.runtime.values import Results
 
 #: Boxes at random places reach less than this, in points of 100; a model of use reaches more on any data.
 CHANCE = 1.0

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from qtriton.runtime.post import Array, Candidates, Detections, PicoHead, PostOp, Softmax, YoloHead
+from qtriton.runtime.end2end import EndToEnd
+from qtriton.runtime.maps import ClassesFirst, Threshold
+from qtriton.runtime.post import PostOp
 from qtriton.runtime.pre import Geometry
+from qtriton.runtime.scores import Sigmoid, Softmax, TwoClasses
+from qtriton.runtime.values import Array, Candidates, Detected
+from qtriton.spec import value_types
 
 #: Candidates that FP32 scores below this reach no client and hardly change mAP.
 _SCORE: Final = 0.05
 _TINY: Final = 1e-9
+#: Behind these a score says yes or no; it does not compete with others.
+_INDEPENDENT: Final = (Sigmoid, TwoClasses, Threshold)
 
 
 def divergence(ops: Sequence[PostOp], geometry: Geometry, fp32: Sequence[Array], other: Sequence[Array]) -> float:
@@ -21,20 +28,31 @@ def divergence(ops: Sequence[PostOp], geometry: Geometry, fp32: Sequence[Array],
     Detection: over the candidates that FP32 scores above 0.05, weighted by score, 1 - IoU of the two boxes, plus
     the differences of their scores. Classification and segmentation: the Kullback-Leibler divergence of the
     probabilities, for segmentation the mean over the pixels; where the model ends in an argmax, the fraction of
-    pixels that differ.
+    pixels that differ. Scores that are independent of one another, each of them against its own complement.
     """
     first = ops[0]
-    if isinstance(first, YoloHead | PicoHead):
-        return _of_candidates(first(fp32, geometry), first(other, geometry))
-    if isinstance(first, Detections):
-        return _of_rows(fp32[0].reshape(-1, 6), other[0].reshape(-1, 6))
+    if value_types(first)[1] is Candidates:
+        head: Any = first
+        return _of_candidates(head(fp32, geometry), head(other, geometry))
+    if isinstance(first, EndToEnd):
+        return _of_detections(first.detected(fp32, geometry), first.detected(other, geometry))
     before, after = fp32[0], other[0]
     if before.dtype.kind in "iu":
         return float((before != after).mean())
-    axis = -1 if before.ndim < 3 else -3
-    if isinstance(first, Softmax) or axis == -3 or not _are_probabilities(before, axis):
+    if any(isinstance(op, _INDEPENDENT) for op in ops):
+        before, after = (_against_complement(each, ops) for each in (before, after))
+        return _kullback_leibler(before, after, 0)
+    axis = -1 if before.ndim < 3 or isinstance(first, ClassesFirst) else -3
+    if isinstance(first, Softmax) or before.ndim > 2 or not _are_probabilities(before, axis):
         before, after = (_softmax(each, axis) for each in (before, after))
     return _kullback_leibler(before, after, axis)
+
+
+def _against_complement(scores: Array, ops: Sequence[PostOp]) -> Array:
+    """Probabilities [2, ...] of yes and of no."""
+    logits = any(isinstance(op, Sigmoid) or (isinstance(op, Threshold) and not 0 < op.above < 1) for op in ops)
+    yes = Sigmoid()([scores], Geometry(1, 1))[0] if logits else scores.clip(0, 1)
+    return np.stack([yes, 1 - yes])
 
 
 def _of_candidates(fp32: Candidates, other: Candidates) -> float:
@@ -47,18 +65,18 @@ def _of_candidates(fp32: Candidates, other: Candidates) -> float:
     return float((weights * box_change + score_change).sum() / weights.sum())
 
 
-def _of_rows(fp32: Array, other: Array) -> float:
-    """Rows of class, score and box behind an NMS: each is compared with the best of its class."""
-    rows = fp32[(fp32[:, 0] >= 0) & (fp32[:, 1] > _SCORE)]
-    if not len(rows):
-        return float(other[:, 1].max(initial=0.0))
+def _of_detections(fp32: Detected, other: Detected) -> float:
+    """Detections behind an NMS: each is compared with the best of its class."""
+    relevant = fp32.scores > _SCORE
+    if not relevant.any():
+        return float(other.scores.max(initial=0.0))
     total = 0.0
-    for row in rows:
-        same = other[other[:, 0] == row[0]]
-        overlaps = _iou(np.broadcast_to(row[2:], same[:, 2:].shape), same[:, 2:])
-        best = int(overlaps.argmax()) if len(same) else -1
-        total += row[1] * 2 if best < 0 else row[1] * (1 - overlaps[best]) + abs(row[1] - same[best, 1])
-    return float(total / rows[:, 1].sum())
+    for box, score, kind in zip(*(part[relevant] for part in fp32), strict=True):
+        same = other.classes == kind
+        overlaps = _iou(np.broadcast_to(box, other.boxes[same].shape), other.boxes[same])
+        best = int(overlaps.argmax()) if same.any() else -1
+        total += score * 2 if best < 0 else score * (1 - overlaps[best]) + abs(score - other.scores[same][best])
+    return float(total / fp32.scores[relevant].sum())
 
 
 def _iou(one: Array, two: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from qtriton.runtime.post import Results
+from qtriton.runtime.values import Results
 
 
 def top1(classes: Sequence[int], results: Sequence[Results]) -> float:

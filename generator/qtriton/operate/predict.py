@@ -12,7 +12,7 @@ from qtriton.operate.serve import serve_repository
 from qtriton.progress import SILENT, Reporter
 from qtriton.repository.read import Repository
 from qtriton.server import ServerOptions
-from qtriton.spec import classes, load_spec, zoo_names
+from qtriton.spec_files import classes, load_spec, zoo_names
 from qtriton_client.catalog import Pipeline, find
 from qtriton_client.errors import RequestRefused
 from qtriton_client.predict import annotate, describe, predict

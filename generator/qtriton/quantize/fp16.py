@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from qtriton.quantize.probe import probe_session
+
 if TYPE_CHECKING:
     from onnx import ModelProto
 
@@ -67,21 +69,13 @@ def overflowing(
         progress: called with the images done and their total.
     """
     import onnx
-    import onnxruntime as ort
 
     inferred = onnx.shape_inference.infer_shapes(model)
     float_tensors = {
         info.name for info in inferred.graph.value_info if info.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     }
     names = [name for node in model.graph.node for name in node.output if name in float_tensors]
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    output_names = {output.name for output in probe.graph.output}
-    extra_names = [name for name in names if name not in output_names]
-    probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in extra_names)
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = probe_session(model, [], names)
     first = session.get_inputs()[0].name
     ones = {name: np.ones((1, *shape), np.float32) for name, shape in extras.items()}
     overflows: set[str] = set()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 
 
 class GraphView:
@@ -27,7 +27,7 @@ class GraphView:
             if node.op_type == "Constant" and node.attribute[0].name == "value":
                 self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
         self.producer: dict[str, NodeProto] = {name: node for node in self.nodes for name in node.output}
-        self.inputs = [value.name for value in graph.input if value.name not in self.constants]
+        self.inputs = [value.name for value in inputs_of(graph)]
         self.outputs = {value.name for value in graph.output}
         readers: dict[str, list[NodeProto]] = defaultdict(list)
         for node in self.nodes:
@@ -48,6 +48,12 @@ class GraphView:
         if len(readers) == 1 and tensor not in self.outputs and readers[0].op_type in op_types:
             return readers[0]
         return None
+
+
+def inputs_of(graph: GraphProto) -> list[ValueInfoProto]:
+    """The inputs of a graph; old exporters list constants among them."""
+    constants = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in constants]
 
 
 def attribute(node: NodeProto, name: str, default: object) -> object:

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from qtriton.quantize.ranges import Range
+from qtriton.quantize.bounds import Range
 
 _WEIGHT_LIMIT: Final = 127
 #: Without VNNI, x86 sums u8 * s8 in pairs of neighbours in a saturating int16 (vpmaddubsw): 255 * 128 still fits,

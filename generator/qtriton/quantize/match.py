@@ -173,7 +173,7 @@ def _described(node: NodeProto) -> str:
 def _several(node: NodeProto) -> CompressionError:
     return CompressionError(
         f"{_described(node)}: several layers have its weights and read the same, and their ranges differ, so which one "
-        "it is cannot be told. Use --precision fp32."
+        "it is cannot be told. Pass --learner onnxruntime, or --precision fp32."
     )
 
 

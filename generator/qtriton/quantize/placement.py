@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from qtriton.quantize.bounds import PASS_THROUGH, passes_through
 from qtriton.quantize.graph import GraphView, attribute
 from qtriton.quantize.match import Layer
-from qtriton.quantize.ranges import PASS_THROUGH, Ranges, passes_through
+from qtriton.quantize.ranges import Ranges
 
 if TYPE_CHECKING:
     from onnx import NodeProto

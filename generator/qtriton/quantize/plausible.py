@@ -8,10 +8,10 @@ import numpy as np
 
 from qtriton.compress.scales import Scales
 from qtriton.errors import CompressionError
+from qtriton.quantize.bounds import Bounds, Range
 from qtriton.quantize.graph import GraphView
 from qtriton.quantize.match import layer_result, match_layers
 from qtriton.quantize.observe import Observation
-from qtriton.quantize.ranges import Range, Ranges
 from qtriton.recipe import Algorithm
 from qtriton.target import Method
 
@@ -44,7 +44,7 @@ def check_ranges(view: GraphView, scales: Scales, seen: Observation) -> None:
         if learnt.output_threshold is not None:
             _check_threshold(scales, layer.node, "gives", learnt.output_threshold, seen, layer_result(view, layer.node))
     if scales.method is Method.PTQ:
-        _check_bounds(Ranges(view, layers, Range(*scales.image)), seen)
+        _check_bounds(Bounds(view, Range(*scales.image)), seen)
 
 
 def _check_threshold(
@@ -65,13 +65,13 @@ def _check_threshold(
         )
 
 
-def _check_bounds(ranges: Ranges, seen: Observation) -> None:
+def _check_bounds(bounds: Bounds, seen: Observation) -> None:
     for tensor, extremes in seen.extremes.items():
-        bounds = ranges.bounds(tensor)
+        possible = bounds.of(tensor)
         low, high = float(extremes[:, 0].min()), float(extremes[:, 1].max())
         slack = _ROUNDING * max(abs(low), abs(high), _NOISE)
-        if np.isfinite([low, high]).all() and (low < bounds.low - slack or high > bounds.high + slack):
+        if np.isfinite([low, high]).all() and (low < possible.low - slack or high > possible.high + slack):
             raise CompressionError(
-                f"{tensor}: its values cannot leave {bounds.low:.4g} to {bounds.high:.4g} by its operation, but they "
-                f"reach from {low:.4g} to {high:.4g}. This is a bug of qtriton; --precision fp32 works."
+                f"{tensor}: its values cannot leave {possible.low:.4g} to {possible.high:.4g} by its operation, but "
+                f"they reach from {low:.4g} to {high:.4g}. This is a bug of qtriton; --precision fp32 works."
             )

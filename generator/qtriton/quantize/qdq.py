@@ -16,12 +16,13 @@ from qtriton.compress.normalize.opset import upgrade, with_output_shapes
 from qtriton.compress.scales import Scales
 from qtriton.errors import CompressionError, ModelError
 from qtriton.fresh_names import FreshNames
+from qtriton.quantize.bounds import Range
 from qtriton.quantize.gemm import fold_factors
 from qtriton.quantize.graph import GraphView, attribute
 from qtriton.quantize.integers import Affine, IntegerLayer, to_integers
 from qtriton.quantize.match import Layer, match_layers
 from qtriton.quantize.placement import Placement, Policy, place
-from qtriton.quantize.ranges import Range, Ranges
+from qtriton.quantize.ranges import Ranges
 from qtriton.quantize.rewrite import rewrite
 from qtriton.quantize.trained import with_training
 from qtriton.target import Target

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qtriton.compress.scales import Scales
+from qtriton.quantize.bounds import Range
 from qtriton.quantize.graph import GraphView
 from qtriton.quantize.match import Layer, match_layers
 from qtriton.quantize.placement import Placement
 from qtriton.quantize.qdq import Writer, load_simplified
-from qtriton.quantize.ranges import Range, Ranges
+from qtriton.quantize.ranges import Ranges
 
 if TYPE_CHECKING:
     from onnx import ModelProto

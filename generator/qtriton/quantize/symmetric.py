@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from qtriton.compress.scales import Scales
+from qtriton.quantize.bounds import Range
 from qtriton.quantize.match import Layer
 from qtriton.quantize.placement import Policy
 from qtriton.quantize.qdq import EmitReport, Writer, write_quantized
-from qtriton.quantize.ranges import Range
 
 if TYPE_CHECKING:
     from onnx import NodeProto

@@ -11,7 +11,7 @@ from qtriton.errors import InputError
 from qtriton.report.plausibility import implausible_rows, published_rows
 from qtriton.report.rows import Column, Kind, Row
 from qtriton.report.tables import FLAG, Table, method_cell, speedup_cell
-from qtriton.spec import load_spec, zoo_names
+from qtriton.spec_files import load_spec, zoo_names
 
 HEADERS: Final = (
     *("Model", "Inference Backend", "Hardware", "Latency", "Column"),

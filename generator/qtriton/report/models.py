@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from qtriton.report.tables import Table
-from qtriton.spec import METRIC, ModelSpec, generic_names, load_spec, parse_spec, zoo_names
+from qtriton.spec import METRIC, ModelSpec
+from qtriton.spec_files import generic_names, load_spec, parse_spec, zoo_names
 
 #: How to make the page again.
 COMMAND: Final = "qtriton models --markdown > generator/qtriton/zoo/README.md"

@@ -9,10 +9,14 @@ from qtriton import resources
 from qtriton.runtime.settings import FILE as SETTINGS
 from qtriton.workspace import sha256_file
 
-#: The modules that every step is shipped with; model.py comes on top.
-_SHARED: Final = ("image.py", "pre.py", "post.py", "settings.py")
 PREPROCESS: Final = "preprocess_model.py"
 POSTPROCESS: Final = "postprocess_model.py"
+
+
+def shared_modules() -> list[str]:
+    """The modules that every step is shipped with, sorted; model.py comes on top."""
+    names = {path.name for path in resources.runtime().glob("*.py")}
+    return sorted(names - {"__init__.py", PREPROCESS, POSTPROCESS})
 
 
 def write_step(version: Path, model: str, settings: dict[str, Any]) -> None:
@@ -24,11 +28,11 @@ def write_step(version: Path, model: str, settings: dict[str, Any]) -> None:
         settings: the content of its spec.json.
     """
     shutil.copyfile(resources.runtime() / model, version / "model.py")
-    for name in _SHARED:
+    for name in shared_modules():
         shutil.copyfile(resources.runtime() / name, version / name)
     (version / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def shipped_sha256() -> dict[str, str]:
     """The SHA-256 of every file that may be copied, by name."""
-    return {name: sha256_file(resources.runtime() / name) for name in (*_SHARED, PREPROCESS, POSTPROCESS)}
+    return {name: sha256_file(resources.runtime() / name) for name in (*shared_modules(), PREPROCESS, POSTPROCESS)}

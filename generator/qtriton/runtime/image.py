@@ -21,11 +21,14 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _EOI, _SOS = 0xD9, 0xDA
 #: A frame whose coefficients come in several scans, bit by bit.
 _PROGRESSIVE = 0xC2
+#: Frames in Huffman codes. An arithmetic coder leaves out the zeros at the end of a scan, so there a decoder that waits
+#: for more is no sign of a cut (T.81, D.1.8).
+_HUFFMAN = frozenset({0xC0, 0xC1, _PROGRESSIVE})
 #: What a marker begins with; 0xFF00 and a row of 0xFF are none. libjpeg skips whatever is before it (T.81, B.1.1.2).
 _MARKER = re.compile(rb"\xff+[^\x00\xff]")
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
-#: Read as data of a scan, they change what is decoded; behind one that is whole, libjpeg skips them.
-_PROBE = bytes(range(1, 255, 3)) * 2
+#: Read as data of a scan, they change what is decoded, ones more than zeros; behind a whole one, libjpeg skips them.
+_PROBE = bytes(range(253, 0, -3)) * 2
 _GREY = 128
 
 
@@ -84,14 +87,12 @@ class _Jpeg(NamedTuple):
     width: int
     height: int
     components: int
-    #: Whether the coefficients come bit by bit.
-    progressive: bool
+    #: The marker of the frame: how the data are coded.
+    coding: int
     #: How many scans there are, and where the data of the last one begin and end.
     scans: int
     begin: int
     end: int
-    #: Whether the scans leave no bit of any coefficient out.
-    all_bits: bool
 
 
 def _read_jpeg(data: bytes) -> _Jpeg:
@@ -100,9 +101,7 @@ def _read_jpeg(data: bytes) -> _Jpeg:
     libjpeg fills what a truncated file lacks with grey and calls it a success, so the walk to the end is the first
     that tells a whole file; searching for the end marker alone would find an embedded thumbnail's.
     """
-    frame: tuple[int, int, int, bool] | None = None
-    # By component and coefficient: the bits that are still to come, -1 for all of them.
-    missing: dict[int, list[int]] = {}
+    frame: tuple[int, int, int, int] | None = None
     scans = begin = end = 0
     at = len(_JPEG)
     while (found := _MARKER.search(data, at)) is not None:
@@ -111,17 +110,15 @@ def _read_jpeg(data: bytes) -> _Jpeg:
         if marker == _EOI:
             if frame is None:
                 raise ImageError("a corrupt JPEG: it ends before it states its size")
-            return _Jpeg(*frame, scans, begin, end, not any(map(any, missing.values())))
+            return _Jpeg(*frame, scans, begin, end)
         if at + 2 > len(data):
             break
         (length,) = struct.unpack_from(">H", data, at)
-        segment = data[at : at + length]
-        if marker in _FRAMES and len(segment) >= 8:
-            height, width, components = struct.unpack_from(">HHB", segment, 3)
-            frame = (width, height, components, marker == _PROGRESSIVE)
+        if marker in _FRAMES and length >= 8 and at + 8 <= len(data):
+            height, width, components = struct.unpack_from(">HHB", data, at + 3)
+            frame = (width, height, components, marker)
         at += length
         if marker == _SOS:
-            _note_scan(segment, missing)
             scans, begin = scans + 1, at
             stop = _END_OF_SCAN.search(data, at)
             if stop is None:
@@ -130,27 +127,14 @@ def _read_jpeg(data: bytes) -> _Jpeg:
     raise ImageError(f"a truncated JPEG: {len(data)} bytes without an end-of-image marker")
 
 
-def _note_scan(segment: bytes, missing: dict[int, list[int]]) -> None:
-    """Note which bits of which coefficients a scan brings (T.81, B.2.3 and G.1.1.1)."""
-    count = segment[2] if len(segment) > 2 else 0
-    if len(segment) < 6 + 2 * count:
-        raise ImageError("a corrupt JPEG: a scan does not say what it holds")
-    first, last, bits = segment[3 + 2 * count : 6 + 2 * count]
-    for place in range(count):
-        left = missing.setdefault(segment[3 + 2 * place], [-1] * 64)
-        for coefficient in range(first, min(last, 63) + 1):
-            left[coefficient] = bits & 15
-
-
 def _may_be_short(jpeg: _Jpeg, pixels: npt.NDArray[np.uint8]) -> bool:
     """Whether a look at what was decoded leaves a doubt that it is whole; it costs microseconds.
 
-    One scan that is cut short ends in the grey of coefficients that are all 0, in a corner of the image. Of a
-    progressive file that is cut, bits are missing, unless it is cut within its last scan: then what is lost is the
-    last bit of some coefficients, which hardly shows.
+    One scan that is cut short ends in the grey of coefficients that are all 0, in a corner of the image. Of several,
+    the last is cut, and what is lost are bits or colours of some blocks, which need not show.
     """
-    if jpeg.progressive:
-        return not jpeg.all_bits
+    if jpeg.coding not in _HUFFMAN:
+        return False
     corners = pixels[[0, 0, -1, -1], [0, -1, 0, -1]].astype(int)
     return jpeg.scans > 1 or jpeg.components > 3 or bool((abs(corners - _GREY) <= 1).all(axis=-1).any())
 
@@ -158,11 +142,11 @@ def _may_be_short(jpeg: _Jpeg, pixels: npt.NDArray[np.uint8]) -> bool:
 def _is_short(data: bytes, jpeg: _Jpeg, pixels: npt.NDArray[np.uint8]) -> bool:
     """Whether more data at the end of the last scan change the image: then the decoder was still waiting for them.
 
-    The restart marker that would come next is among them, as that may be what it waits for.
+    Restart markers are among them, from that which would come next, as it may wait for one.
     """
     restarts = _RESTART.findall(data, jpeg.begin, jpeg.end)
-    following = 0xD0 + (restarts[-1][0] - 0xD0 + 1) % 8 if restarts else 0xD0
-    probe = _PROBE + bytes([0xFF, following]) + _PROBE
+    last = restarts[-1][0] - 0xD0 if restarts else -1
+    probe = b"".join((_PROBE, *(bytes([0xFF, 0xD0 + (last + count) % 8]) + _PROBE[count:] for count in range(1, 9))))
     return not np.array_equal(_pixels(data[: jpeg.end] + probe + data[jpeg.end :]), pixels)
 
 

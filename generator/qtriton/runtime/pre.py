@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import cv2
 import numpy as np
@@ -35,13 +35,14 @@ class Geometry(NamedTuple):
     pad_y: float = 0.0
 
 
-#: What else a model may take, by Paddle's names: float32 [2], (y, x). scale_factor is by how much the image was scaled;
-#: im_shape is its size in pixels as the model sees it.
-ExtraInput: TypeAlias = Literal["scale_factor", "im_shape"]
+#: What else a model may take, float32 [2]: scale_factor is by how much the image was scaled, (y, x), and im_shape its
+#: height and width in pixels as the model sees it, both by Paddle's names; input_wh is the same as (width, height).
+#: original_hw and original_wh are the size of the image that was sent, as RT-DETR's and D-FINE's orig_target_sizes.
+ExtraInput: TypeAlias = Literal["scale_factor", "im_shape", "input_wh", "original_hw", "original_wh"]
 
 
 class Frame(NamedTuple):
-    """An image on its way to the model: pixels [height, width, 3] (later [3, height, width])."""
+    """An image on its way to the model: pixels [height, width, C] (later [C, height, width]), C being 3 or 1."""
 
     pixels: Array
     geometry: Geometry
@@ -52,6 +53,7 @@ def _resized(frame: Frame, height: int, width: int, interpolation: Interpolation
     if (height, width) == (before_height, before_width):
         return frame
     pixels = cv2.resize(frame.pixels, (width, height), interpolation=_INTERPOLATION[interpolation])
+    pixels = pixels.reshape(height, width, -1)  # OpenCV leaves a single channel out
     ratio_x, ratio_y, was = width / before_width, height / before_height, frame.geometry
     return Frame(
         pixels,
@@ -71,9 +73,10 @@ def _shifted(frame: Frame, pixels: Array, left: int, top: int) -> Frame:
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Scale to fit into size (height, width), centre, and fill the rest.
+    """Scale to fit into size (height, width), place, and fill the rest.
 
-    The rounding of the borders is that of letterbox() in ultralytics/yolov5, utils/augmentations.py.
+    In the centre, the rounding is that of letterbox() in ultralytics/yolov5, utils/augmentations.py; at the top left,
+    that of preproc() in Megvii-BaseDetection/YOLOX, yolox/data/data_augment.py, which rounds the scaled size down.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -81,16 +84,21 @@ class Letterbox:
     op: Literal["letterbox"] = "letterbox"
     fill: int = 114
     interpolation: Interpolation = "linear"
+    #: Where the scaled image lies: YOLOX wants it at the top left.
+    align: Literal["center", "top_left"] = "center"
 
     def __call__(self, frame: Frame) -> Frame:
         height, width = frame.pixels.shape[:2]
         ratio = min(self.size[0] / height, self.size[1] / width)
-        inner_height = min(max(round(height * ratio), 1), self.size[0])
-        inner_width = min(max(round(width * ratio), 1), self.size[1])
+        rounded = round if self.align == "center" else int
+        inner_height = min(max(rounded(height * ratio), 1), self.size[0])
+        inner_width = min(max(rounded(width * ratio), 1), self.size[1])
         frame = _resized(frame, inner_height, inner_width, self.interpolation)
-        spare_y, spare_x = self.size[0] - inner_height, self.size[1] - inner_width
-        top, left = round(spare_y / 2 - 0.1), round(spare_x / 2 - 0.1)
-        pixels = np.full((*self.size, 3), self.fill, frame.pixels.dtype)
+        top = left = 0
+        if self.align == "center":
+            spare_y, spare_x = self.size[0] - inner_height, self.size[1] - inner_width
+            top, left = round(spare_y / 2 - 0.1), round(spare_x / 2 - 0.1)
+        pixels = np.full((*self.size, frame.pixels.shape[2]), self.fill, frame.pixels.dtype)
         pixels[top : top + inner_height, left : left + inner_width] = frame.pixels
         return _shifted(frame, pixels, left, top)
 
@@ -155,14 +163,28 @@ class Rgb:
 
 
 @dataclass(frozen=True)
+class Grey:
+    """Turn BGR to grey, one channel: 0.299 R + 0.587 G + 0.114 B, rounded, as cv2.COLOR_BGR2GRAY has it.
+
+    Pillow's convert("L") differs from that by at most 1 of 255.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    op: Literal["grey"] = "grey"
+
+    def __call__(self, frame: Frame) -> Frame:
+        return frame._replace(pixels=cv2.cvtColor(frame.pixels, cv2.COLOR_BGR2GRAY)[:, :, np.newaxis])
+
+
+@dataclass(frozen=True)
 class Normalize:
     """Compute (pixel * scale - mean) / std per channel in float32; the channel order is the image's."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     op: Literal["normalize"] = "normalize"
     scale: float = 1 / 255
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
     _factor: Array = field(init=False, repr=False, compare=False)
     _offset: Array = field(init=False, repr=False, compare=False)
 
@@ -175,7 +197,8 @@ class Normalize:
         height, width, channels = frame.pixels.shape
         # Channel by channel, into the order that Chw wants: on whole interleaved pixels NumPy takes 17 times as long.
         planes = np.empty((channels, height, width), np.float32)
-        for plane, out, factor, offset in zip(cv2.split(frame.pixels), planes, self._factor, self._offset, strict=True):
+        factors, offsets = (np.broadcast_to(each, channels) for each in (self._factor, self._offset))
+        for plane, out, factor, offset in zip(cv2.split(frame.pixels), planes, factors, offsets, strict=True):
             np.multiply(plane, factor, out=out)
             if offset:
                 out -= offset
@@ -184,7 +207,7 @@ class Normalize:
 
 @dataclass(frozen=True)
 class Chw:
-    """Move the channels first, [height, width, 3] to [3, height, width]."""
+    """Move the channels first, [height, width, C] to [C, height, width]."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     op: Literal["chw"] = "chw"
@@ -193,24 +216,23 @@ class Chw:
         return frame._replace(pixels=np.ascontiguousarray(frame.pixels.transpose(2, 0, 1)))
 
 
-PreOp: TypeAlias = Letterbox | Resize | ResizeShort | CenterCrop | Rgb | Normalize | Chw
+PreOp: TypeAlias = Letterbox | Resize | ResizeShort | CenterCrop | Rgb | Grey | Normalize | Chw
 
-PRE_OPS: Final[dict[str, type[PreOp]]] = {
-    "letterbox": Letterbox,
-    "resize": Resize,
-    "resize_short": ResizeShort,
-    "center_crop": CenterCrop,
-    "rgb": Rgb,
-    "normalize": Normalize,
-    "chw": Chw,
-}
+#: Each operation by the name that a spec calls it.
+PRE_OPS: Final[dict[str, type[PreOp]]] = {each.op: each for each in get_args(PreOp)}
 
 
 def extra_input(kind: ExtraInput, frame: Frame) -> Array:
     """The tensor of an extra input for one preprocessed image."""
-    was = frame.geometry
-    values = (was.scale_y, was.scale_x) if kind == "scale_factor" else frame.pixels.shape[1:]
-    return np.asarray(values, np.float32)
+    was, (height, width) = frame.geometry, frame.pixels.shape[1:]
+    values: dict[ExtraInput, tuple[float, float]] = {
+        "scale_factor": (was.scale_y, was.scale_x),
+        "im_shape": (height, width),
+        "input_wh": (width, height),
+        "original_hw": (was.height, was.width),
+        "original_wh": (was.width, was.height),
+    }
+    return np.asarray(values[kind], np.float32)
 
 
 def preprocess(data: bytes, ops: Sequence[PreOp], max_pixels: int = MAX_PIXELS) -> Frame:

@@ -1,0 +1,109 @@
+"""Whether what a model gives are the finished detections that an operation reads; a check gives the reason, or ""."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from qtriton.builder.given import PARTS, ROUNDING, Given, in_unit, is_whole, without_ones
+from qtriton.builder.heads import CORRECT
+from qtriton.runtime.end2end import LAYOUTS, Detections, DetectionTensors, EndToEnd, OnnxNms
+from qtriton.runtime.values import Array, corners
+
+_OTHER_COLUMNS: Final = f"Write the right columns in the spec ({', '.join(LAYOUTS)}). {CORRECT}"
+#: The part of the boxes whose corners must be in order: those of a network's lowest scores need not be, and boxes of
+#: another kind hardly ever are.
+_ORDERED: Final = 0.5
+
+
+def detections(given: Given) -> str:
+    """Detections."""
+    assert isinstance(given.op, Detections)
+    at = LAYOUTS[given.op.columns]
+    array = given.first
+    if array.dtype.kind != "f" or array.shape[-1:] != (at.width,) or len(without_ones(array.shape, 2)) > 2:
+        return f"no rows of {at.width}. {CORRECT}"
+    rows = array.reshape(-1, at.width)
+    rows = rows[np.isfinite(rows).all(axis=1) & rows.any(axis=1)]
+    if (rows[:, at.kind] < -1).any():
+        return f"what should be classes is below -1. {_OTHER_COLUMNS}"
+    rows = rows[rows[:, at.kind] >= 0]
+    return _finished(given, rows[:, at.box : at.box + 4], rows[:, at.score], rows[:, at.kind])
+
+
+def detection_tensors(given: Given) -> str:
+    """DetectionTensors."""
+    if len(given.value) not in (3, 4):
+        return f"there are {len(given.value)} outputs, not three or four. {CORRECT}"
+    *count, boxes, scores, classes = given.value
+    if count and (count[0].size != 1 or not is_whole(count[0])):
+        return f"the first of four is no count. {CORRECT}"
+    if boxes.dtype.kind != "f" or boxes.shape[-1:] != (4,) or not boxes.size // 4 == scores.size == classes.size:
+        return f"these are not as many boxes, scores and classes. {CORRECT}"
+    assert isinstance(given.op, EndToEnd)
+    return _finished(given, *given.op.read(given.value))
+
+
+def onnx_nms(given: Given) -> str:
+    """OnnxNms."""
+    if len(given.value) != 3:
+        return f"there are {len(given.value)} outputs, not three. {CORRECT}"
+    indices, boxes, scores = given.value
+    if indices.dtype.kind not in "iu" or indices.shape[-1:] != (3,):
+        return f"no indices of batch, class and box. {CORRECT}"
+    if boxes.shape[-1:] != (4,) or not scores.ndim or scores.shape[-1] != boxes.size // 4:
+        return f"behind it, there are not as many scores as boxes. {CORRECT}"
+    assert isinstance(given.op, EndToEnd)
+    count = scores.size // scores.shape[-1]
+    if given.classes not in (0, count):
+        return f"there are {count} scores a box, the spec names {given.classes} classes. {CORRECT}"
+    return _finished(given, *given.op.read(given.value))
+
+
+def without_batch(op: object, ranks: Sequence[int]) -> bool:
+    """Whether outputs of these ranks are detections of one image, of which there may be as many as a batch has."""
+    match op:
+        case Detections():
+            return ranks[0] < 3
+        case DetectionTensors():
+            return ranks[-3:][0] < 3
+    return isinstance(op, OnnxNms)
+
+
+def _finished(given: Given, boxes: Array, scores: Array, classes: Array) -> str:
+    """Why boxes [n, 4], scores [n] and classes [n] are no detections as the operation reads them, if they are not."""
+    op = given.op
+    assert isinstance(op, EndToEnd)
+    correct = _OTHER_COLUMNS if isinstance(op, Detections) else CORRECT
+    if not is_whole(classes):
+        return f"what should be classes are no whole numbers. {correct}"
+    if not in_unit(scores):
+        return f"what should be scores is outside of 0 to 1. {correct}"
+    if given.classes and classes.max(initial=0) - op.first_class >= given.classes:
+        return (
+            f"there is a class {classes.max():.0f}, and the spec names {given.classes} from {op.first_class} on. "
+            "Name every class in the spec, in the model's order, or write the number of the first (first_class: 1)."
+        )
+    if op.first_class and (classes == 0).any():
+        return f"there is a class 0, before the first. {CORRECT}"
+    sides = corners(boxes, op.box)
+    ordered = (sides[:, 2:] >= sides[:, :2] - ROUNDING).all(axis=1)
+    if ordered.size and ordered.mean() < _ORDERED:
+        return f"the corners of the boxes are not in the order {op.box}. {CORRECT}"
+    return _other_pixels(given, boxes)
+
+
+def _other_pixels(given: Given, boxes: Array) -> str:
+    """Why boxes do not count in what the operation takes them for, if they do not."""
+    op = given.op
+    assert isinstance(op, EndToEnd)
+    parts = np.abs(boxes).max(initial=0) <= PARTS
+    if boxes.any() and parts != (op.pixels == "unit"):
+        how = "parts of the image: write pixels: unit" if parts else "pixels: write pixels: input"
+        return f"its boxes are {how} in the spec."
+    if op.pixels == "image" and given.geometry[2:] != (1, 1, 0, 0) and not given.spec.extra_inputs:
+        return (
+            "its boxes cannot be in pixels of the original image, for nothing tells the model its size: write pixels: "
+            "input in the spec, or name the input that takes the size (extra_inputs)."
+        )
+    return ""
