@@ -29,7 +29,7 @@ def write_photos(folder: Path) -> list[Path]:
 
 
 def _bundled() -> list[Path]:
-    return [_package("ultralytics") / "assets/bus.jpg", _package("libreyolo") / "assets/parkour.jpg"]
+    return [package("ultralytics") / "assets/bus.jpg", package("libreyolo") / "assets/parkour.jpg"]
 
 
 def batch(height: int, width: int = 0) -> Tensor:
@@ -51,7 +51,8 @@ def letterbox(pixels: Pixels, height: int, width: int) -> Pixels:
     return framed
 
 
-def _package(name: str) -> Path:
+def package(name: str) -> Path:
+    """Where an installed package lies."""
     spec = importlib.util.find_spec(name)
     assert spec is not None and spec.origin is not None, f"{name} is not in this environment"
     return Path(spec.origin).parent

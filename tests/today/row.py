@@ -34,6 +34,8 @@ class Row:
     spec: str = ""
     #: Whether the weights are trained.
     real: bool = False
+    #: The score from which the home project reports.
+    threshold: float = 0.25
 
 
 def write(row: Row, folder: Path, photos: list[Path]) -> None:
@@ -45,5 +47,5 @@ def write(row: Row, folder: Path, photos: list[Path]) -> None:
         f"{photo.name}/{name}": np.asarray(array) for photo in photos for name, array in pipeline(photo).items()
     }
     np.savez_compressed(folder / "expected.npz", **arrays)
-    facts = {"family": row.family, "task": row.task, "spec": row.spec, "real": row.real}
+    facts = {"family": row.family, "task": row.task, "spec": row.spec, "real": row.real, "threshold": row.threshold}
     (folder / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")

@@ -53,7 +53,8 @@ def make_rare(layers: Sequence[nn.Module], run: Run, share: float = 0.005) -> No
     ]
     if not best:
         return
-    places = torch.cat(best, dim=1)
+    images = max(len(each) for each in best)
+    places = torch.cat([each for each in best if len(each) == images], dim=1)
     lowest = places.quantile(1 - share, dim=1).min()
     factor = (HIGHEST - REPORTED) / (places.max() - lowest)
     for layer in layers:
@@ -100,6 +101,8 @@ def _seen(layers: Sequence[nn.Module], run: Run) -> list[tuple[list[Tensor], lis
 
 
 def _rows(values: Tensor, layer: nn.Module) -> Tensor:
-    """Values of a layer as [images, places, channels]."""
+    """Values of a layer as [images, places, channels]; rows of which nobody knows the image are of one."""
+    if values.ndim == 2:
+        return values[None]
     last = values.movedim(1, -1) if isinstance(layer, nn.Conv2d) else values
     return last.reshape(len(last), -1, last.shape[-1])

@@ -1,0 +1,114 @@
+"""Today's models, from the file alone or with a base: what is served equals what the home project makes of the photos."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+
+from e2e.conftest import qtriton
+from e2e.remote import ask
+from qtriton.repository.read import Repository
+from qtriton.runtime.values import Array
+from qtriton.server import ServerOptions, serve
+
+from .agreement import agreement
+from .conftest import EXPORTED, TABLE, exported_models
+
+BACKENDS: Final = ("onnxruntime", "openvino")
+#: With trained weights all must be the same; with random ones as much, but that rounding decides more often.
+ALIKE: Final = {True: 1.0, False: 0.97}
+#: What is refused, and words of the sentence that says why.
+REFUSED: Final[dict[str, str]] = {}
+
+
+@dataclass(frozen=True)
+class Model:
+    """An exported model: its folder, and what the export says of it."""
+
+    folder: Path
+    facts: dict[str, Any]
+
+    @property
+    def arguments(self) -> list[object]:
+        """What the command line is told beside the options."""
+        base = self.facts["spec"].removeprefix("base: ")
+        return [self.folder / "best.onnx", *(("--base", base) if base else ())]
+
+    def expected(self, photo: Path) -> dict[str, Array]:
+        """What the home project makes of a photo."""
+        with np.load(self.folder / "expected.npz") as arrays:
+            names = [name for name in arrays.files if name.startswith(f"{photo.name}/")]
+            return {name.split("/")[1]: arrays[name] for name in names}
+
+
+@pytest.fixture(params=exported_models())
+def model(request: pytest.FixtureRequest) -> Model:
+    folder = EXPORTED / request.param
+    return Model(folder, json.loads((folder / "facts.json").read_text()))
+
+
+def photos() -> list[Path]:
+    return sorted((EXPORTED / "photos").iterdir())
+
+
+def build(model: Model, repository: Path, *options: object) -> tuple[int, str]:
+    """Build on both backends; the exit code and what stderr said last."""
+    done = qtriton(
+        "build", *model.arguments, "--backend", ",".join(BACKENDS), "--repository", repository, *options
+    )  # fmt: skip
+    assert done.returncode != 70, done.stderr
+    said = [line for line in done.stderr.strip().splitlines() if line.strip()]
+    return done.returncode, said[-1] if said else ""
+
+
+def test_served_equals_the_home_project(model: Model, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    code, said = build(model, repository, "--precision", "fp32")
+    if model.folder.name in REFUSED:
+        assert code and REFUSED[model.folder.name] in said
+        return
+    shares = {} if code else served_shares(model, repository)
+    write_line(model, [f"{shares[name]:.3f}" if name in shares else said for name in BACKENDS])
+    assert code == 0, said
+    assert shares.keys() == set(BACKENDS)
+    assert min(shares.values()) >= ALIKE[model.facts["real"]], shares
+
+
+def served_shares(model: Model, repository: Path) -> dict[str, float]:
+    """By backend, the least agreement over the photos of what a server answers."""
+    opened = Repository.open(repository)
+    shares = {}
+    with serve(repository, ServerOptions(grpc_port=0, http_port=0)) as server:
+        for ensemble in opened.ensembles():
+            config = dict(opened.configs())[ensemble]
+            names = [output.name for output in config.output]
+            batched = config.max_batch_size > 0
+            threshold = max(score_threshold(repository), model.facts["threshold"])
+            each = []
+            for photo in photos():
+                served = ask(server.grpc_url, ensemble, [photo.read_bytes()], names, batched=batched)
+                one = {name: array[0] if batched else array for name, array in served.items()}
+                each.append(agreement(one, model.expected(photo), threshold))
+            shares[opened.manifest(ensemble).backend] = min(each)
+    return shares
+
+
+def score_threshold(repository: Path) -> float:
+    """The score below which the published postprocess reports nothing."""
+    (text, *_) = [path.read_text() for path in repository.glob("*_postprocess/*/spec.json")]
+    found = re.search(r'"score_threshold": ([0-9.]+)', text)
+    return float(found[1]) if found else 0.0
+
+
+def write_line(model: Model, cells: Sequence[str]) -> None:
+    """The line of a row in the table."""
+    built = " ".join(str(each) for each in ("best.onnx", *model.arguments[1:]))
+    line = " | ".join([model.folder.name, model.facts["task"], built, *(cell.replace("|", "/") for cell in cells)])
+    (TABLE.parent / "today" / f"{model.folder.name}.txt").write_text(f"| {line} |\n")
