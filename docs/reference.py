@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -17,9 +18,11 @@ from reference_markdown import COMMAND, markdown_table
 from reference_spec import spec_page
 
 from qtriton.backends import BACKENDS
-from qtriton.plan import MAX_DISAGREEMENT, MAX_DROP
-from qtriton.spec import METRIC
+from qtriton.plan import MAX_DROP
+from qtriton.resources import zoo
+from qtriton.spec_files import generic_names
 from qtriton.target import Precision
+from qtriton.tasks import TASKS
 
 __all__ = ["BLOCKS", "COMMAND", "files"]
 
@@ -45,9 +48,25 @@ def support_matrix() -> str:
 
 def budgets() -> str:
     """The default accuracy budget of each task."""
-    rows = [(task, METRIC[task], f"{MAX_DROP:g}", f"{MAX_DISAGREEMENT[task]:g}") for task in METRIC]
+    rows = [(task, facts.metric, f"{MAX_DROP:g}", f"{facts.max_disagreement:g}") for task, facts in TASKS.items()]
     headers = ("Task", "Metric", "Budget with labels (points)", "Budget without labels (points of agreement)")
     return markdown_table(headers, rows)
+
+
+def bases() -> str:
+    """What a spec of one's own can begin with, by the comment that each file begins with."""
+    rows = []
+    for name in generic_names():
+        text = (zoo() / "generic" / f"{name}.yaml").read_text(encoding="utf-8")
+        lines = takewhile(lambda line: line.startswith("#"), text.splitlines())
+        comment = " ".join(line.lstrip("# ") for line in lines)
+        rows.append((f"`{name}`", re.split(r"[.:,] (?:`base|For an)", comment)[0]))
+    return markdown_table(("Base", "For"), rows)
+
+
+def labels() -> str:
+    """What `--labels` is for each task."""
+    return markdown_table(("Task", "`--labels`"), [(task, facts.labels) for task, facts in TASKS.items()])
 
 
 def known_vulnerabilities() -> str:
@@ -64,6 +83,8 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "support-matrix": support_matrix,
     "exit-codes": exit_codes,
     "budgets": budgets,
+    "bases": bases,
+    "labels": labels,
     "commands": commands,
     "known-vulnerabilities": known_vulnerabilities,
 }

@@ -19,7 +19,7 @@ from qtriton.spec import GeneratedData, ModelInput, ModelSpec, Source
 _FIELDS: Final = {
     "size": "Height and width in pixels.",
     "fill": "The value of the pixels that are added, 0 to 255.",
-    "interpolation": "How pixels are interpolated.",
+    "interpolation": "OpenCV's, or Pillow's, which takes the mean where it makes an image smaller.",
     "pixels": "The length of the shorter side.",
     "scale": "What each pixel is multiplied by. The default is 1/255.",
     "mean": "Subtracted after scaling, one value per channel or one for all.",
@@ -42,8 +42,9 @@ def spec_page() -> str:
         "A spec is a YAML file. It says what the model takes, what it gives, and what happens before and behind the\n"
         "network. [Your own model](../own-model.md) is the guide; this page lists every field.",
         "A field that does not exist is an error that names it. `base: NAME` takes over the fields of a model of the\n"
-        "zoo, or of `generic_detection`, `generic_classification` or `generic_segmentation`; what you write replaces\n"
-        "what the base says.",
+        "zoo, or of one of the [bases](../own-model.md#three-lines); what you write replaces what the base says. A\n"
+        "spec may leave out `name`, which is then the file's, and `input`, which is then that of the ONNX file in\n"
+        "`--weights`.",
         "## Fields",
         _fields(ModelSpec, schema),
     ]

@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Measure the ensembles that qtriton built, on a running Triton server, over gRPC.",
     )
     parser.add_argument("--url", default="localhost:8001", metavar="HOST:PORT", help="Triton's gRPC port (%(default)s)")
-    parser.add_argument("--images", required=True, metavar="DIR", help="folder with JPEG or PNG files to send")
+    parser.add_argument("--images", required=True, metavar="DIR", help="folder with images to send")
     parser.add_argument("--model", action="append", metavar="NAME", help="a model or an ensemble; repeatable (all)")
     parser.add_argument("--requests", type=int, default=1000, help="requests for each variant (%(default)s)")
     parser.add_argument("--runtime-requests", type=int, help="calls of the runtime step alone (as --requests; 0: none)")

@@ -1,8 +1,8 @@
-"""Draws results into an image: class colours over a mask, boxes with their classes."""
+"""Draws results into an image: class colours over masks, boxes with their classes, keypoints."""
 
 import importlib
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,14 @@ from qtriton_client.errors import EXIT_ENVIRONMENT, ClientError
 
 #: uint8 [height, width, 3], BGR as OpenCV has it.
 Image: TypeAlias = npt.NDArray[np.uint8]
+
+#: Which of COCO's 17 keypoints of a person are joined: `skeleton` in person_keypoints_val2017.json, counted from 0.
+SKELETON: Final = (
+    *((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8)),
+    *((7, 9), (8, 10), (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6)),
+)
+#: Keypoints of a lower score are not drawn.
+_SEEN: Final = 0.5
 
 
 def palette(count: int = 256) -> Image:
@@ -38,16 +46,54 @@ def overlay(image: Image, mask: npt.NDArray[np.uint8], opacity: float = 0.5) -> 
     return mixed.round().astype(np.uint8)
 
 
+def objects(image: Image, masks: Sequence[npt.NDArray[np.bool_]], classes: Sequence[int]) -> Image:
+    """Lay the colour of its class over each object, bool [height, width]; the first lies on top."""
+    ids = np.zeros(image.shape[:2], np.uint8)
+    for mask, number in zip(reversed(masks), reversed(classes), strict=True):
+        ids[mask] = _place(number)
+    return np.where(ids[..., np.newaxis] > 0, overlay(image, ids), image).astype(np.uint8)
+
+
 def boxes(image: Image, corners: npt.NDArray[np.float32], labels: Sequence[str], classes: Sequence[int]) -> Image:
     """Draw boxes, [n, 4] x1, y1, x2, y2 in pixels, each with its label and the colour of its class."""
+    x1, y1, x2, y2 = np.asarray(corners).reshape(-1, 4).T
+    return polygons(image, np.stack([x1, y1, x2, y1, x2, y2, x1, y2], axis=1).reshape(-1, 4, 2), labels, classes)
+
+
+def polygons(image: Image, corners: npt.NDArray[np.float32], labels: Sequence[str], classes: Sequence[int]) -> Image:
+    """Draw closed outlines, [n, points, 2] x, y in pixels, each with its label and the colour of its class."""
     cv2 = opencv()
     canvas = image.copy()
-    colours = palette()
-    for box, label, number in zip(np.asarray(corners).round().astype(int).tolist(), labels, classes, strict=True):
-        colour = tuple(map(int, colours[(number + 1) % 256]))  # the first colour is black, VOC's background
-        cv2.rectangle(canvas, tuple(box[:2]), tuple(box[2:]), colour, 2)
-        cv2.putText(canvas, label, (box[0], max(box[1] - 4, 12)), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1, cv2.LINE_AA)
+    for points, label, number in zip(np.asarray(corners).round().astype(np.int32), labels, classes, strict=True):
+        cv2.polylines(canvas, [points], True, colour_of(number), 2)
+        left, top = points.min(axis=0).tolist()
+        where = (max(left, 0), max(top - 4, 12))
+        cv2.putText(canvas, label, where, cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour_of(number), 1, cv2.LINE_AA)
     return canvas
+
+
+def keypoints(image: Image, points: npt.NDArray[np.float32], classes: Sequence[int]) -> Image:
+    """Draw the keypoints of each object, [n, K, 3] x, y in pixels and score; COCO's 17 are joined to a skeleton."""
+    cv2 = opencv()
+    canvas = image.copy()
+    for rows, number in zip(np.asarray(points), classes, strict=True):
+        places, seen = rows[:, :2].round().astype(int).tolist(), rows[:, 2] >= _SEEN
+        for one, two in SKELETON if len(rows) == 17 else ():
+            if seen[one] and seen[two]:
+                cv2.line(canvas, tuple(places[one]), tuple(places[two]), colour_of(number), 1, cv2.LINE_AA)
+        for place, is_seen in zip(places, seen, strict=True):
+            if is_seen:
+                cv2.circle(canvas, tuple(place), 3, colour_of(number), -1)
+    return canvas
+
+
+def colour_of(number: int) -> tuple[int, ...]:
+    """The colour of a class in BGR."""
+    return tuple(map(int, palette()[_place(number)]))
+
+
+def _place(number: int) -> int:
+    return number % 255 + 1  # the first colour is black, VOC's background
 
 
 def opencv() -> Any:

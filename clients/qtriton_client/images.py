@@ -5,11 +5,12 @@ from typing import Final
 
 from qtriton_client.errors import EXIT_INPUT, ClientError
 
-_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
+#: What the preprocess step of an ensemble decodes.
+_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def read_images(folder: str | Path, limit: int = 256) -> tuple[bytes, ...]:
-    """The bytes of the first `limit` JPEG and PNG files of a folder and its sub-folders, by name, not decoded."""
+    """The bytes of the first `limit` images of a folder and its sub-folders, by name, not decoded."""
     where = Path(folder)
     try:
         next(where.iterdir(), None)  # raises where there is no such folder, which rglob does not
@@ -22,7 +23,9 @@ def read_images(folder: str | Path, limit: int = 256) -> tuple[bytes, ...]:
             f"{where}: cannot read images there ({reason}). Give --images a folder.", EXIT_INPUT
         ) from error
     if not images:
-        raise ClientError(f"{where}: no .jpg, .jpeg or .png file there. Give --images a folder with some.", EXIT_INPUT)
+        raise ClientError(
+            f"{where}: no {', '.join(_SUFFIXES)} file there. Give --images a folder with some.", EXIT_INPUT
+        )
     return images
 
 

@@ -67,7 +67,7 @@ def bench(
         ClientError: no server, no such model, request after request failed, or the server no longer answers.
     """
     if not images:
-        raise ClientError("No images to send: give at least one JPEG or PNG.", EXIT_INPUT)
+        raise ClientError("No images to send: give at least one image.", EXIT_INPUT)
     options = options or LoadOptions()
     keep_memory()
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,7 +1,8 @@
 """Sends one image to an ensemble and describes the results."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,7 @@ import numpy.typing as npt
 from qtriton_client import draw
 from qtriton_client.catalog import Pipeline
 from qtriton_client.errors import EXIT_INPUT, ClientError
+from qtriton_client.masks import outline, paste
 from qtriton_client.session import Session, Tensor
 
 #: The tensors of an ensemble by name, for one image, without the batch.
@@ -31,8 +33,9 @@ def predict(session: Session, pipeline: Pipeline, image: bytes) -> Results:
 def describe(results: Results, names: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Results for programs, best first.
 
-    A detection is {class, name, score, box: [x1, y1, x2, y2]}, a class {class, name, score}, and a class of a mask
-    {class, name, share of the pixels}.
+    A class is {class, name, score}, and a class of a mask {class, name, share of the pixels}. A detection is
+    {class, name, score, box: [x1, y1, x2, y2]}; with `keypoints` [[x, y, score], ...] or `outline` [[[x, y], ...], ...]
+    where its task has them; a rotated one has `corners` [[x, y], ...] instead of the box. All are pixels of the image.
     """
     if "mask" in results:
         ids, counts = np.unique(results["mask"], return_counts=True)
@@ -40,18 +43,18 @@ def describe(results: Results, names: Sequence[str] = ()) -> list[dict[str, Any]
         shares = (counts / results["mask"].size)[order].tolist()
         return [{**_class(int(i), names), "share": share} for i, share in zip(ids[order], shares, strict=True)]
     count = int(results["num_detections"][0]) if "num_detections" in results else len(results["scores"])
-    objects = [
-        {**_class(int(number), names), "score": float(score)}
-        for number, score in zip(results["classes"][:count], results["scores"][:count], strict=True)
+    return [
+        {
+            **_class(int(number), names),
+            "score": float(score),
+            **{field: tell(results, place) for tensor, (field, tell) in _PARTS.items() if tensor in results},
+        }
+        for place, (number, score) in enumerate(zip(results["classes"][:count], results["scores"][:count], strict=True))
     ]
-    if "boxes" in results:
-        boxes = results["boxes"][:count].tolist()
-        objects = [{**each, "box": box} for each, box in zip(objects, boxes, strict=True)]
-    return objects
 
 
 def annotate(image: bytes, results: Results, names: Sequence[str] = ()) -> bytes:
-    """The image as PNG with the results drawn into it: coloured classes, boxes, or the best class as text.
+    """The image as PNG with the results drawn into it: coloured classes, objects, or the best class as text.
 
     Raises:
         ClientError: the image cannot be decoded here.
@@ -60,17 +63,59 @@ def annotate(image: bytes, results: Results, names: Sequence[str] = ()) -> bytes
     pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)  # as the preprocess step decodes it
     if pixels is None:
         raise ClientError("the image cannot be decoded, so nothing can be drawn into it.", EXIT_INPUT)
-    objects = describe(results, names)
     if "mask" in results:
         pixels = draw.overlay(pixels, results["mask"])
-    elif "boxes" in results:
-        labels = [f"{each['name']} {each['score']:.2f}" for each in objects]
-        corners = np.array([each["box"] for each in objects], np.float32).reshape(-1, 4)
-        pixels = draw.boxes(pixels, corners, labels, [each["class"] for each in objects])
-    elif objects:
+    elif "num_detections" in results:
+        found = _Found.of(results, names)
+        for tensor, paint in _PAINTERS.items():
+            if tensor in results:
+                pixels = paint(pixels, found)
+    elif objects := describe(results, names):
         best = f"{objects[0]['name']} {objects[0]['score']:.2f}"
         pixels = draw.boxes(pixels, np.array([[0, 0, *pixels.shape[1::-1]]], np.float32), [best], [objects[0]["class"]])
     return bytes(cv2.imencode(".png", pixels)[1])
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The detections of an image without the padding behind them."""
+
+    results: Results
+    labels: Sequence[str]
+    classes: Sequence[int]
+
+    @classmethod
+    def of(cls, results: Results, names: Sequence[str]) -> "_Found":
+        count = int(results["num_detections"][0])
+        classes, scores = results["classes"][:count].tolist(), results["scores"][:count].tolist()
+        labels = [f"{_class(number, names)['name']} {score:.2f}" for number, score in zip(classes, scores, strict=True)]
+        return cls({name: array[:count] for name, array in results.items()}, labels, classes)
+
+
+def _paint_masks(pixels: draw.Image, found: _Found) -> draw.Image:
+    pairs = zip(found.results["masks"], found.results["boxes"], strict=True)
+    return draw.objects(pixels, [paste(mask, box, *pixels.shape[:2]) for mask, box in pairs], found.classes)
+
+
+def _listed(tensor: str) -> Callable[[Results, int], Any]:
+    return lambda results, place: results[tensor][place].tolist()
+
+
+#: What a detection has, by the tensor it comes from: the field of `describe`, and what stands in it.
+_PARTS: Final[dict[str, tuple[str, Callable[[Results, int], Any]]]] = {
+    "boxes": ("box", _listed("boxes")),
+    "corners": ("corners", _listed("corners")),
+    "keypoints": ("keypoints", _listed("keypoints")),
+    "masks": ("outline", lambda results, place: outline(results["masks"][place], results["boxes"][place])),
+}
+
+#: What is drawn of detections, by the tensor it comes from, in this order.
+_PAINTERS: Final[dict[str, Callable[[draw.Image, _Found], draw.Image]]] = {
+    "masks": _paint_masks,
+    "boxes": lambda pixels, found: draw.boxes(pixels, found.results["boxes"], found.labels, found.classes),
+    "corners": lambda pixels, found: draw.polygons(pixels, found.results["corners"], found.labels, found.classes),
+    "keypoints": lambda pixels, found: draw.keypoints(pixels, found.results["keypoints"], found.classes),
+}
 
 
 def _class(number: int, names: Sequence[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from qtriton.builder.fetch import weights_at_hand
@@ -15,12 +16,12 @@ from qtriton.operate.serve import serve_repository
 from qtriton.options import DEFAULT_REPOSITORY, BuildOptions
 from qtriton.plan import Plan, make_plan
 from qtriton.progress import SILENT, Reporter
+from qtriton.recognize.find import find_model
 from qtriton.repository.check import Problem
 from qtriton.repository.check import check as find_problems
 from qtriton.repository.check.engines import GpuServer
 from qtriton.request import Request
 from qtriton.server import Server, ServerOptions
-from qtriton.spec_files import load_spec
 from qtriton.workspace import Workspace
 from qtriton_client import BenchResults, LoadOptions
 
@@ -28,19 +29,30 @@ from qtriton_client import BenchResults, LoadOptions
 def plan_build(model: str | Path, options: BuildOptions | None = None) -> Plan:
     """What `build` would do, worked out without doing any of it.
 
+    Args:
+        model: a name of the zoo, or the path of an ONNX file or of your own spec, a YAML file.
+        options: as for `build`.
+
+    Returns:
+        the plan; its notes say how a file was read, and why.
+
     Raises:
-        InputError: the model, an option or a file is wrong or missing.
+        InputError: the model, an option or a file is wrong or missing, or a file can be read in several ways.
+        ModelError: the file is no model that is known.
         UnsupportedError: the combination does not exist in this version.
     """
-    spec = load_spec(str(model))
-    return make_plan(spec, Request.here(options or BuildOptions()), weights_at_hand(spec, Workspace.default()))
+    options = options or BuildOptions()
+    found = find_model(str(model), options.weights, options.base)
+    request = Request.here(replace(options, weights=found.weights or options.weights))
+    plan = make_plan(found.spec, request, weights_at_hand(found.spec, Workspace.default()))
+    return replace(plan, notes=found.recognized.lines) if found.recognized else plan
 
 
 def build(model: str | Path, options: BuildOptions | None = None, *, reporter: Reporter = SILENT) -> BuildResult:
     """Compress a model, measure it, and publish it into a Triton model repository.
 
     Args:
-        model: a name of the zoo, or the path of your own spec, a YAML file.
+        model: a name of the zoo, or the path of an ONNX file or of your own spec, a YAML file.
         options: the precision, the data, the repository and the rest; None builds INT8 as `qtriton build` does.
         reporter: hears how far the work is, and warnings; silent by default.
 
@@ -49,7 +61,16 @@ def build(model: str | Path, options: BuildOptions | None = None, *, reporter: R
         AccuracyBudgetError: INT8's accuracy drop is over the budget; FP32 is published.
         QtritonError: any other reason, each with an exit code of its own.
     """
-    return run_build(plan_build(model, options), Workspace.default(), reporter)
+    return carry_out(plan_build(model, options), reporter=reporter)
+
+
+def carry_out(plan: Plan, *, reporter: Reporter = SILENT) -> BuildResult:
+    """Do what `plan_build` has planned; `build` is both.
+
+    Raises:
+        QtritonError: as for `build`.
+    """
+    return run_build(plan, Workspace.default(), reporter)
 
 
 def check(repository: Path | str = DEFAULT_REPOSITORY, server: GpuServer | None = None) -> list[Problem]:
@@ -99,7 +120,7 @@ def bench(
     Args:
         repository: the folder.
         models: models or ensembles of them; none means all.
-        images: a folder of JPEG or PNG files; None sends those of the build.
+        images: a folder of images; None sends those of the build.
         options: how many requests, how many at a time; None sends 1000, one after the other.
         reporter: hears how far the work is, and warnings; silent by default.
 
@@ -125,7 +146,7 @@ def predict(
 
     Args:
         model: an ensemble, or a model that has only one.
-        images: JPEG or PNG files.
+        images: files of JPEG, PNG, WebP, BMP or TIFF.
         repository: the folder.
         output: where to draw what was found into PNG files; None draws nothing.
         reporter: hears how far the work is; silent by default.

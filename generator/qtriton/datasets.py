@@ -4,23 +4,23 @@ from pathlib import Path
 from typing import Final
 
 from qtriton.errors import InputError
+from qtriton.runtime.image import KINDS, SUFFIXES
 
-SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png"})
 #: Fewer images than this do not show a model the range of its activations.
 MIN_CALIBRATION_IMAGES: Final = 32
 
 
 def list_images(folder: Path, option: str) -> tuple[Path, ...]:
-    """The JPEG and PNG files of a folder and its sub-folders, sorted; `option` is named in errors.
+    """The images of a folder and its sub-folders, sorted; `option` is named in errors.
 
     Names that begin with a dot are left out: what systems and tools keep beside images is not the user's.
     """
     if not folder.is_dir():
-        raise InputError(f"{option} {folder}: no such folder. Give a folder of JPEG or PNG images.")
+        raise InputError(f"{option} {folder}: no such folder. Give a folder of images: {KINDS}.")
     found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     images = tuple(sorted(path for path in found if not _is_hidden(path.relative_to(folder))))
     if not images:
-        raise InputError(f"{option} {folder}: no JPEG or PNG image in it. Give a folder of images.")
+        raise InputError(f"{option} {folder}: no {KINDS} in it. Give a folder of images.")
     return images
 
 

@@ -68,6 +68,14 @@ class BuildOptions:
             rich_help_panel=_DATA,
         ),
     ] = None
+    base: Annotated[
+        str | None,
+        typer.Option(
+            help="How to read an ONNX file in place of MODEL, where it does not say itself: the name of a base.",
+            metavar="NAME",
+            rich_help_panel=_DATA,
+        ),
+    ] = None
     calibration: Annotated[
         Path | None,
         typer.Option(

@@ -13,13 +13,12 @@ from qtriton.options import BuildOptions
 from qtriton.recipe import Learner
 from qtriton.repository.naming import Names
 from qtriton.request import Request, check_options
-from qtriton.spec import METRIC, ModelSpec, Task
+from qtriton.spec import ModelSpec
 from qtriton.target import OPTIMIZATION_LEVEL, Precision, Target
+from qtriton.tasks import TASKS, Task
 
 #: Points of the model's metric that INT8 may lose where the user says nothing.
 MAX_DROP: Final = 0.5
-#: The same without labels: points of agreement with FP32, which differs where no label would tell who is right.
-MAX_DISAGREEMENT: Final[dict[Task, float]] = {"detection": 15.0, "classification": 3.0, "segmentation": 5.0}
 #: Who learns the ranges, in the words of a step.
 _LEARNERS: Final = {
     None: "PaddleSlim ACT, or ONNX Runtime where that is better or ACT cannot take the model",
@@ -47,6 +46,8 @@ class Plan:
     #: By backend, FP32 first: it is what INT8 is measured against, and it is published beside it.
     variants: tuple[Target, ...]
     steps: tuple[Step, ...]
+    #: How the model's file was read, and why, where it is no spec that says so.
+    notes: tuple[str, ...] = ()
 
     @property
     def target(self) -> Target:
@@ -65,6 +66,7 @@ class Plan:
             "repository": str(self.request.options.repository),
             "ensembles": [Names.of(self.spec.name, target).ensemble for target in self.variants],
             "steps": [asdict(step) for step in self.steps],
+            "notes": list(self.notes),
         }
 
 
@@ -118,12 +120,12 @@ def accuracy_budget(options: BuildOptions, task: Task, labelled: bool) -> float:
     """How much the accuracy may drop, in points: of the metric with labels, of the agreement with FP32 without."""
     if options.max_accuracy_drop is not None:
         return options.max_accuracy_drop
-    return MAX_DROP if labelled else MAX_DISAGREEMENT[task]
+    return MAX_DROP if labelled else TASKS[task].max_disagreement
 
 
 def allowed_disagreement(options: BuildOptions, task: Task) -> float:
     """By how many points results may differ from FP32's where labels see no more drop than the budget."""
-    return max(_LABELLED_FACTOR * MAX_DISAGREEMENT[task], options.max_accuracy_drop or 0.0)
+    return max(_LABELLED_FACTOR * TASKS[task].max_disagreement, options.max_accuracy_drop or 0.0)
 
 
 def _loading(target: Target) -> str:
@@ -153,7 +155,7 @@ def _steps(spec: ModelSpec, options: BuildOptions, variants: Sequence[Target], a
         steps.append(Step("artifact", f"write {what}, and {_loading(target)}"))
     if options.validation or spec.data:
         on = options.validation or "generated scenes"
-        steps.append(Step("evaluate", f"measure {METRIC[spec.task]} of each on {on}"))
+        steps.append(Step("evaluate", f"measure {TASKS[spec.task].metric} of each on {on}"))
     steps.append(Step("render", f"write {', '.join(folders)}"))
     steps.append(Step("check", "check every config, tensor and file without a server"))
     steps.append(Step("publish", f"swap them into {options.repository}, old or new, never half"))

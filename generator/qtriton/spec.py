@@ -9,14 +9,11 @@ from qtriton.runtime import post, pre
 from qtriton.runtime.pre import ExtraInput
 from qtriton.runtime.values import Candidates, Output
 from qtriton.runtime.values import Final as LastOp
+from qtriton.tasks import Task
 
-Task = Literal["detection", "classification", "segmentation"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
 PreOp = Annotated[pre.PreOp, Field(discriminator="op")]
 PostOp = Annotated[post.PostOp, Field(discriminator="op")]
-
-#: The metric of each task, by the name that the tables print.
-METRIC: Final[dict[Task, str]] = {"detection": "mAP50-95", "classification": "Top1", "segmentation": "mIoU"}
 
 #: How many channels an image may have: colours, or grey.
 CHANNELS: Final = (1, 3)

@@ -1,13 +1,16 @@
 """Specs as files: the YAML of the zoo and of the user, found by name or path, and validated."""
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from qtriton import resources
 from qtriton.errors import InputError, ModelError
 from qtriton.spec import ModelSpec
+
+_LONGEST_NAME: Final = 80
 
 
 def load_spec(model: str) -> ModelSpec:
@@ -17,11 +20,34 @@ def load_spec(model: str) -> ModelSpec:
         InputError: there is no such model or file.
         ModelError: the YAML does not describe a model; the message names each wrong field.
     """
-    is_path = model.endswith((".yaml", ".yml")) or "/" in model
+    is_path = is_spec_path(model) or "/" in model
     path = Path(model) if is_path else resources.zoo() / f"{model}.yaml"
     if not path.is_file():
         raise InputError(_no_such_model(model, is_path))
-    return parse_spec(_read(path), str(path))
+    return make_spec(read_spec_file(path), str(path))
+
+
+def is_spec_path(model: str) -> bool:
+    """Whether what stands for a model is the path of a YAML file."""
+    return model.endswith((".yaml", ".yml"))
+
+
+def read_spec_file(path: Path) -> dict[str, Any]:
+    """The fields of a YAML file with those of its base, not yet validated; its name is the file's where it has none.
+
+    Raises:
+        InputError: there is no such file, or it cannot be read.
+        ModelError: it is no YAML of fields.
+    """
+    if not path.is_file():
+        raise InputError(_no_such_model(str(path), True))
+    own = read_own_fields(_read(path), str(path))
+    return with_base({"name": name_of(path), **own}, str(path))
+
+
+def name_of(path: Path) -> str:
+    """The file's stem as the name of a model: letters, digits, `_`, `.` and `-`."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", path.stem).strip("._-")[:_LONGEST_NAME] or "model"
 
 
 def _read(path: Path) -> str:
@@ -49,6 +75,11 @@ def _generic() -> Path:
 
 def parse_spec(text: str, where: str) -> ModelSpec:
     """Validate YAML text; `where` is named in the error."""
+    return make_spec(with_base(read_own_fields(text, where), where), where)
+
+
+def read_own_fields(text: str, where: str) -> dict[str, Any]:
+    """The fields of YAML text as they stand there; `where` is named in the error."""
     import yaml
 
     try:
@@ -57,15 +88,24 @@ def parse_spec(text: str, where: str) -> ModelSpec:
         raise ModelError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise ModelError(f"{where}: a model spec is a mapping of fields, this is {type(raw).__name__}.")
-    if "base" in raw:
-        raw = {**_base(str(raw.pop("base")), where), **raw}
+    return raw
+
+
+def with_base(fields: dict[str, Any], where: str) -> dict[str, Any]:
+    """Fields with those of the zoo entry that `base` names, which they replace; `where` is named in the error."""
+    own = dict(fields)
+    return {**base_fields(str(own.pop("base")), where), **own} if "base" in own else own
+
+
+def make_spec(fields: dict[str, Any], where: str) -> ModelSpec:
+    """Validate fields; `where` is named in the error."""
     try:
-        return ModelSpec.model_validate(raw)
+        return ModelSpec.model_validate(fields)
     except ValidationError as error:
         raise ModelError(f"{where}: {_sentences(error)}") from error
 
 
-def _base(name: str, where: str) -> dict[str, Any]:
+def base_fields(name: str, where: str) -> dict[str, Any]:
     """The fields of a zoo entry that a spec takes over; a base may have a base."""
     import yaml
 
@@ -76,7 +116,7 @@ def _base(name: str, where: str) -> dict[str, Any]:
         )
     path = (_generic() if name in generic_names() else resources.zoo()) / f"{name}.yaml"
     raw: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return {**_base(str(raw.pop("base")), str(path)), **raw} if "base" in raw else raw
+    return with_base(raw, str(path))
 
 
 def _sentences(error: ValidationError) -> str:

@@ -31,9 +31,10 @@ from qtriton.builder.timing import interleaved
 from qtriton.labels import LabelledImages, load_labelled
 from qtriton.progress import SILENT
 from qtriton.report.tables import Table
-from qtriton.spec import METRIC, ModelSpec
+from qtriton.spec import ModelSpec
 from qtriton.spec_files import classes, load_spec
 from qtriton.target import Precision, Target
+from qtriton.tasks import TASKS
 
 #: Folder of the data and name of the labels, by model of the zoo.
 DATA = {
@@ -235,7 +236,7 @@ def row(
     spec: ModelSpec, each: Entry, points: dict[str, float], times: dict[str, float], fp32: str, is_served: bool
 ) -> tuple[str, ...]:
     """The cells of an artifact."""
-    head = (spec.title or spec.name, each.by, METRIC[spec.task])
+    head = (spec.title or spec.name, each.by, TASKS[spec.task].metric)
     if each.missing:
         return (*head, "-", "-", "-", each.missing, "")
     ratio, loss = times[fp32] / times[each.by], points[fp32] - points[each.by]

@@ -1,8 +1,6 @@
 """Weights from a spec's URL: checked, resumed, kept, unpacked; from a server of our own on this machine."""
 
 import hashlib
-import io
-import tarfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from archives import PADDLE, UNPACKED, archive_of, contents
 from qtriton.builder.fetch import fetch, weights_at_hand
 from qtriton.errors import InputError, ModelError, SetupError
 from qtriton.spec import ModelSpec
@@ -130,24 +129,6 @@ def test_another_url_is_another_download(files: tuple[str, type[Files]], tmp_pat
     assert first != second
 
 
-def tar_of(**files: bytes) -> bytes:
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w:gz") as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(f"net_infer/model.{name}")
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return data.getvalue()
-
-
-PADDLE = tar_of(pdmodel=b"graph", pdiparams=b"weights")
-UNPACKED = {"inference.pdmodel": b"graph", "inference.pdiparams": b"weights"}
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 @pytest.mark.parametrize("sha256", [None, hashlib.sha256(PADDLE).hexdigest()])
 def test_an_archive_becomes_a_folder(files: tuple[str, type[Files]], sha256: str | None, tmp_path: Path) -> None:
     url, handler = files
@@ -165,7 +146,7 @@ def test_an_archive_becomes_a_folder(files: tuple[str, type[Files]], sha256: str
         fetch(spec, None, workspace, lambda *_: None)
 
 
-@pytest.mark.parametrize("body", [BODY, tar_of(pdmodel=b"graph")])
+@pytest.mark.parametrize("body", [BODY, archive_of(pdmodel=b"graph")])
 def test_an_archive_without_a_model_is_not_kept(files: tuple[str, type[Files]], body: bytes, tmp_path: Path) -> None:
     files[1].body = body
     with pytest.raises(InputError, match=r"yolov5n: http.*/net.tgz: "):

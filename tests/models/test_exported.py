@@ -19,8 +19,8 @@ from qtriton.builder.feeding import feed, ordered_outputs, read_frame
 from qtriton.report.tables import HEADERS
 from qtriton.runtime.values import Array, Results
 from qtriton.server import ServerOptions, serve
-from qtriton.spec import METRIC, Task
 from qtriton.spec_files import load_spec
+from qtriton.tasks import TASKS, Task
 
 PRECISIONS: Final = ("fp32", "int8")
 #: Enough to fill a table: one of PP-YOLOE-l takes about a second, and it has six variants.
@@ -129,7 +129,7 @@ def test_bench_fills_a_row_a_backend(built: Built, photos: Path, tmp_path: Path)
     )  # fmt: skip
     markdown = qtriton("report", results)
     for text in (printed, markdown):
-        assert not re.search("|".join(METRIC.values()), text)
+        assert not re.search("|".join(facts.metric for facts in TASKS.values()), text)
     expected = expected_left_out(built.name)
     for title in ("Runtime", "End2End"):
         rows = {row["Inference Backend"]: row for row in table(markdown, title)}

@@ -62,4 +62,4 @@ def test_alone_equals_in_process(steps: tuple[Path, Path], tmp_path: Path) -> No
     assert alone["input_mean"] == pytest.approx(float(frame.pixels.mean()), rel=1e-6)
     for name, array in results.items():
         np.testing.assert_allclose(alone[name][0], array, rtol=1e-6, err_msg=name)
-    assert alone["bad"].startswith("preprocess: neither a JPEG nor a PNG")
+    assert alone["bad"].startswith("preprocess: no JPEG, PNG, WebP, BMP or TIFF")

@@ -20,8 +20,8 @@ def spoiled(good: bytes) -> tuple[Spoiled, ...]:
     whole = png(64, 64, rows=64)
     return (
         Spoiled("empty", b"", "0 bytes"),
-        Spoiled("text", text, f"neither a JPEG nor a PNG: {len(text)} bytes"),
-        Spoiled("GIF", b"GIF89a" + bytes(64), "neither a JPEG nor a PNG: 70 bytes"),
+        Spoiled("text", text, f"no JPEG, PNG, WebP, BMP or TIFF: {len(text)} bytes"),
+        Spoiled("GIF", b"GIF89a" + bytes(64), "no JPEG, PNG, WebP, BMP or TIFF: 70 bytes"),
         Spoiled("JPEG without its end", good[:-2], f"truncated JPEG: {len(good) - 2} bytes"),
         Spoiled("half a JPEG", good[: len(good) // 2], "truncated JPEG"),
         Spoiled("JPEG of zeros", good[:2] + bytes(300), "truncated JPEG: 302 bytes"),

@@ -72,6 +72,8 @@ def test_reshapes_of_the_exported_batch_are_freed(tmp_path: Path, batch: int) ->
     )
     found = read_signature(tmp_path / "out.onnx", spec())
     assert (found.inputs[0].shape, found.outputs[0].shape) == ((-1, 3, 4, 4), (-1, 48))
+    graph = onnx.load(str(tmp_path / "out.onnx")).graph
+    assert {each.name for each in graph.initializer} == {name for each in graph.node for name in each.input[1:]}
     images = RANDOM.normal(size=(12, 3, 4, 4)).astype(np.float32)
     expected = np.concatenate([run(path, images[at : at + batch]) for at in range(0, 12, batch)])
     for step in (1, 3, 12):

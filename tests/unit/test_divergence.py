@@ -7,7 +7,8 @@ from qtriton.metrics.agreement import agreement
 from qtriton.metrics.divergence import divergence
 from qtriton.runtime.detections import Nms
 from qtriton.runtime.end2end import Detections
-from qtriton.runtime.heads import YoloHead
+from qtriton.runtime.heads import Yolo8Head, YoloHead
+from qtriton.runtime.instances import InstanceMasks
 from qtriton.runtime.maps import ArgMax, ClassesFirst, Mask, Threshold
 from qtriton.runtime.post import PostOp
 from qtriton.runtime.pre import Geometry
@@ -94,3 +95,13 @@ def test_agreement_of_classes_and_masks() -> None:
     assert agreement("classification", [first, second], [first, first]) == 50.0
     whole, half = ({"mask": np.array(rows, np.uint8)} for rows in ([[1, 1], [2, 2]], [[1, 2], [2, 2]]))
     assert agreement("segmentation", [whole], [half]) == pytest.approx(100 * (1 / 2 + 2 / 3) / 2)
+
+
+def test_what_a_head_gives_besides_boxes_counts() -> None:
+    ops: tuple[PostOp, ...] = (Yolo8Head(features=1), InstanceMasks(size=(100, 100)))
+    columns = np.array([[50, 50], [50, 20], [20, 20], [20, 20], [0.9, 0.01], [1, 3]], np.float32)
+    turned, prototypes = columns.copy(), np.array([[[1, -1], [-1, 1]]], np.float32)
+    turned[5, 0] += 0.5  # half of the deviation of this feature, which is 1
+    assert divergence(ops, WHOLE, [columns, prototypes], [turned, prototypes]) == pytest.approx(0.5, abs=1e-5)
+    assert divergence(ops, WHOLE, [columns, prototypes], [columns, prototypes * 0.8]) == pytest.approx(0.2, abs=1e-5)
+    assert divergence(ops, WHOLE, [columns, prototypes], [columns, prototypes]) == pytest.approx(0, abs=1e-6)

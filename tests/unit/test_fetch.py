@@ -6,7 +6,6 @@ tests/e2e/test_fetch.py asks a real server; here a table stands in for the netwo
 import hashlib
 import http.client
 import io
-import tarfile
 import urllib.error
 import urllib.request
 from email.message import Message
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from archives import PADDLE, UNPACKED, archive_of, contents
 from qtriton import resources
 from qtriton.builder.fetch import fetch, given_weights, weights_at_hand
 from qtriton.errors import InputError, ModelError, SetupError
@@ -217,24 +217,6 @@ def test_a_file_without_a_record_is_not_trusted(network: Network, workspace: Wor
 
 
 # Archives.
-
-
-def archive_of(**parts: bytes) -> bytes:
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w:gz") as tar:
-        for suffix, content in parts.items():
-            member = tarfile.TarInfo(f"net_infer/model.{suffix}")
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return data.getvalue()
-
-
-PADDLE = archive_of(pdmodel=b"graph", pdiparams=b"weights")
-UNPACKED = {"inference.pdmodel": b"graph", "inference.pdiparams": b"weights"}
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_a_downloaded_archive_is_kept_as_a_folder_whose_files_are_checked(

@@ -120,7 +120,7 @@ def test_yolox_head_is_yolox() -> None:
     outputs[..., 4:] = random.uniform(0, 1, (1, anchors, 5))
     decoded = demo_postprocess(outputs, size)
     rows = [(*map(float, box.clip(0)), score, kind) for box, score, kind in decoded if score >= 0.3]
-    boxes, scores, _ = YoloxHead(size)([outputs[0]], UNMOVED)
+    boxes, scores, *_ = YoloxHead(size)([outputs[0]], UNMOVED)
     np.testing.assert_allclose(boxes, [each[0] for each in decoded], rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(scores.max(axis=1), [each[1] for each in decoded], rtol=1e-5)
     found_rows = found(postprocess([outputs], UNMOVED, (YoloxHead(size), Nms(score_threshold=0.3, iou_threshold=1))))

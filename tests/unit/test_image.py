@@ -181,8 +181,8 @@ def test_a_header_bomb_is_refused_before_decoding() -> None:
     ("data", "reason"),
     [
         (b"", "0 bytes"),
-        (b"hello, this is text", "neither a JPEG nor a PNG"),
-        (b"GIF89a" + bytes(20), "neither a JPEG nor a PNG"),
+        (b"hello, this is text", "no JPEG, PNG, WebP, BMP or TIFF"),
+        (b"GIF89a" + bytes(20), "no JPEG, PNG, WebP, BMP or TIFF"),
         (b"\xff\xd8\xff\xd9", "before it states its size"),
         (png_header(0, 5), "no pixels"),
     ],

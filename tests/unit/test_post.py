@@ -51,7 +51,7 @@ def test_what_is_not_finite_is_dropped() -> None:
 
 def test_yolo_head_is_yolov5s() -> None:
     row = np.array([[50, 40, 20, 10, 0.5, 0.2, 0.8]], np.float32)
-    boxes, scores, _ = YoloHead()([row], UNMOVED)
+    boxes, scores, *_ = YoloHead()([row], UNMOVED)
     np.testing.assert_allclose(boxes, [[40, 35, 60, 45]])
     np.testing.assert_allclose(scores, [[0.1, 0.4]])
 

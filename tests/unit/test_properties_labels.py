@@ -21,8 +21,8 @@ from qtriton.metrics.coco_map import coco_map
 from qtriton.metrics.miou import chance, confusion, miou
 from qtriton.runtime.image import ImageError, decode
 from qtriton.runtime.values import Results
-from qtriton.spec import Task
 from qtriton.spec_files import parse_spec
+from qtriton.tasks import Task
 
 from .pngs import png
 
@@ -122,7 +122,10 @@ def test_a_coco_file_that_is_read_gives_points_from_0_to_100(data: st.DataObject
         assert 0 <= agreement("detection", results, data.draw(st.composite(detections)(len(results)))) <= 100
 
 
-@given(content=st.binary(max_size=60), task=st.sampled_from(["detection", "classification"]))
+@given(
+    content=st.binary(max_size=60),
+    task=st.sampled_from(["detection", "classification", "keypoints", "instance_segmentation"]),
+)
 def test_any_bytes_are_read_or_refused(content: bytes, task: Task) -> None:
     read(task, content)
 

@@ -72,3 +72,9 @@ def test_a_hard_swish_dips_to_its_minimum_and_reads_nothing_below_its_tail(
     assert found.of("a") == Range(-0.375, 3)
     assert found.of("c") == Range(-3, 3.375)
     assert ranges(*activation, threshold=None).of("a") == Range(-0.375, 8)
+
+
+def test_a_product_with_a_node_without_inputs_gates_nothing() -> None:
+    """Old exporters write constants as nodes."""
+    two = node("Constant", [], ["two"], value=numpy_helper.from_array(np.full(1, 2, np.float32)))
+    assert ranges(two, node("Mul", ["c", "two"], ["a"]), threshold=None).of("a") is None

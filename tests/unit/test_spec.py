@@ -41,7 +41,7 @@ def test_a_shared_list_of_classes() -> None:
         (
             "task: detection",
             "task: detektion",
-            r"task: Input should be 'detection', 'class.*' or 'segmentation'",
+            r"task: Input should be 'detection', 'class.* or 'rotated_detection'",
         ),
         ("classes:", "clases:", r"clases: .*\(a typo\?\)"),
         ("op: letterbox", "op: leterbox", r"preprocess.0: .*'leterbox'.*'letterbox'"),

@@ -13,12 +13,11 @@ from qtriton.builder.cache_key import StageKey
 from qtriton.builder.context import BuildContext
 from qtriton.builder.evaluate import measure_accuracy, measure_agreement, measure_emptiness, predict_all
 from qtriton.errors import InputError
-from qtriton.metrics.agreement import AGREEMENT
 from qtriton.metrics.score import Score
 from qtriton.repository.manifest import Metric
 from qtriton.runtime.values import Results
-from qtriton.spec import METRIC
 from qtriton.target import Precision
+from qtriton.tasks import TASKS
 from qtriton.workspace import sha256_file
 
 _FILE: Final = "metric.json"
@@ -80,7 +79,7 @@ def _score(context: BuildContext, artifact: Artifact) -> tuple[Metric, Score] | 
     if context.ground_truth is None:
         return None
     data, data_sha256 = context.ground_truth
-    name, target = METRIC[context.spec.task], on_all_cores(artifact.target)
+    name, target = TASKS[context.spec.task].metric, on_all_cores(artifact.target)
 
     def produce(folder: Path) -> None:
         with context.reporter.progress(f"{context.spec.name}: {name} of {artifact}") as progress:
@@ -105,7 +104,7 @@ def accuracy_drop(context: BuildContext, fp32: Artifact, artifact: Artifact) -> 
         return AccuracyDrop(before, after, labelled=True, agreement=agreed)
     require_finding(context, fp32)
     value = _agreement(context, fp32, artifact, images)
-    perfect = Metric(name=AGREEMENT[context.spec.task], value=100.0, images=len(images))
+    perfect = Metric(name=TASKS[context.spec.task].agreement, value=100.0, images=len(images))
     return AccuracyDrop(perfect, perfect.model_copy(update={"value": value}), labelled=False)
 
 
@@ -128,7 +127,7 @@ def finds_something(context: BuildContext, fp32: Artifact) -> bool:
     images = _compared(context)
 
     def produce(folder: Path) -> None:
-        _save(folder, float(not measure_emptiness(context.spec.task, _results(context, fp32, images))))
+        _save(folder, float(not measure_emptiness(_results(context, fp32, images))))
 
     inputs = ([sha256_file(path) for path in images],)
     return bool(_load(context.stage(_key(context, fp32, "finds", inputs, measure_emptiness), produce))[0])

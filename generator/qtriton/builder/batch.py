@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from qtriton.builder.feeding import match_inputs
-from qtriton.builder.onnx_files import constants_of, dims_of
+from qtriton.builder.onnx_files import constants_of, dims_of, graphs_of
 from qtriton.errors import ModelError
 from qtriton.fresh_names import FreshNames
 from qtriton.quantize.graph import inputs_of
@@ -17,7 +17,7 @@ from qtriton.spec import ModelSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from onnx import ModelProto, NodeProto
+    from onnx import GraphProto, ModelProto, NodeProto
 
 _FREE: Final = "batch"
 #: What Reshape takes for the size of its input there, and for what is left over.
@@ -55,7 +55,7 @@ def _free_reshapes(model: ModelProto, batch: int) -> None:
     from onnx import numpy_helper
 
     constants, fresh = constants_of(model.graph), FreshNames(model)
-    shapes = _shapes(model)
+    shapes, replaced = _shapes(model), set[str]()
     for node in model.graph.node:
         if not _states(node, constants, batch, {"Reshape": 1}) or _allows_zero(node):
             continue
@@ -66,7 +66,20 @@ def _free_reshapes(model: ModelProto, batch: int) -> None:
             target[0] = _THE_REST
         name = fresh.fresh(f"{node.input[1]}_free")
         model.graph.initializer.append(numpy_helper.from_array(target, name))
+        replaced.add(node.input[1])
         node.input[1] = name
+    _drop_unread(model.graph, replaced)
+
+
+def _drop_unread(graph: GraphProto, names: set[str]) -> None:
+    """Take out constants that nothing reads any more: ONNX Runtime would warn of each, whenever it loads the model."""
+    read = {name for each in graphs_of(graph) for node in each.node for name in node.input}
+    gone = names - read - {value.name for value in graph.output}
+    weights = [tensor for tensor in graph.initializer if tensor.name not in gone]
+    nodes = [node for node in graph.node if not gone.intersection(node.output)]
+    del graph.initializer[:], graph.node[:]
+    graph.initializer.extend(weights)
+    graph.node.extend(nodes)
 
 
 def _allows_zero(node: NodeProto) -> bool:

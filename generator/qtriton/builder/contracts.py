@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from qtriton.builder import heads, maps, scores
+from qtriton.builder import extras, heads, maps, scores
 from qtriton.builder.given import Given, in_unit
 from qtriton.builder.readings import CHECKS, other_outputs, readings
 from qtriton.errors import ModelError
@@ -78,6 +78,14 @@ POST_CONTRACTS: Final[dict[str, PostContract]] = {
         CHECKS["pico_head"],
     ),
     "nms": PostContract("the boxes and scores that a head gives", heads.candidates),
+    "pose": PostContract(
+        "the boxes, scores and features of a head, x, y and perhaps a score in 0 to 1 of each keypoint", extras.poses
+    ),
+    "instance_masks": PostContract(
+        "the boxes, scores and K features of a head whose second output is prototypes float32 [K, height, width]",
+        extras.instance_masks,
+    ),
+    "rotated_nms": PostContract("the boxes, scores and the one feature of a head, an angle in radians", extras.rotated),
     "detections": PostContract(
         "rows float32 [n, 6]: class (a whole number, -1 for none), score in 0 to 1, x1, y1, x2, y2, or as columns says",
         CHECKS["detections"],
@@ -90,6 +98,7 @@ POST_CONTRACTS: Final[dict[str, PostContract]] = {
         "indices int64 [n, 3] of batch, class and box, boxes float32 [A, 4] and scores float32 [C, A] in 0 to 1",
         CHECKS["onnx_nms"],
     ),
+    "text_boxes": PostContract("probabilities float32 [1, height, width] that a pixel is text, in 0 to 1", maps.text),
     "softmax": PostContract("logits float32 [C], two classes or more", scores.logits),
     "sigmoid": PostContract("logits of any shape, float32", scores.independent),
     "two_classes": PostContract("one probability, float32 [1], that of the second class", scores.probability),

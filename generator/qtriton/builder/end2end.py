@@ -11,9 +11,22 @@ from qtriton.runtime.end2end import LAYOUTS, Detections, DetectionTensors, EndTo
 from qtriton.runtime.values import Array, corners
 
 _OTHER_COLUMNS: Final = f"Write the right columns in the spec ({', '.join(LAYOUTS)}). {CORRECT}"
+#: The inputs that tell the size of the original image.
+_SIZES: Final = frozenset({"original_hw", "original_wh"})
 #: The part of the boxes whose corners must be in order: those of a network's lowest scores need not be, and boxes of
 #: another kind hardly ever are.
 _ORDERED: Final = 0.5
+
+
+def knows_original(given: Given) -> bool:
+    """Whether the model can give boxes in pixels of the original image, by what it is told of its size.
+
+    A scale is right where nothing is added in front of the image, the size where the image fills the whole input.
+    """
+    told, image = set(given.spec.extra_inputs.values()), given.geometry
+    unshifted = image.pad_x == image.pad_y == 0
+    filled = (round(image.height * image.scale_y), round(image.width * image.scale_x)) == given.spec.input.dims[1:]
+    return unshifted and ("scale_factor" in told or (filled and not _SIZES.isdisjoint(told)))
 
 
 def detections(given: Given) -> str:
@@ -51,10 +64,12 @@ def onnx_nms(given: Given) -> str:
     indices, boxes, scores = given.value
     if indices.dtype.kind not in "iu" or indices.shape[-1:] != (3,):
         return f"no indices of batch, class and box. {CORRECT}"
-    if boxes.shape[-1:] != (4,) or not scores.ndim or scores.shape[-1] != boxes.size // 4:
+    if boxes.shape[-1:] != (4,) or not boxes.size or not scores.ndim or scores.shape[-1] != boxes.size // 4:
         return f"behind it, there are not as many scores as boxes. {CORRECT}"
     assert isinstance(given.op, EndToEnd)
     count = scores.size // scores.shape[-1]
+    if (indices.reshape(-1, 3)[:, 1:] >= (count, scores.shape[-1])).any():
+        return f"there is an index beyond the {count} scores of {scores.shape[-1]} boxes. {CORRECT}"
     if given.classes not in (0, count):
         return f"there are {count} scores a box, the spec names {given.classes} classes. {CORRECT}"
     return _finished(given, *given.op.read(given.value))
@@ -101,9 +116,10 @@ def _other_pixels(given: Given, boxes: Array) -> str:
     if boxes.any() and parts != (op.pixels == "unit"):
         how = "parts of the image: write pixels: unit" if parts else "pixels: write pixels: input"
         return f"its boxes are {how} in the spec."
-    if op.pixels == "image" and given.geometry[2:] != (1, 1, 0, 0) and not given.spec.extra_inputs:
+    moved = given.geometry[2:] != (1, 1, 0, 0)
+    if op.pixels == "image" and moved and not knows_original(given):
         return (
-            "its boxes cannot be in pixels of the original image, for nothing tells the model its size: write pixels: "
-            "input in the spec, or name the input that takes the size (extra_inputs)."
+            "its boxes cannot be in pixels of the original image, for nothing tells the model its size, or not of the "
+            "border around it: write pixels: input in the spec, or extra_inputs with {op: resize}."
         )
     return ""

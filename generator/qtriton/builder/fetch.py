@@ -18,7 +18,7 @@ from qtriton.progress import Progress
 from qtriton.spec import ModelSpec
 from qtriton.workspace import Workspace, sha256_file
 
-_ARCHIVES: Final = (".tar", ".tar.gz", ".tgz")
+ARCHIVES: Final = (".tar", ".tar.gz", ".tgz")
 _BLOCK: Final = 1 << 18
 _TIMEOUT_S: Final = 30
 
@@ -37,19 +37,23 @@ def given_weights(spec: ModelSpec, path: Path, workspace: Workspace) -> Path:
     Returns:
         the ONNX file, or a folder with PADDLE_MODEL and PADDLE_WEIGHTS: a copy where the user's have other names.
     """
-    where = f"--weights {path}"
     if not path.exists():
-        raise InputError(f"{where}: no such file. Give an ONNX file or a Paddle inference folder.")
+        raise InputError(f"--weights {path}: no such file. Give an ONNX file or a Paddle inference folder.")
+    return weights_of(spec.name, path, f"--weights {path}", workspace)
+
+
+def weights_of(name: str, path: Path, where: str, workspace: Workspace) -> Path:
+    """The same of a path that is there; `where` is named in errors, `name` in the cache."""
     if path.suffix == ".pdiparams":
         raise InputError(f"{where}: give the folder that holds it and its .pdmodel.")
-    if path.name.endswith(_ARCHIVES) and path.is_file():
-        key = StageKey(f"{spec.name}-weights", (sha256_file(path),), unpack)
+    if path.name.endswith(ARCHIVES) and path.is_file():
+        key = StageKey(f"{name}-weights", (sha256_file(path),), unpack)
         return workspace.stage(key.name, key.digest, lambda folder: unpack(path, folder, where))
     if path.is_dir():
-        return _paddle_folder(spec, path, paddle_pair((file.name for file in path.iterdir()), where), workspace)
+        return _paddle_folder(name, path, paddle_pair((file.name for file in path.iterdir()), where), workspace)
     if path.suffix == ".pdmodel":
-        beside = (name for name in (path.name, f"{path.stem}.pdiparams") if path.with_name(name).is_file())
-        return _paddle_folder(spec, path.parent, paddle_pair(beside, where), workspace)
+        beside = (each for each in (path.name, f"{path.stem}.pdiparams") if path.with_name(each).is_file())
+        return _paddle_folder(name, path.parent, paddle_pair(beside, where), workspace)
     return path
 
 
@@ -76,15 +80,15 @@ def fetch(spec: ModelSpec, weights: Path | None, workspace: Workspace, progress:
     return workspace.use(_download(spec, spec.source.url, cached, progress))
 
 
-def _paddle_folder(spec: ModelSpec, folder: Path, pair: tuple[str, str], workspace: Workspace) -> Path:
+def _paddle_folder(name: str, folder: Path, pair: tuple[str, str], workspace: Workspace) -> Path:
     if pair == (PADDLE_MODEL, PADDLE_WEIGHTS):
         return folder
 
     def produce(copy: Path) -> None:
-        for name, file in zip((PADDLE_MODEL, PADDLE_WEIGHTS), pair, strict=True):
-            shutil.copyfile(folder / file, copy / name)
+        for target, file in zip((PADDLE_MODEL, PADDLE_WEIGHTS), pair, strict=True):
+            shutil.copyfile(folder / file, copy / target)
 
-    key = StageKey(f"{spec.name}-weights", tuple(sha256_file(folder / file) for file in pair), paddle_pair)
+    key = StageKey(f"{name}-weights", tuple(sha256_file(folder / file) for file in pair), paddle_pair)
     return workspace.stage(key.name, key.digest, produce)
 
 

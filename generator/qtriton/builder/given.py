@@ -84,3 +84,9 @@ def without_ones(shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
 def is_whole(numbers: Array) -> bool:
     """Whether numbers can be those of classes."""
     return bool((numbers == np.round(numbers)).all())
+
+
+def in_proportion(size: tuple[int, ...], given: Given) -> bool:
+    """Whether a map (height, width) has the proportions of the model's input, but for the rounding of a stride."""
+    _, height, width = given.spec.input.dims
+    return abs(size[0] * width - size[1] * height) <= max(height, width)

@@ -1,11 +1,15 @@
 """The hashes of what a build is made from: weights, folders of images, labels."""
 
 from pathlib import Path
+from typing import Final
 
 from qtriton.builder.inputs import Datasets
 from qtriton.builder.onnx_files import data_files
 from qtriton.datasets import list_images
 from qtriton.workspace import sha256_file, sha256_json
+
+#: What a folder of labels may hold.
+_LABELS: Final = frozenset({".png", ".txt"})
 
 
 def weights_sha256(weights: Path) -> str:
@@ -23,11 +27,19 @@ def images_sha256(folder: Path) -> str:
     return sha256_json([(path.relative_to(folder).as_posix(), sha256_file(path)) for path in images])
 
 
+def labels_sha256(labels: Path) -> str:
+    """The hash of a file of labels, or of the names and contents of the masks and text files in a folder of them."""
+    if labels.is_file():
+        return sha256_file(labels)
+    files = sorted(path for path in labels.rglob("*") if path.suffix.lower() in _LABELS and path.is_file())
+    return sha256_json([(path.relative_to(labels).as_posix(), sha256_file(path)) for path in files])
+
+
 def datasets_sha256(datasets: Datasets) -> dict[str, str]:
     """The SHA-256 of the folders and files that a build calibrates with and measures on, of those that there are."""
     paths = vars(datasets)
     return {
-        name: sha256_file(path) if path.is_file() else images_sha256(path)
+        name: labels_sha256(path) if name == "labels" else images_sha256(path)
         for name, path in sorted(paths.items())
         if path is not None
     }

@@ -44,7 +44,13 @@ def yolo8(given: Given) -> str:
     count = rows.shape[1] - 4 - given.op.features
     if count < 1 or given.classes not in (0, count):
         beside = f" beside {given.op.features} features" if given.op.features else ""
-        return f"there are {max(count, 0)} scores a box{beside}, the spec names {given.classes} classes. {CORRECT}"
+        behind = given.op.features + count - given.classes
+        way = (
+            f"Write features: {behind} where so many follow the scores, as in YOLO-pose, -seg and -obb. "
+            if behind > 0
+            else ""
+        )
+        return f"there are {max(count, 0)} scores a box{beside}, the spec names {given.classes} classes. {way}{CORRECT}"
     return _no_boxes(rows[:, : 4 + count], given)
 
 
@@ -86,5 +92,5 @@ def detr(given: Given) -> str:
 def candidates(given: Given) -> str:
     """Nms."""
     if not hasattr(given.value, "boxes"):
-        return "no boxes of a head. Put a head before {op: nms}, e.g. {op: yolo_head}."
+        return f"no boxes of a head. Put a head before {{op: {given.op.op}}}, e.g. {{op: yolo8_head}}."
     return other_names(given, given.value.scores.shape[1])

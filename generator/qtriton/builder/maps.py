@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from qtriton.builder.given import Given, in_unit, not_finite, other_names, without_ones
+from qtriton.builder.given import Given, in_proportion, in_unit, not_finite, other_names, without_ones
 from qtriton.runtime.maps import Threshold
 from qtriton.runtime.values import Array
 
@@ -35,9 +35,9 @@ def scores_first(given: Given) -> str:
     if reason := _no_scores(given.first):
         return reason
     shape = without_ones(given.first.shape, 3)
-    if not _in_proportion(shape[1:], given) and _in_proportion(shape[:2], given):
+    if not in_proportion(shape[1:], given) and in_proportion(shape[:2], given):
         return f"the classes are last. Put {{op: classes_first}} before {{op: {given.op.op}}} in the spec."
-    return not_finite(given.first) if _in_proportion(shape[1:], given) else _PROPORTIONS
+    return not_finite(given.first) if in_proportion(shape[1:], given) else _PROPORTIONS
 
 
 def scores_last(given: Given) -> str:
@@ -45,9 +45,9 @@ def scores_last(given: Given) -> str:
     if reason := _no_scores(given.first):
         return reason
     shape = without_ones(given.first.shape, 3)
-    if not _in_proportion(shape[:2], given) and _in_proportion(shape[1:], given):
+    if not in_proportion(shape[:2], given) and in_proportion(shape[1:], given):
         return "the classes are first already. Remove {op: classes_first} from the spec."
-    return not_finite(given.first) if _in_proportion(shape[:2], given) else _PROPORTIONS
+    return not_finite(given.first) if in_proportion(shape[:2], given) else _PROPORTIONS
 
 
 def one_channel(given: Given) -> str:
@@ -58,13 +58,25 @@ def one_channel(given: Given) -> str:
     if array.dtype.kind != "f" or len(shape) != 2:
         several = "several channels" if array.dtype.kind == "f" else "no scores"
         return f"{several}. Write {{op: argmax}} in the place of {{op: threshold}}."
-    if not _in_proportion(shape, given):
+    if not in_proportion(shape, given):
         return _PROPORTIONS
     if not in_unit(array) and 0 < above < 1:
         return "no probabilities. Put {op: sigmoid} before it in the spec where they are logits."
     if in_unit(array) and not 0 < above < 1:
         return f"probabilities, of which {above:g} tells nothing. Write {{op: threshold, above: 0.5}}."
     return not_finite(array) or other_names(given, 2)
+
+
+def text(given: Given) -> str:
+    """TextBoxes."""
+    shape = without_ones(given.first.shape, 2)
+    if given.first.dtype.kind != "f" or len(shape) != 2:
+        return "no map of one channel. Name the output that holds the probabilities in outputs of the spec."
+    if not in_proportion(shape, given):
+        return _PROPORTIONS
+    if not in_unit(given.first):
+        return "no probabilities. Put {op: sigmoid} before it in the spec where they are logits."
+    return not_finite(given.first) or other_names(given, 1)
 
 
 def ids(given: Given) -> str:
@@ -80,7 +92,7 @@ def ids(given: Given) -> str:
         )
     if array.dtype.kind not in "fiu":
         return "no class ids. Export the model with integers."
-    if not _in_proportion(shape, given):
+    if not in_proportion(shape, given):
         return _PROPORTIONS
     if array.size and (array.min() < 0 or array.max() >= _MOST_CLASSES):
         return "ids that a byte cannot hold. Export the model with ids from 0 to 255."
@@ -96,9 +108,3 @@ def _no_scores(array: Array) -> str:
     if len(without_ones(array.shape, 3)) != 3:
         return "no map of scores. Correct postprocess in the spec, or export the model with [C, height, width]."
     return ""
-
-
-def _in_proportion(size: tuple[int, ...], given: Given) -> bool:
-    """Whether a map (height, width) has the proportions of the model's input, but for the rounding of a stride."""
-    _, height, width = given.spec.input.dims
-    return abs(size[0] * width - size[1] * height) <= max(height, width)

@@ -13,7 +13,6 @@ from qtriton.runtime.end2end import LAYOUTS, Detections, DetectionTensors, OnnxN
 from qtriton.runtime.grids import NanodetHead, PicoHead, YoloxHead
 from qtriton.runtime.heads import DetrHead, Yolo8Head, YoloHead
 from qtriton.runtime.post import PostOp
-from qtriton.spec import ModelSpec
 
 #: The check of each operation that reads a detector's outputs.
 CHECKS: Final[Mapping[str, Callable[[Given], str]]] = {
@@ -57,7 +56,7 @@ def readings(given: Given) -> list[Reading]:
     """
     if not any(array.any() for array in given.value):
         return []
-    asked = [replace(given, op=op) for op in _known(given.spec)]
+    asked = [replace(given, op=op) for op in _known(given)]
     fitting = [Reading(each.op) for each in asked if not CHECKS[each.op.op](each)]
     return fitting or [Reading(each.op, names) for each in asked for names in other_outputs(each, CHECKS[each.op.op])]
 
@@ -82,11 +81,11 @@ def other_outputs(given: Given, check: Callable[[Given], str]) -> list[tuple[str
     return found
 
 
-def _known(spec: ModelSpec) -> Iterator[PostOp]:
+def _known(given: Given) -> Iterator[PostOp]:
     """The operations as the projects that they name in their docstrings export them."""
-    _, height, width = spec.input.dims
+    _, height, width = given.spec.input.dims
     size = (height, width)
-    seen: Pixels = "image" if spec.extra_inputs else "input"
+    seen: Pixels = "image" if end2end.knows_original(given) else "input"
     yield from (YoloHead(), Yolo8Head(), Yolo8Head(turned=True), YoloxHead(size), NanodetHead(size), PicoHead(size))
     yield from (DetrHead(size), DetrHead(size, activation="softmax"), DetrHead(size, activation="none"))
     for columns in LAYOUTS:

@@ -137,7 +137,7 @@ def try_model(target: Target, model: Path, spec: ModelSpec, images: Sequence[Pat
         notes: dict[str, None] = {}
         # Noise shows what a batch does, but what an operation takes is seen on real images where there are some.
         for frame, outputs in zip(frames[: len(images) or None], singles, strict=False):
-            notes |= dict.fromkeys(_check_answer(spec, outputs, frame.geometry))
+            notes |= dict.fromkeys(checked_answer(spec, outputs, frame.geometry)[1])
         max_batch, reason = _batch(run, spec, frames, singles)
     return Tried(max_batch, reason, tuple(notes))
 
@@ -188,11 +188,17 @@ def _check_ports(run: Runner, outputs: Sequence[tuple[str, Array]], spec: ModelS
             )
 
 
-def _check_answer(spec: ModelSpec, outputs: Sequence[tuple[str, Array]], geometry: Geometry) -> tuple[str, ...]:
-    """Check the outputs of one image as the postprocess step gets them; they may have no batch."""
+def checked_answer(
+    spec: ModelSpec, outputs: Sequence[tuple[str, Array]], geometry: Geometry
+) -> tuple[list[Array], tuple[str, ...]]:
+    """The outputs of one image as the postprocess step gets them, checked, and what a user should know of them.
+
+    Raises:
+        ModelError: an operation does not take what it is given.
+    """
     batched = spec.max_batch_size and not _misses_batch(spec, outputs)
     arrays = [array[0] if batched else array for _, array in outputs]
-    return check_postprocess(spec, [name for name, _ in outputs], arrays, geometry)
+    return arrays, check_postprocess(spec, [name for name, _ in outputs], arrays, geometry)
 
 
 def _misses_batch(spec: ModelSpec, outputs: Sequence[tuple[str, Array]]) -> str:

@@ -32,7 +32,9 @@ def paddle_pair(files: Iterable[str], where: str) -> tuple[str, str]:
     if not models and any(path.name == "inference.json" for path in paths):
         raise InputError(
             f"{where}: saved by Paddle 3 (inference.json). Save it again with the environment variable "
-            f"FLAGS_enable_pir_api=0, which writes {PADDLE_MODEL}."
+            f"FLAGS_enable_pir_api=0, which writes {PADDLE_MODEL}. Or make an ONNX file of it in an environment "
+            "of its own with paddlepaddle 3 and paddle2onnx 2: `paddle2onnx --model_dir . --model_filename inference.json "
+            "--params_filename inference.pdiparams --save_file model.onnx`."
         )
     if not models:
         raise InputError(

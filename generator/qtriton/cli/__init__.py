@@ -22,11 +22,13 @@ from qtriton.cli import (
     doctor,
     engines,
     explain,
+    init,
     models,
     plan,
     predict,
     report,
     serve,
+    zoo,
 )
 from qtriton.errors import ExitCode, QtritonError
 
@@ -52,6 +54,7 @@ app = typer.Typer(
 
 _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "models": models.models,
+    "init": init.init,
     "plan": plan.plan,
     "build": build.build,
     "explain": explain.explain,
@@ -65,6 +68,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
 }
 for _name, _function in _COMMANDS.items():
     app.command(_name)(_function)
+app.add_typer(zoo.app, name="zoo")
 app.add_typer(cache.app, name="cache")
 app.add_typer(engines.app, name="engines")
 

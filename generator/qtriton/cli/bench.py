@@ -27,7 +27,7 @@ def bench(
     requests: Annotated[int, typer.Option(help="End-to-end requests of each ensemble.")] = 1000,
     concurrency: Annotated[int, typer.Option(help="Requests in flight at a time.")] = 1,
     images: Annotated[
-        Path | None, typer.Option(help="Folder of JPEG or PNG images. Default: those of the build.", metavar="DIR")
+        Path | None, typer.Option(help="Folder of images. Default: those of the build.", metavar="DIR")
     ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Raw results. Default: results/TIME.json.", metavar="FILE")

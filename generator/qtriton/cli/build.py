@@ -17,7 +17,10 @@ def build(model: o.Model, *, options: BuildOptions, json: o.Json = False) -> Non
     from qtriton import api
     from qtriton.report.summary import summarize_build
 
-    result = api.build(model, options, reporter=console)
+    plan = api.plan_build(model, options)
+    for note in plan.notes:
+        console.say(note)
+    result = api.carry_out(plan, reporter=console)
     if json:
         console.as_json(result.as_json())
     else:

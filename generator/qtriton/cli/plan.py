@@ -16,6 +16,8 @@ def plan(model: o.Model, *, options: BuildOptions, json: o.Json = False) -> None
     if json:
         console.as_json(plan.as_json())
         return
+    for note in plan.notes:
+        console.say(note)
     rows = [(str(number), step.name, step.what) for number, step in enumerate(plan.steps, 1)]
     title = f"{plan.spec.name}: {options.precision.value} on {', '.join(options.backends)}"
     console.table(title, ("", "Step", "What it does"), rows)

@@ -12,7 +12,7 @@ from qtriton.options import DEFAULT_REPOSITORY
 
 def predict(
     model: Annotated[str, typer.Argument(help="An ensemble, or a model that has only one.", metavar="ENSEMBLE")],
-    images: Annotated[list[Path], typer.Argument(help="JPEG or PNG files.", metavar="IMAGE...")],
+    images: Annotated[list[Path], typer.Argument(help="JPEG, PNG, WebP, BMP or TIFF files.", metavar="IMAGE...")],
     repository: Annotated[
         Path, typer.Option(help="The repository to serve; not read with --url.", metavar="DIR")
     ] = DEFAULT_REPOSITORY,
@@ -41,15 +41,4 @@ def predict(
     for image, results in predictions.items():
         console.text(image)
         for each in results:
-            console.text("  " + ", ".join(_words(key, value) for key, value in each.items() if key != "class"))
-
-
-def _words(key: str, value: object) -> str:
-    match key, value:
-        case "share", float():
-            return f"{value:.1%} of the pixels"
-        case "score", float():
-            return f"{value:.3f}"
-        case "box", list():
-            return "box " + " ".join(f"{corner:.1f}" for corner in value)
-    return str(value)
+            console.text(f"  {o.result_in_words(each)}")

@@ -27,8 +27,8 @@ def match_categories(
     Raises:
         InputError: neither names nor numbers fit.
     """
-    by_name = {_normal(name): index for index, name in enumerate(classes)}
-    names = [_normal(each.name) for each in categories]
+    by_name = {normal_name(name): index for index, name in enumerate(classes)}
+    names = [normal_name(each.name) for each in categories]
     if any(name in by_name for name in names):
         return _by_name(categories, classes, by_name, labels, reporter)
     used = [each for each in categories if each.used]
@@ -57,7 +57,7 @@ def _by_name(
     found: dict[Hashable, int] = {}
     taken: dict[int, Category] = {}
     for category in categories:
-        index = by_name.get(_normal(category.name))
+        index = by_name.get(normal_name(category.name))
         if index is None:
             continue
         if index in taken and category.used and taken[index].used:
@@ -77,15 +77,15 @@ def _by_name(
 
 
 def _require_distinct(classes: Sequence[str], labels: Path) -> None:
-    normal = [_normal(name) for name in classes]
-    if twice := [name for name in classes if normal.count(_normal(name)) > 1]:
+    normal = [normal_name(name) for name in classes]
+    if twice := [name for name in classes if normal.count(normal_name(name)) > 1]:
         raise InputError(
             f"--labels {labels}: its categories go by name, and the spec has two classes called {twice[0]}. "
             "Give them different names in both."
         )
 
 
-def _normal(name: str) -> str:
+def normal_name(name: str) -> str:
     """A class name without what tools write differently."""
     return re.sub(r"[\s_-]+", " ", name).strip().casefold()
 

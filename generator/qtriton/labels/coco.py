@@ -1,10 +1,10 @@
-"""Labels of detection: COCO's JSON, as COCO and the tools that export it write it."""
+"""Labels of objects: COCO's JSON, as COCO and the tools that export it write it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -33,11 +33,16 @@ class _Image(_Row):
     height: _Side | None = None
 
 
-class _Annotation(_Row):
+class Annotation(_Row):
+    """An object; what only some tasks need is looked at where it is needed."""
+
     image_id: _Id
     category_id: _Id
     bbox: tuple[_Pixels, _Pixels, _Side, _Side]
     iscrowd: bool | None = False
+    area: Any = None
+    keypoints: Any = None
+    segmentation: Any = None
 
 
 class _Category(_Row):
@@ -47,8 +52,17 @@ class _Category(_Row):
 
 class _File(_Row):
     images: tuple[_Image, ...]
-    annotations: tuple[_Annotation, ...]
+    annotations: tuple[Annotation, ...]
     categories: tuple[_Category, ...]
+
+
+#: Makes a row of an annotation and its box; raises ValueError with what is wrong.
+Maker: TypeAlias = Callable[[Annotation, Box], Box]
+
+
+def plain(annotation: Annotation, box: Box) -> Box:
+    """The box alone."""
+    return box
 
 
 @dataclass(frozen=True)
@@ -63,11 +77,13 @@ class _Read:
         return InputError(f"--labels {self.labels}: {what}")
 
 
-def read_boxes(labels: Path, images: Folder, classes: Sequence[str], reporter: Reporter) -> LabelledImages:
-    """The boxes of each image, with the model's class indices.
+def read_boxes(
+    labels: Path, images: Folder, classes: Sequence[str], reporter: Reporter, make: Maker = plain
+) -> LabelledImages:
+    """The objects of each image, with the model's class indices; `make` gives their rows.
 
     Raises:
-        InputError: it is no COCO file, or its boxes fit neither the images nor the classes.
+        InputError: it is no COCO file, its boxes fit neither the images nor the classes, or `make` refuses one.
     """
     read = _Read(labels, _parse(labels))
     file = read.file
@@ -81,7 +97,7 @@ def read_boxes(labels: Path, images: Folder, classes: Sequence[str], reporter: R
     places = {image.id: place for place, image in enumerate(file.images)}
     strangers = sum(each.image_id not in places for each in file.annotations)
     boxes = tuple(
-        Box(places[each.image_id], indices[each.category_id], *each.bbox, crowd=bool(each.iscrowd))
+        _made(read, make, each, Box(places[each.image_id], indices[each.category_id], *each.bbox, bool(each.iscrowd)))
         for each in file.annotations
         if each.image_id in places and each.category_id in indices
     )
@@ -94,6 +110,14 @@ def read_boxes(labels: Path, images: Folder, classes: Sequence[str], reporter: R
         reporter.warn(f"--labels {labels}: {strangers} annotations are of images that it does not list; left out.")
     _check_boxes(read, boxes)
     return LabelledImages(paths, boxes=boxes, categories=len(categories))
+
+
+def _made(read: _Read, make: Maker, annotation: Annotation, box: Box) -> Box:
+    try:
+        return make(annotation, box)
+    except ValueError as error:
+        image = printable(read.file.images[box.image].file_name)
+        raise read.error(f"the object {box.corners} in {image}: {error}") from error
 
 
 def _parse(labels: Path) -> _File:

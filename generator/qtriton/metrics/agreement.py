@@ -1,45 +1,55 @@
 """How far results agree with FP32's on images without labels: FP32's results serve as the ground truth."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias
 
 import numpy as np
 
 from qtriton.labels.rows import Box
-from qtriton.metrics.coco_map import average_precisions
+from qtriton.metrics.coco_map import BOXES, Kind, average_precisions
+from qtriton.metrics.instances import MASKS, masks_of
 from qtriton.metrics.miou import confusion, miou
+from qtriton.metrics.poses import POSES, as_poses
+from qtriton.metrics.rotated import ROTATED, as_rotated
 from qtriton.metrics.top1 import top1
 from qtriton.runtime.values import Results
-from qtriton.spec import Task
+from qtriton.tasks import Task
 
-#: What an agreement is called; METRIC has the names with labels.
-AGREEMENT: dict[Task, str] = {
-    "detection": "mAP50-95 against FP32's detections",
-    "classification": "Top1 agreement with FP32",
-    "segmentation": "mIoU against FP32's masks",
-}
+Agreement: TypeAlias = Callable[[Sequence[Results], Sequence[Results]], float]
 
 
 def agreement(task: Task, fp32: Sequence[Results], other: Sequence[Results]) -> float:
-    """The task's metric in points of 100, with FP32's results as truth; 100 where nothing differs.
-
-    Detections of a class that FP32 did not report are all wrong, so the class counts with 0.
-    """
-    match task:
-        case "detection":
-            by_class = average_precisions(_as_boxes(fp32), other)
-            reported = {int(index) for each in other for index in each["classes"][: int(each["num_detections"][0])]}
-            points = [by_class.get(index, 0.0) for index in by_class.keys() | reported]
-            return float(np.mean(points)) if points else 100.0
-        case "classification":
-            return top1([int(result["classes"][0]) for result in fp32], other)
-        case "segmentation":
-            pairs = zip((each["mask"] for each in fp32), (each["mask"] for each in other), strict=True)
-            return miou(confusion(pairs, ignored=None))
+    """The task's metric in points of 100, with FP32's results as truth; 100 where nothing differs."""
+    return AGREEMENTS[task](fp32, other)
 
 
-def tells_nothing(task: Task, fp32: Sequence[Results]) -> bool:
-    """Whether FP32 found nothing at all, so that nothing can agree or disagree with it."""
-    return task == "detection" and not any(int(result["num_detections"][0]) for result in fp32)
+def tells_nothing(fp32: Sequence[Results]) -> bool:
+    """Whether FP32 found no object at all, so that nothing can agree or disagree with it."""
+    counts = [int(each["num_detections"][0]) for each in fp32 if "num_detections" in each]
+    return bool(counts) and not any(counts)
+
+
+def of_objects(truth: Callable[[Sequence[Results]], Sequence[Box]], kind: Kind) -> Agreement:
+    """mAP50-95 against what FP32 found; a class that FP32 did not report is all wrong, and counts with 0."""
+
+    def measure(fp32: Sequence[Results], other: Sequence[Results]) -> float:
+        by_class = average_precisions(truth(fp32), other, kind=kind)
+        reported = {int(index) for each in other for index in each["classes"][: int(each["num_detections"][0])]}
+        points = [by_class.get(index, 0.0) for index in by_class.keys() | reported]
+        return float(np.mean(points)) if points else 100.0
+
+    return measure
+
+
+def of_classes(fp32: Sequence[Results], other: Sequence[Results]) -> float:
+    """The share of the images whose best class is FP32's."""
+    return top1([int(result["classes"][0]) for result in fp32], other)
+
+
+def of_masks(fp32: Sequence[Results], other: Sequence[Results]) -> float:
+    """Mean IoU against FP32's masks."""
+    pairs = zip((each["mask"] for each in fp32), (each["mask"] for each in other), strict=True)
+    return miou(confusion(pairs, ignored=None))
 
 
 def _as_boxes(results: Sequence[Results]) -> list[Box]:
@@ -50,3 +60,13 @@ def _as_boxes(results: Sequence[Results]) -> list[Box]:
             x, y, right, bottom = map(float, result["boxes"][place])
             boxes.append(Box(image, int(result["classes"][place]), x, y, right - x, bottom - y))
     return boxes
+
+
+AGREEMENTS: Final[dict[Task, Agreement]] = {
+    "detection": of_objects(_as_boxes, BOXES),
+    "classification": of_classes,
+    "segmentation": of_masks,
+    "keypoints": of_objects(as_poses, POSES),
+    "instance_segmentation": of_objects(masks_of, MASKS),
+    "rotated_detection": of_objects(as_rotated, ROTATED),
+}

@@ -1,9 +1,10 @@
-"""Detection accuracy as COCO defines it, computed by pycocotools."""
+"""Accuracy as COCO defines it, computed by pycocotools: of boxes, and of whatever else a detection has."""
 
 import contextlib
 import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,52 +16,88 @@ from qtriton.runtime.values import Results
 CHANCE = 1.0
 
 
-def coco_map(boxes: Sequence[Box], results: Sequence[Results]) -> tuple[float, float]:
-    """mAP50-95 and mAP50 in points of 100 over the classes that have boxes, at most 100 detections an image.
+def _counts(box: Box) -> bool:
+    return not box.crowd
+
+
+def _as_it_is(evaluation: Any) -> None:
+    """COCO's own parameters."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What of a detection is compared with the ground truth, in the fields that pycocotools reads."""
+
+    measure: Literal["bbox", "segm", "keypoints"]
+    #: What an object of the ground truth has besides its box.
+    truth: Callable[[Any], dict[str, Any]]
+    #: What the detection at a place of the results has.
+    found: Callable[[Results, int], dict[str, Any]]
+    #: Whether an object of the ground truth has to be found; what is found of others counts neither way.
+    counts: Callable[[Any], bool] = _counts
+    #: Sets COCOeval's parameters.
+    prepare: Callable[[Any], None] = _as_it_is
+
+
+def _found_box(result: Results, place: int) -> dict[str, Any]:
+    x, y, right, bottom = result["boxes"][place].tolist()
+    return {"bbox": [x, y, right - x, bottom - y]}
+
+
+BOXES: Final = Kind("bbox", lambda box: {}, _found_box)
+
+
+def coco_map(boxes: Sequence[Box], results: Sequence[Results], kind: Kind = BOXES) -> tuple[float, float]:
+    """mAP50-95 and mAP50 in points of 100 over the classes that have objects, of the best detections of an image.
+
+    COCO takes the best 100 of an image for boxes and masks, the best 20 for keypoints.
 
     Args:
-        boxes: the ground truth, at least one that is no crowd.
+        boxes: the ground truth, at least one that counts.
         results: one an image, in the order that the boxes refer to.
+        kind: what of them is compared.
     """
-    precisions = [average_precisions(boxes, results, at) for at in (None, 0)]
+    precisions = [average_precisions(boxes, results, at, kind) for at in (None, 0)]
     both = [float(np.mean([*each.values()])) for each in precisions]
     return both[0], both[1]
 
 
 def average_precisions(
-    boxes: Sequence[Box], results: Sequence[Results], threshold: int | None = None
+    boxes: Sequence[Box], results: Sequence[Results], threshold: int | None = None, kind: Kind = BOXES
 ) -> dict[int, float]:
-    """AP50-95 in points of 100 of each class that has boxes; at one of COCO's ten IoU thresholds where it is named."""
-    classes = sorted({box.label for box in boxes if not box.crowd})
-    rows = [row for image, result in enumerate(results) for row in _rows(image, result)]
+    """AP50-95 in points of 100 of each class that has objects; at one of COCO's ten thresholds where it is named."""
+    classes = sorted({box.label for box in boxes if kind.counts(box)})
+    rows = [row for image, result in enumerate(results) for row in _rows(image, result, kind)]
     if not rows or not classes:
         return dict.fromkeys(classes, 0.0)
-    precision = _precision(boxes, rows, len(results))
+    precision = _precision(boxes, rows, len(results), kind)
     if threshold is not None:
         precision = precision[threshold : threshold + 1]
     return {each: float(100 * precision[:, :, each].mean()) for each in classes}
 
 
-def _precision(boxes: Sequence[Box], rows: list[list[float]], images: int) -> npt.NDArray[np.float64]:
-    """COCO's precision by IoU threshold, recall and class; -1 for a class without boxes."""
+def _precision(boxes: Sequence[Box], rows: list[dict[str, Any]], images: int, kind: Kind) -> npt.NDArray[np.float64]:
+    """COCO's precision by threshold, recall and class; -1 for a class without objects that count."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    top = int(max(*(box.label for box in boxes), *(row[-1] for row in rows)))
+    top = max(*(box.label for box in boxes), *(row["category_id"] for row in rows))
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
         truth.dataset = {
             "info": {},
-            "images": [{"id": image} for image in range(images)],
+            # Masks come as RLE, which has its size; pycocotools looks here all the same.
+            "images": [{"id": image, "height": 0, "width": 0} for image in range(images)],
             "categories": [{"id": index} for index in range(top + 1)],
             # pycocotools takes an annotation with the id 0 for none.
-            "annotations": [_annotation(number, box) for number, box in enumerate(boxes, 1)],
+            "annotations": [_annotation(number, box) | kind.truth(box) for number, box in enumerate(boxes, 1)],
         }
         truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(np.asarray(rows)), "bbox")
+        evaluation = COCOeval(truth, truth.loadRes(rows), kind.measure)
+        kind.prepare(evaluation)
         evaluation.evaluate()
         evaluation.accumulate()
-    everything, most = 0, -1  # objects of every size, 100 detections an image
+    everything, most = 0, -1  # objects of every size, as many detections an image as COCO takes
     return np.asarray(evaluation.eval["precision"][:, :, :, everything, most])
 
 
@@ -76,8 +113,11 @@ def _annotation(number: int, box: Box) -> dict[str, Any]:
     }
 
 
-def _rows(image: int, result: Results) -> list[list[float]]:
-    """pycocotools' rows: image id, x, y, width, height, score, category id."""
+def _rows(image: int, result: Results, kind: Kind) -> list[dict[str, Any]]:
+    """pycocotools' rows of the detections of an image."""
     count = int(result["num_detections"][0])
-    found = zip(result["boxes"][:count].tolist(), result["scores"].tolist(), result["classes"].tolist(), strict=False)
-    return [[image, box[0], box[1], box[2] - box[0], box[3] - box[1], score, index] for box, score, index in found]
+    found = zip(result["classes"][:count].tolist(), result["scores"][:count].tolist(), strict=True)
+    return [
+        {"image_id": image, "category_id": index, "score": score, **kind.found(result, place)}
+        for place, (index, score) in enumerate(found)
+    ]

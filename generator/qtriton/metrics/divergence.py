@@ -12,23 +12,27 @@ from qtriton.runtime.maps import ClassesFirst, Threshold
 from qtriton.runtime.post import PostOp
 from qtriton.runtime.pre import Geometry
 from qtriton.runtime.scores import Sigmoid, Softmax, TwoClasses
+from qtriton.runtime.text import TextBoxes
 from qtriton.runtime.values import Array, Candidates, Detected
 from qtriton.spec import value_types
 
 #: Candidates that FP32 scores below this reach no client and hardly change mAP.
 _SCORE: Final = 0.05
 _TINY: Final = 1e-9
+#: Features that hardly vary, such as the angle of what is never turned, are compared by this at least.
+_STILL: Final = 0.1
 #: Behind these a score says yes or no; it does not compete with others.
-_INDEPENDENT: Final = (Sigmoid, TwoClasses, Threshold)
+_INDEPENDENT: Final = (Sigmoid, TwoClasses, Threshold, TextBoxes)
 
 
 def divergence(ops: Sequence[PostOp], geometry: Geometry, fp32: Sequence[Array], other: Sequence[Array]) -> float:
     """The distance of one image's raw outputs (each without the batch) from those of FP32; 0 where they are equal.
 
     Detection: over the candidates that FP32 scores above 0.05, weighted by score, 1 - IoU of the two boxes, plus
-    the differences of their scores. Classification and segmentation: the Kullback-Leibler divergence of the
-    probabilities, for segmentation the mean over the pixels; where the model ends in an argmax, the fraction of
-    pixels that differ. Scores that are independent of one another, each of them against its own complement.
+    the differences of their scores; the head's features and prototypes by how far they are off. Classification and
+    segmentation: the Kullback-Leibler divergence of the probabilities, for segmentation the mean over the pixels; where
+    the model ends in an argmax, the fraction of pixels that differ. Scores that are independent of one another, each of
+    them against its own complement.
     """
     first = ops[0]
     if value_types(first)[1] is Candidates:
@@ -62,7 +66,19 @@ def _of_candidates(fp32: Candidates, other: Candidates) -> float:
     weights = fp32.scores[relevant].max(axis=1)
     box_change = 1 - _iou(fp32.boxes[relevant], other.boxes[relevant])
     score_change = np.abs(other.scores[relevant] - fp32.scores[relevant]).max(axis=1)
-    return float((weights * box_change + score_change).sum() / weights.sum())
+    found = float((weights * (box_change + _of_features(fp32, other, relevant)) + score_change).sum() / weights.sum())
+    if fp32.prototypes is None or other.prototypes is None:
+        return found
+    return found + float(np.abs(other.prototypes - fp32.prototypes).mean() / max(fp32.prototypes.std(), _TINY))
+
+
+def _of_features(fp32: Candidates, other: Candidates, relevant: Array) -> Array:
+    """The change of each candidate's features: the mean of their changes, in the spread that each has in FP32."""
+    if fp32.features is None or other.features is None or not fp32.features.shape[1]:
+        return np.zeros(int(relevant.sum()), np.float32)
+    spread = np.maximum(fp32.features.std(axis=0), _STILL)
+    change: Array = (np.abs(other.features - fp32.features)[relevant] / spread).mean(axis=1)
+    return change
 
 
 def _of_detections(fp32: Detected, other: Detected) -> float:

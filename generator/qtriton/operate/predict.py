@@ -11,6 +11,7 @@ from qtriton.errors import BenchError, InputError
 from qtriton.operate.serve import serve_repository
 from qtriton.progress import SILENT, Reporter
 from qtriton.repository.read import Repository
+from qtriton.runtime.image import KINDS
 from qtriton.server import ServerOptions
 from qtriton.spec_files import classes, load_spec, zoo_names
 from qtriton_client.catalog import Pipeline, find
@@ -91,7 +92,7 @@ def _require_one(name: str, ensembles: Sequence[str]) -> None:
 def _targets(images: Sequence[Path], output: Path | None) -> list[Path | None]:
     """The PNG file of each image; none where nothing is drawn."""
     if missing := [str(path) for path in images if not path.is_file()]:
-        raise InputError(f"{', '.join(missing)}: no such file. Give JPEG or PNG files.")
+        raise InputError(f"{', '.join(missing)}: no such file. Give {KINDS} files.")
     if output is None:
         return [None] * len(images)
     targets = [output / f"{path.stem}.png" for path in images]

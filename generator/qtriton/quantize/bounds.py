@@ -156,7 +156,7 @@ def gated_of(view: GraphView, node: NodeProto) -> Gated | None:
         return None
     for name, x in (tuple(node.input), tuple(reversed(node.input))):
         gate = view.producer.get(name)
-        if gate is None or gate.input[0] != x:
+        if gate is None or x not in gate.input[:1]:  # a Constant has no input
             continue
         if gate.op_type == "Sigmoid":
             return Gated(str(x), str(node.output[0]), _SILU_MIN, _SILU_TAIL)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from qtriton.report.tables import Table
-from qtriton.spec import METRIC, ModelSpec
+from qtriton.spec import ModelSpec
 from qtriton.spec_files import generic_names, load_spec, parse_spec, zoo_names
+from qtriton.tasks import TASKS
 
 #: How to make the page again.
 COMMAND: Final = "qtriton models --markdown > generator/qtriton/zoo/README.md"
@@ -62,7 +63,7 @@ def model_row(spec: ModelSpec) -> ModelRow:
         title=spec.title or spec.name,
         task=spec.task,
         input=(1, *spec.input.dims),
-        metric=METRIC[spec.task],
+        metric=TASKS[spec.task].metric,
         thresholds=_thresholds(last),
         evaluation=_thresholds({**last, **spec.evaluation}),
         fastdeploy=spec.fastdeploy,

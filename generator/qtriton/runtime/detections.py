@@ -1,29 +1,35 @@
 """The choice among a detector's candidates, and its results in the original image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from .pre import Geometry
 from .values import Array, Candidates, Output, Results
 
-_NUMPY: dict[str, type[np.generic]] = {"FP32": np.float32, "INT32": np.int32}
+_NUMPY: dict[str, type[np.generic]] = {"FP32": np.float32, "INT32": np.int32, "UINT8": np.uint8}
+
+
+class Chosen(NamedTuple):
+    """Candidates by their rows, with one score and class each, best first."""
+
+    rows: Array
+    scores: Array
+    classes: Array
+
+    def at(self, places: Array) -> "Chosen":
+        """Some of them."""
+        return Chosen(self.rows[places], self.scores[places], self.classes[places])
 
 
 @dataclass(frozen=True)
-class Nms:
-    """Keep the best boxes of each class, suppress their overlaps, and map them to the original image.
-
-    Results, padded with zeros to `detections`: num_detections int32 [1]; boxes float32 [detections, 4],
-    x1, y1, x2, y2 in pixels of the original image, clipped to it; scores float32; classes int32; best first.
-    An iou_threshold of 1 suppresses nothing, for models that are trained to find every object once: so DETR chooses,
-    and with multi_label RT-DETR, whose `detections` best pairs of query and class are reported.
-    """
+class Choice:
+    """What every operation does that reports the best candidates of a head."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-    task: ClassVar[str] = "detection"
-    op: Literal["nms"] = "nms"
+    op: str = ""
     score_threshold: float = 0.25
     iou_threshold: float = 0.45
     detections: int = 100
@@ -32,17 +38,14 @@ class Nms:
     #: Whether one box may be reported under several classes.
     multi_label: bool = False
 
-    def __call__(self, value: Candidates, geometry: Geometry) -> Results:
-        boxes, scores, classes = self._select(value)
-        keep = suppress(boxes, scores, classes, self.iou_threshold, self.detections)
-        return padded(to_original(boxes[keep], geometry), scores[keep], classes[keep], self.detections)
+    def choose(self, value: Candidates) -> Chosen:
+        """Those that no better one of their class overlaps too much, at most `detections`."""
+        chosen = self.over_threshold(value)
+        boxes = value.boxes[chosen.rows]
+        return chosen.at(suppress(boxes, chosen.scores, chosen.classes, self.iou_threshold, self.detections))
 
-    def outputs(self) -> tuple[Output, ...]:
-        """The result tensors."""
-        return detection_outputs(self.detections)
-
-    def _select(self, value: Candidates) -> tuple[Array, Array, Array]:
-        """Boxes, scores and classes over the threshold, best first, ties in the order of the model."""
+    def over_threshold(self, value: Candidates) -> Chosen:
+        """The best so many candidates over the score threshold; equal ones in the order of the model."""
         if self.multi_label:
             rows, classes = np.nonzero(value.scores > self.score_threshold)
         else:
@@ -50,8 +53,33 @@ class Nms:
             rows = np.nonzero(value.scores[np.arange(len(classes)), classes] > self.score_threshold)[0]
             classes = classes[rows]
         scores = value.scores[rows, classes]
-        order = np.argsort(-scores, kind="stable")[: self.candidates]
-        return value.boxes[rows[order]], scores[order], classes[order]
+        return Chosen(rows, scores, classes).at(np.argsort(-scores, kind="stable")[: self.candidates])
+
+    def report(self, value: Candidates, chosen: Chosen, geometry: Geometry, **extra: Array) -> Results:
+        """The result tensors of a detector, and what a task has besides them, a row a detection."""
+        boxes = to_original(value.boxes[chosen.rows], geometry)
+        return filled(self.outputs(), {"boxes": boxes, "scores": chosen.scores, "classes": chosen.classes, **extra})
+
+    def outputs(self) -> tuple[Output, ...]:
+        """The result tensors."""
+        return detection_outputs(self.detections)
+
+
+@dataclass(frozen=True)
+class Nms(Choice):
+    """Keep the best boxes of each class, suppress their overlaps, and map them to the original image.
+
+    Results, padded with zeros to `detections`: num_detections int32 [1]; boxes float32 [detections, 4],
+    x1, y1, x2, y2 in pixels of the original image, clipped to it; scores float32; classes int32; best first.
+    An iou_threshold of 1 suppresses nothing, for models that are trained to find every object once: so DETR chooses,
+    and with multi_label RT-DETR, whose `detections` best pairs of query and class are reported.
+    """
+
+    task: ClassVar[str] = "detection"
+    op: Literal["nms"] = "nms"
+
+    def __call__(self, value: Candidates, geometry: Geometry) -> Results:
+        return self.report(value, self.choose(value), geometry)
 
 
 def detection_outputs(most: int) -> tuple[Output, ...]:
@@ -66,10 +94,15 @@ def detection_outputs(most: int) -> tuple[Output, ...]:
 
 def padded(boxes: Array, scores: Array, classes: Array, most: int) -> Results:
     """The result tensors of a detector, with zeros behind the last detection."""
-    results: Results = {output.name: np.zeros(output.dims, _NUMPY[output.dtype]) for output in detection_outputs(most)}
-    count = len(scores)
-    results["num_detections"][0] = count
-    results["boxes"][:count], results["scores"][:count], results["classes"][:count] = boxes, scores, classes
+    return filled(detection_outputs(most), {"boxes": boxes, "scores": scores, "classes": classes})
+
+
+def filled(outputs: Sequence[Output], found: Results) -> Results:
+    """Result tensors that hold what was found, a row a detection, with zeros behind the last one."""
+    results: Results = {output.name: np.zeros(output.dims, _NUMPY[output.dtype]) for output in outputs}
+    results["num_detections"][0] = len(found["scores"])
+    for name, rows in found.items():
+        results[name][: len(rows)] = rows
     return results
 
 
@@ -112,8 +145,18 @@ def suppress(boxes: Array, scores: Array, classes: Array, iou_threshold: float, 
 
 def to_original(boxes: Array, geometry: Geometry) -> Array:
     """Map boxes [n, 4] from pixels of the model's input to the original image and clip them to it."""
-    pad = np.array([geometry.pad_x, geometry.pad_y] * 2, np.float32)
-    scale = np.array([geometry.scale_x, geometry.scale_y] * 2, np.float32)
-    limit = np.array([geometry.width, geometry.height] * 2, np.float32)
-    clipped: Array = ((boxes - pad) / scale).clip(0, limit)
+    clipped: Array = clip(points_to_original(boxes.reshape(-1, 2, 2), geometry), geometry).reshape(-1, 4)
     return clipped
+
+
+def points_to_original(points: Array, geometry: Geometry) -> Array:
+    """Map points [..., 2], x and y, from pixels of the model's input to the original image."""
+    pad = np.array([geometry.pad_x, geometry.pad_y], np.float32)
+    scale = np.array([geometry.scale_x, geometry.scale_y], np.float32)
+    mapped: Array = (points - pad) / scale
+    return mapped
+
+
+def clip(points: Array, geometry: Geometry) -> Array:
+    """Move points [..., 2] that are outside of the original image to its edge."""
+    return points.clip(0, np.array([geometry.width, geometry.height], np.float32))

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from .pre import Geometry
-from .values import Array, Candidates, corners, rows_of
+from .values import Array, BoxForm, Candidates, corners, rows_of
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,15 @@ class Yolo8Head:
     turned: bool = False
     #: How many numbers follow the scores: mask coefficients, keypoints or an angle.
     features: int = 0
+    #: What the four numbers of a box are; LibreYOLO's YOLOv9 and RTMDet give corners.
+    box: BoxForm = "cxcywh"
 
     def __call__(self, outputs: Sequence[Array], geometry: Geometry) -> Candidates:
         rows = rows_of(outputs[0])
         rows = np.ascontiguousarray(rows if self.turned else rows.T)
         behind = rows.shape[1] - self.features
-        return Candidates(corners(rows[:, :4]), rows[:, 4:behind], rows[:, behind:])
+        prototypes = outputs[1].reshape(outputs[1].shape[-3:]) if len(outputs) > 1 and outputs[1].ndim > 2 else None
+        return Candidates(corners(rows[:, :4], self.box), rows[:, 4:behind], rows[:, behind:], prototypes)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Decode an encoded JPEG or PNG into pixels, or say why it cannot be done."""
+"""Decode an encoded image into pixels, or say why it cannot be done."""
 
 import re
 import struct
@@ -8,11 +8,22 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from .errors import ImageError
+from .formats import Header, is_tiff, is_webp, read_bmp, read_tiff, read_webp
+
+__all__ = ["KINDS", "MAX_PIXELS", "SUFFIXES", "ImageError", "decode"]
+
+#: What is decoded, in words, and how such files end.
+KINDS = "JPEG, PNG, WebP, BMP or TIFF"
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 #: The default of Pillow's decompression bomb warning: a quarter of a GiB of 3-byte pixels.
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
 
 _JPEG = b"\xff\xd8"
 _PNG = b"\x89PNG\r\n\x1a\n"
+_BMP = b"BM"
+#: OpenCV turns a JPEG and a TIFF as they say, a WebP in some versions only.
+_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 # A marker that ends entropy-coded data: 0xFF00 is a stuffed byte, 0xFFD0-D7 are restarts and
 # 0xFFFF is padding before a marker (ITU-T T.81, B.1.1.2 and B.1.1.5).
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -32,48 +43,62 @@ _PROBE = bytes(range(253, 0, -3)) * 2
 _GREY = 128
 
 
-class ImageError(ValueError):
-    """An image that cannot be decoded; the message says why."""
-
-
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
     """Decode one encoded image.
 
     EXIF orientation is applied; grey, CMYK, palette and 16-bit images become 8-bit BGR; alpha is dropped.
 
     Args:
-        data: a whole JPEG or PNG file.
+        data: a whole file, JPEG, PNG, WebP (not animated), BMP or TIFF (one page; uncompressed, LZW or deflate).
         max_pixels: the largest width x height that is decoded, checked in the header.
 
     Returns:
         uint8 [height, width, 3], BGR.
 
     Raises:
-        ImageError: the data is neither JPEG nor PNG, is cut short, is corrupt, or is too large.
+        ImageError: the data is none of these, is cut short, is corrupt, or is too large.
     """
     if not data:
         raise ImageError("the image is empty: 0 bytes")
-    jpeg = None
-    if data.startswith(_JPEG):
-        jpeg = _read_jpeg(data)
-        width, height = jpeg.width, jpeg.height
-    elif data.startswith(_PNG):
-        width, height = _png_size(data)
-    else:
-        raise ImageError(f"neither a JPEG nor a PNG: {len(data)} bytes that begin with {data[:8]!r}")
+    jpeg = _read_jpeg(data) if data.startswith(_JPEG) else None
+    width, height, orientation = (jpeg.width, jpeg.height, 1) if jpeg else _read_header(data, max_pixels)
     if width == 0 or height == 0:
         raise ImageError(f"the image has no pixels: {width} x {height}")
     if width * height > max_pixels:
         raise ImageError(f"{width} x {height} pixels are more than the {max_pixels} that are accepted")
-    pixels = _pixels(data)
+    pixels = _pixels(data) if orientation == 1 else _turned(_pixels(data, _AS_STORED), orientation)
     if jpeg is not None and _may_be_short(jpeg, pixels) and _is_short(data, jpeg, pixels):
         raise ImageError("a truncated JPEG: its end is there, but what comes before it is cut short")
     return pixels
 
 
-def _pixels(data: bytes) -> npt.NDArray[np.uint8]:
+def _read_header(data: bytes, max_pixels: int) -> Header:
+    """What a file that is no JPEG says of itself."""
+    if data.startswith(_PNG):
+        return Header(*_png_size(data))
+    if is_webp(data):
+        return read_webp(data)
+    if data.startswith(_BMP):
+        return read_bmp(data)
+    if is_tiff(data):
+        return read_tiff(data, max_pixels)
+    raise ImageError(f"no {KINDS}: {len(data)} bytes that begin with {data[:8]!r}")
+
+
+def _turned(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
+    """Pixels as EXIF's orientation wants them seen (TIFF 6.0, tag 274)."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _pixels(data: bytes, flags: int = cv2.IMREAD_COLOR) -> npt.NDArray[np.uint8]:
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise ImageError(f"OpenCV cannot decode the image: {error.err}") from error
     if pixels is None:

@@ -7,16 +7,21 @@ from .detections import Nms
 from .end2end import Detections, DetectionTensors, OnnxNms
 from .grids import NanodetHead, PicoHead, YoloxHead
 from .heads import DetrHead, Yolo8Head, YoloHead
+from .instances import InstanceMasks
 from .maps import ArgMax, ClassesFirst, Mask, Threshold, Upsample
+from .poses import Pose
 from .pre import Geometry
+from .rotated import RotatedNms
 from .scores import Sigmoid, Softmax, TopK, TwoClasses
+from .text import TextBoxes
 from .values import Array, Results
 
 HeadOp: TypeAlias = YoloHead | Yolo8Head | YoloxHead | DetrHead | NanodetHead | PicoHead
 DetectionOp: TypeAlias = HeadOp | Nms | Detections | DetectionTensors | OnnxNms
+ObjectOp: TypeAlias = Pose | InstanceMasks | RotatedNms | TextBoxes
 ScoreOp: TypeAlias = Softmax | Sigmoid | TwoClasses | TopK
 MapOp: TypeAlias = ClassesFirst | Upsample | ArgMax | Threshold | Mask
-PostOp: TypeAlias = DetectionOp | ScoreOp | MapOp
+PostOp: TypeAlias = DetectionOp | ObjectOp | ScoreOp | MapOp
 
 #: Each operation by the name that a spec calls it.
 POST_OPS: dict[str, type[PostOp]] = {each.op: each for each in get_args(PostOp)}

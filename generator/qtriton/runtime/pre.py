@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from .image import MAX_PIXELS, decode
+from .resample import Filter, resample
 
 Array: TypeAlias = npt.NDArray[Any]
-Interpolation: TypeAlias = Literal["nearest", "linear", "cubic", "area"]
+#: OpenCV's; or Pillow's, which takes the mean where it makes an image smaller.
+Interpolation: TypeAlias = Literal["nearest", "linear", "cubic", "area"] | Filter
 
-_INTERPOLATION: Final[dict[str, int]] = {
+_OPENCV: Final[dict[str, int]] = {
     "nearest": cv2.INTER_NEAREST,
     "linear": cv2.INTER_LINEAR,
     "cubic": cv2.INTER_CUBIC,
@@ -52,7 +54,11 @@ def _resized(frame: Frame, height: int, width: int, interpolation: Interpolation
     before_height, before_width = frame.pixels.shape[:2]
     if (height, width) == (before_height, before_width):
         return frame
-    pixels = cv2.resize(frame.pixels, (width, height), interpolation=_INTERPOLATION[interpolation])
+    match interpolation:
+        case "pillow_linear" | "pillow_cubic":
+            pixels = resample(frame.pixels, height, width, interpolation)
+        case _:
+            pixels = cv2.resize(frame.pixels, (width, height), interpolation=_OPENCV[interpolation])
     pixels = pixels.reshape(height, width, -1)  # OpenCV leaves a single channel out
     ratio_x, ratio_y, was = width / before_width, height / before_height, frame.geometry
     return Frame(
@@ -126,11 +132,14 @@ class ResizeShort:
     interpolation: Interpolation = "linear"
     #: The longer side is never scaled beyond this, so that a 1 x 60000 image cannot exhaust memory.
     longest: int = 8192
+    #: How the longer side becomes whole: the nearest number, or, as torchvision has it, the one below.
+    rounding: Literal["nearest", "down"] = "nearest"
 
     def __call__(self, frame: Frame) -> Frame:
         height, width = frame.pixels.shape[:2]
-        ratio = self.pixels / min(height, width)
-        new_height, new_width = (min(max(round(side * ratio), self.pixels), self.longest) for side in (height, width))
+        shorter, whole = min(height, width), round if self.rounding == "nearest" else int
+        sides = (whole(self.pixels * side / shorter) for side in (height, width))
+        new_height, new_width = (min(max(side, self.pixels), self.longest) for side in sides)
         return _resized(frame, new_height, new_width, self.interpolation)
 
 
@@ -141,10 +150,13 @@ class CenterCrop:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     size: tuple[int, int]
     op: Literal["center_crop"] = "center_crop"
+    #: How half a pixel of the border becomes whole: the number below, or, as torchvision has it, the even one.
+    rounding: Literal["down", "even"] = "down"
 
     def __call__(self, frame: Frame) -> Frame:
         height, width = frame.pixels.shape[:2]
-        top, left = (height - self.size[0]) // 2, (width - self.size[1]) // 2
+        spare_y, spare_x = height - self.size[0], width - self.size[1]
+        top, left = (spare // 2 if self.rounding == "down" else round(spare / 2) for spare in (spare_y, spare_x))
         if top < 0 or left < 0:
             raise ValueError(f"center_crop of {self.size} from an image of only {(height, width)}")
         pixels = frame.pixels[top : top + self.size[0], left : left + self.size[1]]
