@@ -52,7 +52,8 @@ def _found(served: Results, expected: Mapping[str, Array], threshold: float) -> 
     name, place = next((name, PLACES[name]) for name in ("corners", "keypoints", "polygons", "boxes") if name in served)
     ours = np.nonzero(served["scores"][:count] >= threshold)[0]
     scores = expected.get("scores", np.ones(len(expected[place])))
-    theirs = np.nonzero(scores >= threshold)[0]
+    theirs = np.argsort(-scores, kind="stable")[: len(served["scores"])]  # no more fit into the answer
+    theirs = theirs[scores[theirs] >= threshold]
     if not len(ours) or not len(theirs):
         return float(len(ours) == len(theirs))
     near = _distance(served[name][ours], expected[place][theirs]) <= PIXEL

@@ -1,4 +1,4 @@
-"""Models of LibreYOLO, as `model.export(format="onnx")` writes them; expected is what its own backend makes of the file."""
+"""Models of LibreYOLO, as `model.export(format="onnx")` writes them; expected is what its own backend makes of it."""
 
 from __future__ import annotations
 
@@ -46,15 +46,17 @@ def predict(model: Any, photo: Path) -> Results:
 
 def row(name: str, family: str, size: str, pixels: int, share: float = 0.005, spec: str = "") -> Row:
     """A row of the matrix."""
-    return Row(name, "LibreYOLO", "detection", partial(make, family=family, size=size, pixels=pixels, share=share), spec)
+    return Row(
+        name, "LibreYOLO", "detection", partial(make, family=family, size=size, pixels=pixels, share=share), spec
+    )
 
 
 ROWS: Final = [
-    row("libre-yolox-n", "LibreYOLOX", "n", 416),
-    row("libre-yolo9-t", "LibreYOLO9", "t", 320),
+    row("libre-yolox-n", "LibreYOLOX", "n", 416, spec="base: yolox"),
+    row("libre-yolo9-t", "LibreYOLO9", "t", 320, spec="base: ultralytics_detect"),
     row("libre-rtmdet-t", "LibreRTMDet", "t", 320),
-    row("libre-dfine-n", "LibreDFINE", "n", 320, 0.1),
-    row("libre-deim-n", "LibreDEIM", "n", 320, 0.1),
-    row("libre-deimv2-atto", "LibreDEIMv2", "atto", 320, 0.1),
+    row("libre-dfine-n", "LibreDFINE", "n", 320, 0.1, "base: rtdetr"),
+    row("libre-deim-n", "LibreDEIM", "n", 320, 0.1, "base: rtdetr"),
+    row("libre-deimv2-atto", "LibreDEIMv2", "atto", 320, 0.1, "base: rtdetr"),
     row("libre-rfdetr-n", "LibreRFDETR", "n", 384, 0.1),
 ]

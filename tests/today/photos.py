@@ -37,7 +37,9 @@ def batch(height: int, width: int = 0) -> Tensor:
     size = (height, width or height)
     upright, broad = (cv2.imread(str(path))[..., ::-1] for path in _bundled())
     pixels = [upright, broad, upright[CUT]]
-    images = np.stack([*(cv2.resize(each, size[::-1]) for each in pixels), *(letterbox(each, *size) for each in pixels)])
+    images = np.stack(
+        [*(cv2.resize(each, size[::-1]) for each in pixels), *(letterbox(each, *size) for each in pixels)]
+    )
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
 
 

@@ -49,7 +49,9 @@ def make_rare(layers: Sequence[nn.Module], run: Run, share: float = 0.005) -> No
         _forget_the_photo(layer, inputs)
     spread(layers, run)
     best = [
-        _rows(each, layer).amax(2) for layer, (_, outputs) in zip(layers, _seen(layers, run), strict=True) for each in outputs
+        _rows(each, layer).amax(2)
+        for layer, (_, outputs) in zip(layers, _seen(layers, run), strict=True)
+        for each in outputs
     ]
     if not best:
         return
@@ -70,7 +72,7 @@ def _scale(layer: nn.Module, factor: Tensor, shift: Tensor) -> None:
 
 
 def _forget_the_photo(layer: nn.Module, inputs: Sequence[Tensor]) -> None:
-    """Take out of the weights what tells one photo from another: with it, one has all detections and the others none."""
+    """Take what tells one photo from another out of the weights: with it, one photo has all detections."""
     if not inputs:
         return
     means = torch.stack([_rows(each, layer).mean(1) for each in inputs]).mean(0)
@@ -90,9 +92,7 @@ def _seen(layers: Sequence[nn.Module], run: Run) -> list[tuple[list[Tensor], lis
         seen[at][0].append(inputs[0].detach())
         seen[at][1].append(output.detach())
 
-    hooks = [
-        layer.register_forward_hook(lambda *call, at=at: look(at, *call)) for at, layer in enumerate(layers)
-    ]
+    hooks = [layer.register_forward_hook(lambda *call, at=at: look(at, *call)) for at, layer in enumerate(layers)]
     with torch.no_grad():
         run()
     for hook in hooks:

@@ -1,4 +1,4 @@
-"""Today's models, from the file alone or with a base: what is served equals what the home project makes of the photos."""
+"""Today's models, from the file alone or with a base: what is served equals what the home project makes of photos."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 
 from e2e.conftest import qtriton
 from e2e.remote import ask
+from qtriton.errors import ExitCode
 from qtriton.repository.read import Repository
 from qtriton.runtime.values import Array
 from qtriton.server import ServerOptions, serve
@@ -35,11 +36,20 @@ class Model:
     folder: Path
     facts: dict[str, Any]
 
+    def arguments(self, folder: Path) -> list[object]:
+        """What the command line is told beside the options: the file, and a base or a spec that has one."""
+        file, spec = self.folder / "best.onnx", self.facts["spec"].strip()
+        if "\n" not in spec:
+            return [file, *(("--base", spec.removeprefix("base: ")) if spec else ())]
+        path = folder / f"{self.folder.name}.yaml"
+        path.write_text(spec + "\n")
+        return [path, "--weights", file]
+
     @property
-    def arguments(self) -> list[object]:
-        """What the command line is told beside the options."""
-        base = self.facts["spec"].removeprefix("base: ")
-        return [self.folder / "best.onnx", *(("--base", base) if base else ())]
+    def built_from(self) -> str:
+        """What a user of the model writes, for the table."""
+        first, *rest = self.facts["spec"].strip().splitlines() or [""]
+        return f"`{first}`{' and preprocess' if rest else ''}" if first else "the file alone"
 
     def expected(self, photo: Path) -> dict[str, Array]:
         """What the home project makes of a photo."""
@@ -60,9 +70,8 @@ def photos() -> list[Path]:
 
 def build(model: Model, repository: Path, *options: object) -> tuple[int, str]:
     """Build on both backends; the exit code and what stderr said last."""
-    done = qtriton(
-        "build", *model.arguments, "--backend", ",".join(BACKENDS), "--repository", repository, *options
-    )  # fmt: skip
+    given = model.arguments(repository.parent)
+    done = qtriton("build", *given, "--backend", ",".join(BACKENDS), "--repository", repository, *options)
     assert done.returncode != 70, done.stderr
     said = [line for line in done.stderr.strip().splitlines() if line.strip()]
     return done.returncode, said[-1] if said else ""
@@ -79,6 +88,19 @@ def test_served_equals_the_home_project(model: Model, tmp_path: Path) -> None:
     assert code == 0, said
     assert shares.keys() == set(BACKENDS)
     assert min(shares.values()) >= ALIKE[model.facts["real"]], shares
+
+
+def test_int8_is_within_the_budget_or_fp32_stays(model: Model, drawn: Path, tmp_path: Path) -> None:
+    """What is over the budget, or slower, ends with a sentence, and FP32 is published all the same."""
+    if model.folder.name in REFUSED:
+        pytest.skip(REFUSED[model.folder.name])
+    repository = tmp_path / "repository"
+    fast = ("--method", "ptq", "--algorithm", "avg", "--learner", "onnxruntime")
+    code, said = build(model, repository, "--precision", "int8", "--calibration", drawn, *fast)
+    assert code in (ExitCode.DONE, ExitCode.COMPRESSION), said
+    found = Repository.open(repository)
+    precisions = {found.manifest(name).precision.value for name in found.ensembles()}
+    assert "fp32" in precisions and (code == ExitCode.DONE) is ("int8" in precisions), said
 
 
 def served_shares(model: Model, repository: Path) -> dict[str, float]:
@@ -109,6 +131,7 @@ def score_threshold(repository: Path) -> float:
 
 def write_line(model: Model, cells: Sequence[str]) -> None:
     """The line of a row in the table."""
-    built = " ".join(str(each) for each in ("best.onnx", *model.arguments[1:]))
-    line = " | ".join([model.folder.name, model.facts["task"], built, *(cell.replace("|", "/") for cell in cells)])
+    line = " | ".join(
+        [model.folder.name, model.facts["task"], model.built_from, *(each.replace("|", "/") for each in cells)]
+    )
     (TABLE.parent / "today" / f"{model.folder.name}.txt").write_text(f"| {line} |\n")

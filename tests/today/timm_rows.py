@@ -36,9 +36,35 @@ def classify(model: Any, transform: Any, photo: Path) -> Results:
         return {"scores": model(transform(Image.open(photo).convert("RGB"))[None])[0].softmax(0)}
 
 
+def spec(name: str) -> str:
+    """What a user must say: the base, and the preprocessing where the model's default_cfg is not the usual one."""
+    config = timm.data.resolve_data_config(model=None, pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
+    side = int(config["input_size"][1] / config["crop_pct"])
+    return SPEC.format(
+        side=side,
+        interpolation={"bicubic": "pillow_cubic", "bilinear": "pillow_linear"}[config["interpolation"]],
+        mean=list(config["mean"]),
+        std=list(config["std"]),
+    )
+
+
+#: As timm's evaluation transform does it.
+SPEC: Final = """base: timm_classify
+preprocess:
+  - {{op: resize_short, pixels: {side}, interpolation: {interpolation}, rounding: down}}
+  - {{op: center_crop, rounding: even}}
+  - {{op: rgb}}
+  - {{op: normalize, mean: {mean}, std: {std}}}
+  - {{op: chw}}
+"""
+#: Those that need the base alone.
+USUAL: Final = ("mobilenetv3_small_100", "efficientnet_lite0", "ghostnet_100")
+
+
 def row(name: str) -> Row:
     """A row of the matrix."""
-    return Row(f"timm-{name}", "timm", "classification", partial(make, name=name), "base: timm_classify")
+    said = "base: timm_classify" if name in USUAL else spec(name)
+    return Row(f"timm-{name}", "timm", "classification", partial(make, name=name), said)
 
 
 ROWS: Final = [

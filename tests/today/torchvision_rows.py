@@ -1,4 +1,4 @@
-"""Models of torchvision, as `torch.onnx.export` of a model writes them; expected is the preset of its weights and the model."""
+"""Models of torchvision, as `torch.onnx.export` writes them; expected is the preset of its weights and the model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torchvision
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 from torchvision.transforms._presets import ImageClassification
 
 from today.photos import batch
@@ -57,8 +57,8 @@ def segmenter(path: Path, name: str, **options: Any) -> Pipeline:
 
 def segment(model: Any, photo: Path) -> Results:
     """The class of each pixel of the model's size."""
-    pixels = cv2.resize(cv2.imread(str(photo))[..., ::-1], (PIXELS, PIXELS))
-    image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None] / 255
+    pixels = Image.open(photo).convert("RGB").resize((PIXELS, PIXELS), Image.Resampling.BILINEAR)
+    image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None] / 255
     with torch.no_grad():
         return {"class_map": model((image - MEAN) / STD)["out"][0].argmax(0)}
 
@@ -83,7 +83,11 @@ def detect(model: Any, photo: Path) -> Results:
         (found,) = model([torch.from_numpy(pixels.copy()).permute(2, 0, 1) / 255])
     kept = found["scores"] > 0.25
     scale = np.array([image.shape[1] / WIDTH, image.shape[0] / HEIGHT] * 2, np.float32)
-    return {"boxes": found["boxes"][kept].numpy() * scale, "scores": found["scores"][kept], "classes": found["labels"][kept]}
+    return {
+        "boxes": found["boxes"][kept].numpy() * scale,
+        "scores": found["scores"][kept],
+        "classes": found["labels"][kept],
+    }
 
 
 def write(model: nn.Module, example: Any, path: Path, inputs: list[str], outputs: list[str], **more: Any) -> None:
@@ -100,16 +104,25 @@ def row(name: str, make: Any, task: str, spec: str, **options: Any) -> Row:
 
 
 CLASSIFY: Final = "base: torchvision_classify"
+#: For one whose weights want another size of the shorter side.
+RESIZED: Final = """{base}
+preprocess:
+  - {{op: resize_short, pixels: {pixels}, interpolation: pillow_linear, rounding: down}}
+  - {{op: center_crop, rounding: even}}
+  - {{op: rgb}}
+  - {{op: normalize, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}}
+  - {{op: chw}}
+"""
 ROWS: Final = [
     row("resnet18", classifier, "classification", CLASSIFY),
     row("resnet50", classifier, "classification", CLASSIFY, free_batch=True),
     row("mobilenet_v2", classifier, "classification", CLASSIFY),
     row("mobilenet_v3_small", classifier, "classification", CLASSIFY),
     row("efficientnet_b0", classifier, "classification", CLASSIFY),
-    row("convnext_tiny", classifier, "classification", CLASSIFY, resize=236),
+    row("convnext_tiny", classifier, "classification", RESIZED.format(base=CLASSIFY, pixels=236), resize=236),
     row("regnet_y_400mf", classifier, "classification", CLASSIFY),
     row("shufflenet_v2_x1_0", classifier, "classification", CLASSIFY),
-    row("swin_t", classifier, "classification", CLASSIFY, resize=232),
+    row("swin_t", classifier, "classification", RESIZED.format(base=CLASSIFY, pixels=232), resize=232),
     row("deeplabv3_mobilenet_v3_large", segmenter, "segmentation", "base: torchvision_segment", aux_loss=True),
     row("lraspp_mobilenet_v3_large", segmenter, "segmentation", "base: torchvision_segment"),
     row("ssdlite320_mobilenet_v3_large", detector, "detection", "base: torchvision_detect"),

@@ -1,4 +1,4 @@
-"""Models of transformers, as Optimum names inputs and outputs; expected is the image processor, the model and its post-processing."""
+"""Models of transformers with Optimum's names; expected is what image processor, model and post-processing make."""
 
 from __future__ import annotations
 
@@ -56,12 +56,7 @@ def detector(path: Path, parts: Any) -> Pipeline:
     heads += [layer for name, layer in model.named_modules() if "enc_score_head" in name or "class_embed" in name]
     make_rare([layer for layer in heads if isinstance(layer, nn.Linear)], lambda: model(images), share=0.1)
 
-    class Two(nn.Module):
-        def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
-            found = model(pixel_values)
-            return found.logits, found.pred_boxes
-
-    write(Two(), images[:1], path, ["logits", "pred_boxes"])
+    write(Tensors(model, outputs=("logits", "pred_boxes")), images[:1], path, ["logits", "pred_boxes"])
     return partial(detect, model, processor)
 
 
@@ -83,12 +78,7 @@ def segmenter(path: Path) -> Pipeline:
     images = normalized(processor, batch(PIXELS))
     settle(model, lambda: model(images))
 
-    class One(nn.Module):
-        def forward(self, pixel_values: Tensor) -> Tensor:
-            logits: Tensor = model(pixel_values).logits
-            return logits
-
-    write(One(), images[:1], path, ["logits"])
+    write(Tensors(model, outputs=("logits",)), images[:1], path, ["logits"])
     return partial(segment, model, processor)
 
 
@@ -99,6 +89,20 @@ def segment(model: Any, processor: Any, photo: Path) -> Results:
         outputs = model(processor(image, return_tensors="pt")["pixel_values"])
     (found,) = processor.post_process_semantic_segmentation(outputs, target_sizes=[image.size[::-1]])
     return {"class_map": found}
+
+
+class Tensors(nn.Module):  # type: ignore[misc]
+    """A model that gives some of its named outputs, as a tuple."""
+
+    def __init__(self, model: nn.Module, outputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.outputs = outputs
+
+    def forward(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
+        """Run it."""
+        found = self.model(pixel_values)
+        return tuple(getattr(found, name) for name in self.outputs)
 
 
 def normalized(processor: Any, images: Tensor) -> Tensor:
@@ -118,7 +122,14 @@ def write(model: nn.Module, example: Tensor, path: Path, outputs: list[str]) -> 
 
 
 ROWS: Final = [
-    Row("hf-rtdetr-r18", "transformers", "detection", partial(detector, parts=rtdetr), "base: rtdetr", threshold=THRESHOLD),
+    Row(
+        "hf-rtdetr-r18",
+        "transformers",
+        "detection",
+        partial(detector, parts=rtdetr),
+        "base: rtdetr",
+        threshold=THRESHOLD,
+    ),
     Row("hf-detr-r18", "transformers", "detection", partial(detector, parts=detr), "base: detr", threshold=THRESHOLD),
     Row("hf-segformer-b0", "transformers", "segmentation", segmenter, "base: torchvision_segment"),
 ]

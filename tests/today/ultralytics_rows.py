@@ -1,4 +1,4 @@
-"""Models of Ultralytics, as `model.export(format="onnx")` writes them; expected is what `model.predict` makes of the file."""
+"""Models of Ultralytics, as `model.export(format="onnx")` writes them; expected is what its `predict` makes of it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def prepare(model: Any, images: Tensor) -> None:
     for name, share in (("cv3", 0.005), ("one2one_cv3", 0.005), ("enc_score_head", 0.1), ("dec_score_head", 0.1)):
         make_rare(last_layers(getattr(head, name, None)), run, share)
     for name in ("cv2", "one2one_cv2"):
-        spread(last_layers(getattr(head, name, None)), run, 2.0)
+        spread(
+            last_layers(getattr(head, name, None)), run, mean=4.0, std=0.8
+        )  # YOLO26: distances, of which none is < 0
 
 
 def last_layers(branches: nn.Module | None) -> list[nn.Module]:
@@ -87,7 +89,9 @@ def predict(model: Any, size: int, photo: Path) -> Results:
         return {"polygons": result.obb.xyxyxyxy, "scores": result.obb.conf, "classes": result.obb.cls}
     if getattr(result, "semantic_mask", None) is not None:
         return {"class_map": result.semantic_mask.data}
-    found: Results = {"boxes": result.boxes.xyxy, "scores": result.boxes.conf, "classes": result.boxes.cls}
+    height, width = result.orig_shape
+    boxes = result.boxes.xyxy.clip(torch.zeros(4), torch.tensor([width, height] * 2))
+    found: Results = {"boxes": boxes, "scores": result.boxes.conf, "classes": result.boxes.cls}
     if result.masks is not None:
         found["masks"] = result.masks.data.bool()  # in the model's pixels, letterboxed
     if result.keypoints is not None:
