@@ -10,7 +10,7 @@ AUDIT_KNOWN := CVE-2022-46742 PYSEC-2023-183 CVE-2025-51480 CVE-2026-27489 CVE-2
 
 TRITON_IMAGE ?= nvcr.io/nvidia/tritonserver:24.10-py3
 
-.PHONY: check demo demo-docker docker-engine image audit test test-models test-docker soak bench-peers lint unit docs docs-serve clean
+.PHONY: check demo demo-docker docker-engine image audit test test-models test-today test-docker soak bench-peers lint unit docs docs-serve clean
 .DELETE_ON_ERROR:
 
 # The main job: compress the demo detector, publish it, serve it, measure it.
@@ -61,6 +61,16 @@ test-models: .venv/.ready .venv-models/exported/.ready
 	.venv-models/bin/python tests/models/export.py $(@D)
 	@touch $@
 
+# Models of today as their own projects export them, and the table results/today.md: about half an hour.
+test-today: .venv/.ready .venv-today/exported/.ready
+	$(BIN)/python -m pytest tests/today --numprocesses=$(TEST_WORKERS)
+
+.venv-today/exported/.ready: .venv-today/.ready $(wildcard tests/today/*_rows.py tests/today/settling.py tests/today/photos.py)
+	rm -rf $(@D)
+	PYTHONPATH=tests .venv-today/bin/python -m today.export $(@D) ultralytics_rows,torchvision_rows,timm_rows,transformers_rows,libre_rows,bundled_rows
+	PYTHONPATH=.venv-today/ultralytics83:tests .venv-today/bin/python -m today.export $(@D) ultralytics83_rows
+	@touch $@
+
 # The docker image on a stand-in for NVIDIA's, four minutes the first time. It needs a docker engine, or root and Debian's
 # docker.io and debootstrap, and says so where they are missing.
 test-docker: .venv/.ready
@@ -88,6 +98,13 @@ bench-peers: .venv/.ready .venv-peers/.ready
 	.venv-models/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
 	@touch $@
 
+.venv-today/.ready: tests/today/requirements.txt | .venv/.ready
+	@echo "Setting up .venv-today (once, about three minutes and 7 GB)"
+	$(PYTHON) -m venv --clear .venv-today
+	.venv-today/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	.venv-today/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --target .venv-today/ultralytics83 ultralytics==8.3.240
+	@touch $@
+
 .venv/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v < (3, 13) else "qtriton needs Python 3.10 to 3.12, $(PYTHON) is %d.%d. Name another: make demo PYTHON=python3.11" % v)'
 	@echo "Setting up .venv (once, one to three minutes)"
@@ -110,4 +127,4 @@ docs-serve: .venv-docs/.ready
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-audit .venv-docs .venv-models .venv-peers .docker-test .peers results site
+	rm -rf .venv .venv-audit .venv-docs .venv-models .venv-peers .venv-today .docker-test .peers results site

@@ -8,6 +8,7 @@ from qtriton.backends.runner import Signature, TensorInfo
 from qtriton.builder.feeding import match_inputs
 from qtriton.builder.fitting import fit
 from qtriton.builder.layouts import fits, is_channels_last
+from qtriton.builder.node_order import sort_nodes
 from qtriton.builder.onnx_files import data_files, dims_of, load_whole
 from qtriton.compress.act import export_fp32
 from qtriton.errors import ModelError, UnsupportedError
@@ -38,13 +39,14 @@ def write_fp32_onnx(weights: Path, spec: ModelSpec, out: Path) -> tuple[str, ...
         export_fp32(weights, out)
         source = out
     model = _load(source, spec)
+    sorted_anew = sort_nodes(model.graph)
     fitted = fit(model, spec)
     if fitted.unified and weights.is_dir():
         raise UnsupportedError(
             f"{spec.name}: {', '.join(fitted.notes)}, which this version does to ONNX files only. Give the model as "
             "ONNX with --weights."
         )
-    if fitted.changed or data_files(source):
+    if fitted.changed or sorted_anew or data_files(source):
         out.write_bytes(model.SerializeToString(deterministic=True))
     elif source != out:
         shutil.copyfile(source, out)

@@ -1,0 +1,1 @@
+"""Models of today as their own projects export them, each with what its project makes of some photos."""

@@ -1,0 +1,45 @@
+"""The models that make test-today exported, and a table of how they fare."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.conftest import cache, nothing_left_behind
+from models.photos import write_photos
+
+#: Of the end-to-end tests: one cache for the run, and no process of ours alive at its end.
+__all__ = ["cache", "nothing_left_behind"]
+
+REPO = Path(__file__).resolve().parents[2]
+#: Where the Makefile has them exported; in the environment's folder, so that they go with it.
+EXPORTED = Path(os.environ.get("QTRITON_TODAY", REPO / ".venv-today" / "exported"))
+TABLE = REPO / "results" / "today.md"
+#: The least that INT8 calibration takes.
+PHOTOS = 32
+
+
+def exported_models() -> list[str]:
+    """The names of the exported models."""
+    return sorted(path.parent.name for path in EXPORTED.glob("*/facts.json"))
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of generated JPEG files to calibrate with."""
+    folder = tmp_path_factory.mktemp("images") / "photos"
+    write_photos(folder, PHOTOS)
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def table() -> Iterator[None]:
+    """A table of all rows, one file of a line a row until then."""
+    lines = TABLE.parent / "today"
+    lines.mkdir(parents=True, exist_ok=True)
+    yield
+    head = "| Model | Task | Built from | ONNX Runtime | OpenVINO | Why |\n|---|---|---|---|---|---|\n"
+    TABLE.write_text(head + "".join(path.read_text() for path in sorted(lines.glob("*.txt"))))

@@ -1,0 +1,49 @@
+"""What a row of the matrix is, and the files that stand for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+#: What a home project makes of one photo, by the names of the results.
+Results: TypeAlias = dict[str, Any]
+Pipeline: TypeAlias = Callable[[Path], Results]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model.
+
+    `make` writes the ONNX file as the home project does and gives that project's own way from a photo to results:
+    detection: boxes [n, 4] (x1, y1, x2, y2 in pixels of the photo), scores [n], classes [n];
+    segmentation inside boxes: the same and masks bool [n, height, width]; pose: the same and keypoints [n, k, 2 or 3];
+    rotated boxes: polygons [n, 4, 2], scores, classes; text: polygons [n, 4, 2]; classification: scores [classes];
+    segmentation: class_map [height, width].
+    """
+
+    name: str
+    family: str
+    task: str
+    make: Callable[[Path], Pipeline]
+    #: What a user must say beside `name:`, as YAML; none where the file says all.
+    spec: str = ""
+    #: Whether the weights are trained.
+    real: bool = False
+    #: The score from which the home project reports.
+    threshold: float = 0.25
+
+
+def write(row: Row, folder: Path, photos: list[Path]) -> None:
+    """Write `NAME/best.onnx`, `NAME/facts.json` and `NAME/expected.npz`."""
+    folder = folder / row.name
+    folder.mkdir(parents=True, exist_ok=True)
+    pipeline = row.make(folder / "best.onnx")
+    arrays = {f"{photo.name}/{name}": np.array(array) for photo in photos for name, array in pipeline(photo).items()}
+    np.savez_compressed(folder / "expected.npz", **arrays)
+    facts = {"family": row.family, "task": row.task, "spec": row.spec, "real": row.real, "threshold": row.threshold}
+    (folder / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")

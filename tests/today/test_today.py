@@ -1,0 +1,154 @@
+"""Today's models, from the file alone or with a base: what is served equals what the home project makes of photos."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+
+from e2e.conftest import qtriton
+from e2e.remote import ask
+from qtriton.errors import ExitCode
+from qtriton.repository.read import Repository
+from qtriton.runtime.values import Array
+from qtriton.server import ServerOptions, serve
+
+from .agreement import agreement
+from .conftest import EXPORTED, TABLE, exported_models
+
+BACKENDS: Final = ("onnxruntime", "openvino")
+#: With trained weights all must be the same; with random ones as much, but that rounding decides more often.
+ALIKE: Final = {True: 1.0, False: 0.97}
+#: What is refused, and words of the sentence that says why.
+REFUSED: Final = {
+    "libre-rtmdet-t": "nothing here reads a model with the outputs output [?, 2100, 84]",
+    "ppocr-cls": "there is no such base",
+}
+#: What differs more, by how much, and why.
+DIFFERENT: Final = {
+    "hf-segformer-b0": (
+        0.95,
+        "logits are enlarged to the input's size and classes from there, not logits to the photo's",
+    ),
+    "libre-yolo9-t": (0.5, "LibreYOLO prepares the image in a way of its own, which no base describes"),
+    "libre-yolox-n": (0.0, "LibreYOLO prepares the image in a way of its own, which no base describes"),
+    "yolo26n-seg": (
+        0.5,
+        "of the best 100 those with an empty mask are left out, of Ultralytics' 300: random masks often are",
+    ),
+    "yolo11n-half": (0.4, "what random weights make of it depends on each rounding to half precision"),
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """An exported model: its folder, and what the export says of it."""
+
+    folder: Path
+    facts: dict[str, Any]
+
+    def arguments(self, folder: Path) -> list[object]:
+        """What the command line is told beside the options: the file, and a base or a spec that has one."""
+        file, spec = self.folder / "best.onnx", self.facts["spec"].strip()
+        if "\n" not in spec:
+            return [file, *(("--base", spec.removeprefix("base: ")) if spec else ())]
+        path = folder / f"{self.folder.name}.yaml"
+        path.write_text(spec + "\n")
+        return [path, "--weights", file]
+
+    @property
+    def built_from(self) -> str:
+        """What a user of the model writes, for the table."""
+        first, *rest = self.facts["spec"].strip().splitlines() or [""]
+        return f"`{first}`{' and preprocess' if rest else ''}" if first else "the file alone"
+
+    def expected(self, photo: Path) -> dict[str, Array]:
+        """What the home project makes of a photo."""
+        with np.load(self.folder / "expected.npz") as arrays:
+            names = [name for name in arrays.files if name.startswith(f"{photo.name}/")]
+            return {name.split("/")[1]: arrays[name] for name in names}
+
+
+@pytest.fixture(params=exported_models())
+def model(request: pytest.FixtureRequest) -> Model:
+    folder = EXPORTED / request.param
+    return Model(folder, json.loads((folder / "facts.json").read_text()))
+
+
+def photos() -> list[Path]:
+    return sorted((EXPORTED / "photos").iterdir())
+
+
+def build(model: Model, repository: Path, *options: object) -> tuple[int, str]:
+    """Build on both backends; the exit code and what stderr said last."""
+    given = model.arguments(repository.parent)
+    done = qtriton("build", *given, "--backend", ",".join(BACKENDS), "--repository", repository, *options)
+    assert done.returncode != 70, done.stderr
+    said = [line for line in done.stderr.strip().splitlines() if line.strip()]
+    return done.returncode, said[-1] if said else ""
+
+
+def test_served_equals_the_home_project(model: Model, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    code, said = build(model, repository, "--precision", "fp32")
+    shares = {} if code else served_shares(model, repository)
+    least, why = DIFFERENT.get(model.folder.name, (ALIKE[model.facts["real"]], ""))
+    write_line(model, [f"{shares[name]:.3f}" if name in shares else said for name in BACKENDS], why)
+    if words := REFUSED.get(model.folder.name):
+        assert code and words in said
+        return
+    assert code == 0, said
+    assert shares.keys() == set(BACKENDS)
+    assert min(shares.values()) >= least, shares
+
+
+def test_int8_is_within_the_budget_or_fp32_stays(model: Model, drawn: Path, tmp_path: Path) -> None:
+    """What is over the budget, or slower, ends with a sentence, and FP32 is published all the same."""
+    if model.folder.name in REFUSED:
+        pytest.skip(REFUSED[model.folder.name])
+    repository = tmp_path / "repository"
+    fast = ("--method", "ptq", "--algorithm", "avg", "--learner", "onnxruntime")
+    code, said = build(model, repository, "--precision", "int8", "--calibration", drawn, *fast)
+    assert code in (ExitCode.DONE, ExitCode.COMPRESSION), said
+    found = Repository.open(repository)
+    precisions = {found.manifest(name).precision.value for name in found.ensembles()}
+    assert "fp32" in precisions and (code == ExitCode.DONE) is ("int8" in precisions), said
+
+
+def served_shares(model: Model, repository: Path) -> dict[str, float]:
+    """By backend, the least agreement over the photos of what a server answers."""
+    opened = Repository.open(repository)
+    shares = {}
+    with serve(repository, ServerOptions(grpc_port=0, http_port=0)) as server:
+        for ensemble in opened.ensembles():
+            config = dict(opened.configs())[ensemble]
+            names = [output.name for output in config.output]
+            batched = config.max_batch_size > 0
+            threshold = max(score_threshold(repository), model.facts["threshold"])
+            each = []
+            for photo in photos():
+                served = ask(server.grpc_url, ensemble, [photo.read_bytes()], names, batched=batched)
+                one = {name: array[0] if batched else array for name, array in served.items()}
+                each.append(agreement(one, model.expected(photo), threshold))
+            shares[opened.manifest(ensemble).backend] = min(each)
+    return shares
+
+
+def score_threshold(repository: Path) -> float:
+    """The score below which the published postprocess reports nothing."""
+    (text, *_) = [path.read_text() for path in repository.glob("*_postprocess/*/spec.json")]
+    found = re.search(r'"score_threshold": ([0-9.]+)', text)
+    return float(found[1]) if found else 0.0
+
+
+def write_line(model: Model, cells: Sequence[str], why: str) -> None:
+    """The line of a row in the table."""
+    said = (each.replace("|", "/") for each in cells)
+    line = " | ".join([model.folder.name, model.facts["task"], model.built_from, *said, why])
+    (TABLE.parent / "today" / f"{model.folder.name}.txt").write_text(f"| {line} |\n")

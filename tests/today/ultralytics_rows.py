@@ -1,0 +1,135 @@
+"""Models of Ultralytics, as `model.export(format="onnx")` writes them; expected is what its `predict` makes of it."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+os.environ |= {"YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true"}  # before the import
+
+import cv2
+import torch
+import ultralytics
+import yaml
+from torch import Tensor, nn
+from ultralytics import RTDETR, YOLO
+
+from today.photos import batch
+from today.row import Pipeline, Results, Row
+from today.settling import SEED, make_rare, settle, spread
+
+SIZE: Final = 320
+#: What a user of qtriton calls Ultralytics' task.
+TASKS: Final = {
+    "detect": "detection",
+    "segment": "instances",
+    "pose": "pose",
+    "obb": "rotated",
+    "classify": "classification",
+    "semantic": "segmentation",
+}
+
+
+def make(path: Path, config: str, **export: Any) -> Pipeline:
+    """Export a model of one of Ultralytics' own configurations."""
+    torch.manual_seed(SEED)
+    kind = RTDETR if "rtdetr" in config else YOLO
+    model = kind(config)
+    size = export.setdefault("imgsz", SIZE)
+    prepare(model.model, batch(size))
+    model.model.names = names(model.task, len(model.model.names))
+    weights = path.with_suffix(".pt")
+    model.save(weights)
+    kind(weights).export(format="onnx", **export)
+    weights.unlink()
+    return partial(predict, kind(path) if kind is RTDETR else YOLO(path, task=model.task), size)
+
+
+def names(task: str, count: int) -> dict[int, str]:
+    """The names of COCO, as a trained model has them, or made-up ones."""
+    coco = Path(ultralytics.__file__).parent / "cfg/datasets/coco.yaml"
+    known = yaml.safe_load(coco.read_text())["names"]
+    return known if task in ("detect", "segment") and count == len(known) else {i: f"kind {i}" for i in range(count)}
+
+
+def prepare(model: Any, images: Tensor) -> None:
+    """Settle a network, and let a few dozen anchors have a class."""
+
+    def run() -> None:
+        model(images)
+
+    settle(model, run)
+    head = model.model[-1]
+    if hasattr(head, "linear"):
+        spread([head.linear], run, std=2.0)
+    for name, share in (("cv3", 0.005), ("one2one_cv3", 0.005), ("enc_score_head", 0.1), ("dec_score_head", 0.1)):
+        make_rare(last_layers(getattr(head, name, None)), run, share)
+    for name in ("cv2", "one2one_cv2"):
+        spread(
+            last_layers(getattr(head, name, None)), run, mean=4.0, std=0.8
+        )  # YOLO26: distances, of which none is < 0
+
+
+def last_layers(branches: nn.Module | None) -> list[nn.Module]:
+    """The last layer of each branch of a head, which may have one."""
+    if isinstance(branches, nn.Linear):
+        return [branches]
+    return [each[-1] if isinstance(each, nn.Sequential) else each for each in branches or ()]
+
+
+def predict(model: Any, size: int, photo: Path) -> Results:
+    """What Ultralytics' own pre- and postprocessing make of the exported file."""
+    image = cv2.imread(str(photo))
+    (result,) = model.predict(image, imgsz=size, rect=False, verbose=False, device="cpu")
+    if result.probs is not None:
+        return {"scores": result.probs.data}
+    if result.obb is not None:
+        return {"polygons": result.obb.xyxyxyxy, "scores": result.obb.conf, "classes": result.obb.cls}
+    if getattr(result, "semantic_mask", None) is not None:
+        return {"class_map": result.semantic_mask.data}
+    height, width = result.orig_shape
+    boxes = result.boxes.xyxy.clip(torch.zeros(4), torch.tensor([width, height] * 2))
+    found: Results = {"boxes": boxes, "scores": result.boxes.conf, "classes": result.boxes.cls}
+    if result.masks is not None:
+        found["masks"] = result.masks.data.bool()  # in the model's pixels, letterboxed
+    if result.keypoints is not None:
+        found["keypoints"] = result.keypoints.data
+    return found
+
+
+def row(name: str, config: str, task: str, **export: Any) -> Row:
+    """A row of the matrix."""
+    return Row(name, "Ultralytics", TASKS[task], partial(make, config=f"{config}.yaml", **export))
+
+
+ROWS: Final = [
+    row("yolov5n-u", "yolov5n", "detect"),
+    row("yolov8n", "yolov8n", "detect"),
+    row("yolov9t", "yolov9t", "detect"),
+    row("yolov10n", "yolov10n", "detect"),
+    row("yolo11n", "yolo11n", "detect"),
+    row("yolo12n", "yolo12n", "detect"),
+    row("yolo26n", "yolo26n", "detect"),
+    row("yolov8n-nms", "yolov8n", "detect", nms=True),
+    row("yolo11n-nms", "yolo11n", "detect", nms=True),
+    row("yolov10n-end2end", "yolov10n", "detect", nms=False),
+    row("yolo26n-end2end", "yolo26n", "detect", nms=False),
+    row("yolo11n-half", "yolo11n", "detect", half=True),
+    row("yolo11n-dynamic", "yolo11n", "detect", dynamic=True),
+    row("yolo11n-batch4", "yolo11n", "detect", batch=4),
+    row("rtdetr-yolov8n", "yolov8n-rtdetr", "detect"),
+    row("yolov8n-seg", "yolov8n-seg", "segment"),
+    row("yolo11n-seg", "yolo11n-seg", "segment"),
+    row("yolo26n-seg", "yolo26n-seg", "segment"),
+    row("yolov8n-pose", "yolov8n-pose", "pose"),
+    row("yolo11n-pose", "yolo11n-pose", "pose"),
+    row("yolo26n-pose", "yolo26n-pose", "pose"),
+    row("yolov8n-obb", "yolov8n-obb", "obb"),
+    row("yolo11n-obb", "yolo11n-obb", "obb"),
+    row("yolov8n-cls", "yolov8n-cls", "classify", imgsz=224),
+    row("yolo11n-cls", "yolo11n-cls", "classify", imgsz=224),
+    row("yolo26n-cls", "yolo26n-cls", "classify", imgsz=224),
+    row("yolo26n-sem", "yolo26n-sem", "semantic"),
+]
