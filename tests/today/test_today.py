@@ -30,19 +30,13 @@ REFUSED: Final = {
     "libre-rtmdet-t": "nothing here reads a model with the outputs output [?, 2100, 84]",
     "ppocr-cls": "there is no such base",
 }
-#: What differs more, by how much, and why.
-DIFFERENT: Final = {
-    "hf-segformer-b0": (
-        0.95,
-        "logits are enlarged to the input's size and classes from there, not logits to the photo's",
-    ),
-    "libre-yolo9-t": (0.5, "LibreYOLO prepares the image in a way of its own, which no base describes"),
-    "libre-yolox-n": (0.0, "LibreYOLO prepares the image in a way of its own, which no base describes"),
-    "yolo26n-seg": (
-        0.5,
-        "of the best 100 those with an empty mask are left out, of Ultralytics' 300: random masks often are",
-    ),
-    "yolo11n-half": (0.4, "what random weights make of it depends on each rounding to half precision"),
+#: Rows that are not equal yet, and what is known of it. One that becomes equal fails until it is taken out of here.
+NOT_YET: Final = {
+    "hf-segformer-b0": "0.966 of the pixels; perhaps since scores are enlarged to the input's size, not to the photo's",
+    "libre-yolo9-t": "not explained",
+    "libre-yolox-n": "not explained; LibreYOLO clips boxes before its NMS",
+    "yolo26n-seg": "not explained; perhaps since of the best 100 those with an empty mask are left out",
+    "yolo11n-half": "not explained; with random weights much depends on how half precision is rounded",
 }
 
 
@@ -98,14 +92,18 @@ def test_served_equals_the_home_project(model: Model, tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     code, said = build(model, repository, "--precision", "fp32")
     shares = {} if code else served_shares(model, repository)
-    least, why = DIFFERENT.get(model.folder.name, (ALIKE[model.facts["real"]], ""))
+    why = NOT_YET.get(model.folder.name, "")
     write_line(model, [f"{shares[name]:.3f}" if name in shares else said for name in BACKENDS], why)
     if words := REFUSED.get(model.folder.name):
         assert code and words in said
         return
     assert code == 0, said
     assert shares.keys() == set(BACKENDS)
-    assert min(shares.values()) >= least, shares
+    equal = min(shares.values()) >= ALIKE[model.facts["real"]]
+    if why and not equal:
+        pytest.xfail(why)
+    assert not why, "it is equal now: take it out of NOT_YET"
+    assert equal, shares
 
 
 def test_int8_is_within_the_budget_or_fp32_stays(model: Model, drawn: Path, tmp_path: Path) -> None:
