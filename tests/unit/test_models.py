@@ -96,7 +96,10 @@ def test_a_base_is_no_model() -> None:
         load_spec("generic_detection")
     with pytest.raises(ModelError, match="name: Field required; input: Field required"):
         parse_spec("base: generic_detection", "mine.yaml")
-    with pytest.raises(ModelError, match=r"base: generic_detektion is not in the zoo.* generic_detection, generic_seg"):
+    with pytest.raises(
+        ModelError,
+        match=r"base: generic_detektion is not in the zoo.* generic_detection, generic_multi_label, generic_seg",
+    ):
         parse_spec("base: generic_detektion", "mine.yaml")
 
 
