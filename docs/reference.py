@@ -20,7 +20,7 @@ from reference_spec import spec_page
 from qtriton.backends import BACKENDS
 from qtriton.plan import MAX_DROP
 from qtriton.resources import zoo
-from qtriton.spec_files import generic_names
+from qtriton.spec_files import generic_names, parse_spec
 from qtriton.target import Precision
 from qtriton.tasks import TASKS
 
@@ -54,14 +54,16 @@ def budgets() -> str:
 
 
 def bases() -> str:
-    """What a spec of one's own can begin with, by the comment that each file begins with."""
+    """What a spec of one's own can begin with, and what reads its outputs; a family is the comment of its file."""
     rows = []
     for name in generic_names():
         text = (zoo() / "generic" / f"{name}.yaml").read_text(encoding="utf-8")
         lines = takewhile(lambda line: line.startswith("#"), text.splitlines())
         comment = " ".join(line.lstrip("# ") for line in lines)
-        rows.append((f"`{name}`", re.split(r"[.:,] (?:`base|For an)", comment)[0]))
-    return markdown_table(("Base", "For"), rows)
+        spec = parse_spec(f"{{base: {name}, name: {name}, input: {{name: x, dims: [3, 224, 224]}}}}", name)
+        heads = ", ".join(f"`{op.op}`" for op in spec.postprocess)
+        rows.append((re.split(r"[.:,] (?:`base|For an)", comment)[0], spec.task, f"`{name}`", heads))
+    return markdown_table(("Family", "Task", "Base", "What reads its outputs"), sorted(rows, key=lambda row: row[1]))
 
 
 def labels() -> str:

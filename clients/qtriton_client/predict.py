@@ -33,7 +33,7 @@ def predict(session: Session, pipeline: Pipeline, image: bytes) -> Results:
 def describe(results: Results, names: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Results for programs, best first.
 
-    A class is {class, name, score}, and a class of a mask {class, name, share of the pixels}. A detection is
+    A class or label is {class, name, score}, and a class of a mask {class, name, share of the pixels}. A detection is
     {class, name, score, box: [x1, y1, x2, y2]}; with `keypoints` [[x, y, score], ...] or `outline` [[[x, y], ...], ...]
     where its task has them; a rotated one has `corners` [[x, y], ...] instead of the box. All are pixels of the image.
     """
@@ -42,7 +42,8 @@ def describe(results: Results, names: Sequence[str] = ()) -> list[dict[str, Any]
         order = np.argsort(-counts, kind="stable")
         shares = (counts / results["mask"].size)[order].tolist()
         return [{**_class(int(i), names), "share": share} for i, share in zip(ids[order], shares, strict=True)]
-    count = int(results["num_detections"][0]) if "num_detections" in results else len(results["scores"])
+    counted = next((name for name in _COUNTS if name in results), None)
+    count = int(results[counted][0]) if counted else len(results["scores"])
     return [
         {
             **_class(int(number), names),
@@ -54,7 +55,7 @@ def describe(results: Results, names: Sequence[str] = ()) -> list[dict[str, Any]
 
 
 def annotate(image: bytes, results: Results, names: Sequence[str] = ()) -> bytes:
-    """The image as PNG with the results drawn into it: coloured classes, objects, or the best class as text.
+    """The image as PNG with the results drawn into it: coloured classes, objects, or the best class or labels as text.
 
     Raises:
         ClientError: the image cannot be decoded here.
@@ -71,7 +72,8 @@ def annotate(image: bytes, results: Results, names: Sequence[str] = ()) -> bytes
             if tensor in results:
                 pixels = paint(pixels, found)
     elif objects := describe(results, names):
-        best = f"{objects[0]['name']} {objects[0]['score']:.2f}"
+        told = objects if "num_labels" in results else objects[:1]
+        best = ", ".join(f"{each['name']} {each['score']:.2f}" for each in told)
         pixels = draw.boxes(pixels, np.array([[0, 0, *pixels.shape[1::-1]]], np.float32), [best], [objects[0]["class"]])
     return bytes(cv2.imencode(".png", pixels)[1])
 
@@ -100,6 +102,9 @@ def _paint_masks(pixels: draw.Image, found: _Found) -> draw.Image:
 def _listed(tensor: str) -> Callable[[Results, int], Any]:
     return lambda results, place: results[tensor][place].tolist()
 
+
+#: The tensors that say how many results are no padding.
+_COUNTS: Final = ("num_detections", "num_labels")
 
 #: What a detection has, by the tensor it comes from: the field of `describe`, and what stands in it.
 _PARTS: Final[dict[str, tuple[str, Callable[[Results, int], Any]]]] = {

@@ -95,8 +95,8 @@ class BuildOptions:
     labels: Annotated[
         Path | None,
         typer.Option(
-            help="COCO JSON (detection), lines of `file class-index` (classification), a folder of masks "
-            "(segmentation).",
+            help="COCO JSON (detection), lines of `file class-index` (classification; more of them for multi_label), a "
+            "folder of masks (segmentation).",
             metavar="FILE|DIR",
             rich_help_panel=_DATA,
         ),

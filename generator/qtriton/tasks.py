@@ -7,7 +7,13 @@ test tell of a table that lacks a row.
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 Task: TypeAlias = Literal[
-    "detection", "classification", "segmentation", "keypoints", "instance_segmentation", "rotated_detection"
+    "detection",
+    "classification",
+    "segmentation",
+    "keypoints",
+    "instance_segmentation",
+    "multi_label",
+    "rotated_detection",
 ]
 
 
@@ -57,6 +63,12 @@ TASKS: Final[dict[Task, TaskFacts]] = {
         agreement="mAP50-95 of masks against FP32's",
         max_disagreement=15.0,
         labels="a COCO JSON file with `segmentation`, polygons or RLE",
+    ),
+    "multi_label": TaskFacts(
+        metric="label mAP",
+        agreement="F1 of labels against FP32's",
+        max_disagreement=3.0,
+        labels="a text file of `file class-index class-index ...` lines, counted from 0; a file alone has no label",
     ),
     "rotated_detection": TaskFacts(
         metric="rotated mAP50-95",

@@ -19,7 +19,10 @@ from qtriton.runtime.post import PostOp, postprocess
 from qtriton.runtime.pre import Frame, extra_input, preprocess
 from qtriton.runtime.values import Results
 from qtriton.spec import ModelSpec
-from qtriton.spec_files import load_spec, zoo_names
+from qtriton.spec_files import classes, load_spec, zoo_names
+
+from .homes_of_today import DETECTORS, invented, mask_of_today
+from .homes_of_today import INPUTS as INPUTS_OF_TODAY
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -30,6 +33,8 @@ GIVEN: Final = (*((name, False) for name in PHOTOS), ("bus.jpg", True))
 IMAGENET: Final = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 #: Trained here, so this project is its home.
 OURS: Final = "demo_digits"
+#: Its rules behind the network are in test_text.py.
+TEXT: Final = "ppocrv5_mobile_det"
 #: float32 rounds (pixel / 255 - mean) / std and pixel * (1 / 255 / std) - mean / std differently, by a few units in
 #: the last place.
 ROUNDING: Final = 1e-6
@@ -142,11 +147,13 @@ INPUTS: Final[dict[str, Callable[[Array, tuple[int, int]], Array]]] = {
     "cgnet_camvid": cgnet,
     "mobilenet_v1": mobilenet_caffe,
     "resnet56_cifar10": torchvision_cifar,
+    **dict.fromkeys(("yolov8n", "yolov8s", "yolo11n", "yolo11s", "yolo12n", "yolo26n"), letterboxed),
+    **INPUTS_OF_TODAY,
 }
 
 
 def test_every_model_has_a_home() -> None:
-    assert set(INPUTS) == set(zoo_names()) - {OURS} == set(BEHIND)
+    assert set(INPUTS) == set(zoo_names()) - {OURS} == set(BEHIND) | {TEXT}
 
 
 @pytest.mark.parametrize(("image", "odd"), GIVEN)
@@ -293,6 +300,11 @@ BEHIND: Final[dict[str, Callable[..., Array]]] = {
     **dict.fromkeys(("resnet50_vd", "mobilenet_v1_ssld", "mobilenet_v1"), topk),
     "resnet56_cifar10": logits_topk,
     **dict.fromkeys(("cgnet_camvid", "pp_liteseg_stdc1_cityscapes"), nearest_mask),
+    "deeplabv3_mobilenet_v3_large": mask_of_today,
+    **DETECTORS,
+    **dict.fromkeys(("resnet18", "resnet50", "mobilenet_v3_large", "efficientnet_b0", "convnext_tiny"), logits_topk),
+    **dict.fromkeys(("mobilenetv4_conv_small", "vit_tiny_patch16_224"), logits_topk),
+    "ppocrv5_textline_orientation": topk,
 }
 
 
@@ -338,6 +350,9 @@ def raw_outputs(spec: ModelSpec, frame: Frame) -> list[Array]:
         case "pp_liteseg_stdc1_cityscapes":
             coarse = random.normal(size=(19, 16, 32)).astype(np.float32)
             return [np.stack([cv2.resize(each, (1024, 512)) for each in coarse])[np.newaxis]]
+        case name if name in INPUTS_OF_TODAY or name in DETECTORS:
+            shape = int(frame.geometry.height), int(frame.geometry.width)
+            return invented(name, shape, spec.input.dims[1:], len(classes(spec)))
         case _:
             made: list[Array] = session(spec.name).run(None, {spec.input.name: frame.pixels[np.newaxis]})
             return made

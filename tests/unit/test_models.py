@@ -18,7 +18,7 @@ from qtriton.tasks import TASKS
 PAGE = resources.zoo() / "README.md"
 TABLES = Path(__file__).parents[3] / "shared" / "fastdeploy-tables.csv"
 #: How many classes the data set of a shared list has.
-CLASSES = {"coco": 80, "imagenet": 1000, "cityscapes": 19, "camvid": 11}
+CLASSES = {"coco": 80, "coco_by_id": 91, "imagenet": 1000, "cityscapes": 19, "camvid": 11}
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,8 @@ def test_a_row_says_where_the_weights_come_from() -> None:
 def test_a_model_states_what_is_known_of_it(name: str) -> None:
     spec = load_spec(name)
     assert spec.title and spec.source.licence != "unknown"
-    assert spec.source.url or spec.source.sha256 or spec.source.shipped
+    text = (resources.zoo() / f"{name}.yaml").read_text(encoding="utf-8")
+    assert spec.source.url or spec.source.sha256 or spec.source.shipped or re.search(r"#.*export", text)
     names = classes(spec)
     assert len(names) == CLASSES.get(str(spec.classes), len(names)) and all(each.strip() == each for each in names)
     assert names and TASKS[spec.task].metric
@@ -95,7 +96,10 @@ def test_a_base_is_no_model() -> None:
         load_spec("generic_detection")
     with pytest.raises(ModelError, match="name: Field required; input: Field required"):
         parse_spec("base: generic_detection", "mine.yaml")
-    with pytest.raises(ModelError, match=r"base: generic_detektion is not in the zoo.* generic_detection, generic_seg"):
+    with pytest.raises(
+        ModelError,
+        match=r"base: generic_detektion is not in the zoo.* generic_detection, generic_multi_label, generic_seg",
+    ):
         parse_spec("base: generic_detektion", "mine.yaml")
 
 

@@ -103,6 +103,7 @@ POST_CONTRACTS: Final[dict[str, PostContract]] = {
     "sigmoid": PostContract("logits of any shape, float32", scores.independent),
     "two_classes": PostContract("one probability, float32 [1], that of the second class", scores.probability),
     "top_k": PostContract("scores float32 [C], two classes or more, at least k", scores.scores),
+    "multi_label": PostContract("probabilities float32 [C], independent of one another, in 0 to 1", scores.labels),
     "classes_first": PostContract("scores float32 [height, width, C]", maps.scores_last),
     "upsample": PostContract("scores float32 [C, height, width] at a fraction of the input's size", maps.scores_first),
     "argmax": PostContract(

@@ -47,6 +47,20 @@ def scores(given: Given) -> str:
     return other_names(given, count)
 
 
+def labels(given: Given) -> str:
+    """MultiLabel."""
+    array = given.first
+    if array.dtype.kind != "f" or array.size != max(array.shape, default=0):
+        return "not one score a class. Correct task and postprocess in the spec, or name another output."
+    if reason := not_finite(array):
+        return reason
+    if not in_unit(array):
+        return "no probabilities. Put {op: sigmoid} before it in the spec where they are logits."
+    if array.size > 1 and abs(float(array.sum()) - 1) <= ROUNDING:
+        return "they sum to 1, so one class excludes the others. Write task: classification, and {op: top_k} here."
+    return other_names(given, array.size)
+
+
 def _no_vector(array: Array) -> str:
     """Why an output holds no scores of one image, if it does not."""
     if array.dtype.kind != "f":

@@ -11,6 +11,8 @@ from qtriton.labels.rows import Box, Outlined, Pose, Rotated
 from qtriton.metrics.coco_map import BOXES, Kind, coco_map
 from qtriton.metrics.coco_map import CHANCE as OBJECTS_CHANCE
 from qtriton.metrics.instances import MASKS, as_masked
+from qtriton.metrics.label_map import chance as labels_chance
+from qtriton.metrics.label_map import label_map
 from qtriton.metrics.miou import Confusion, chance, confusion, miou
 from qtriton.metrics.poses import POSES
 from qtriton.metrics.rotated import ROTATED
@@ -91,6 +93,12 @@ def score_classes(measured: Measured) -> Score:
     return Score(top1(measured.data.classes, measured.results), 100 / measured.values[-1].size)
 
 
+def score_labels(measured: Measured) -> Score:
+    """Mean average precision over the classes of several labels an image."""
+    truth, known = measured.data.labels, measured.values[-1].size
+    return Score(label_map(truth, measured.results, known), labels_chance(truth, known))
+
+
 def score_masks(measured: Measured) -> Score:
     """Mean IoU of masks."""
     ignored = None if measured.data.white else measured.spec.ignored_label
@@ -101,7 +109,8 @@ def score_masks(measured: Measured) -> Score:
 
 def _check_classes(measured: Measured) -> None:
     """Labels of another data set would only look like a bad model."""
-    top, known = max(measured.data.classes), measured.values[-1].size
+    data = measured.data
+    top, known = max((*data.classes, *(each for labels in data.labels for each in labels))), measured.values[-1].size
     if top >= known:
         raise InputError(
             f"--labels: class index {top}, but {measured.spec.name} knows the classes 0 to {known - 1}. "
@@ -115,6 +124,7 @@ SCORINGS: Final[dict[Task, Scoring]] = {
     "segmentation": Scoring(score_masks),
     "keypoints": Scoring(score_poses),
     "instance_segmentation": Scoring(score_instances),
+    "multi_label": Scoring(score_labels, _check_classes),
     "rotated_detection": Scoring(score_rotated),
 }
 

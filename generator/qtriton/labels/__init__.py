@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from qtriton.labels.coco import read_boxes
-from qtriton.labels.lines import read_classes
+from qtriton.labels.lines import read_classes, read_several
 from qtriton.labels.masks import list_masks
 from qtriton.labels.outlines import read_outlines
 from qtriton.labels.paths import Folder
@@ -43,6 +43,7 @@ READERS: Final[dict[Task, _Reader]] = {
     "segmentation": lambda asked: list_masks(asked.labels, asked.images, asked.classes, asked.ignored, asked.reporter),
     "keypoints": lambda asked: read_poses(*asked.objects),
     "instance_segmentation": lambda asked: read_outlines(*asked.objects),
+    "multi_label": lambda asked: read_several(asked.labels, asked.images, asked.classes),
     "rotated_detection": lambda asked: read_rotated(*asked.objects),
 }
 

@@ -105,7 +105,7 @@ def _upright(points: Points) -> tuple[float, float, float, float]:
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images, and the labels of one task: objects, a class index an image, or a mask of class ids an image."""
+    """Images, and the labels of one task: objects, one class index or several an image, or a mask of class ids."""
 
     images: tuple[Path, ...]
     #: Boxes, or what a task has besides them: rows that are boxes too.
@@ -113,6 +113,8 @@ class LabelledImages:
     #: How many categories the boxes have.
     categories: int = 0
     classes: tuple[int, ...] = ()
+    #: The class indices of each image, where it may have several or none.
+    labels: tuple[tuple[int, ...], ...] = ()
     masks: tuple[Path, ...] = ()
     #: Whether the masks are black and white, where 255 stands for class 1.
     white: bool = False

@@ -8,6 +8,7 @@ import numpy as np
 from qtriton.labels.rows import Box
 from qtriton.metrics.coco_map import BOXES, Kind, average_precisions
 from qtriton.metrics.instances import MASKS, masks_of
+from qtriton.metrics.label_map import label_f1
 from qtriton.metrics.miou import confusion, miou
 from qtriton.metrics.poses import POSES, as_poses
 from qtriton.metrics.rotated import ROTATED, as_rotated
@@ -24,8 +25,8 @@ def agreement(task: Task, fp32: Sequence[Results], other: Sequence[Results]) -> 
 
 
 def tells_nothing(fp32: Sequence[Results]) -> bool:
-    """Whether FP32 found no object at all, so that nothing can agree or disagree with it."""
-    counts = [int(each["num_detections"][0]) for each in fp32 if "num_detections" in each]
+    """Whether FP32 found no object or label at all, so that nothing can agree or disagree with it."""
+    counts = [int(each[name][0]) for each in fp32 for name in ("num_detections", "num_labels") if name in each]
     return bool(counts) and not any(counts)
 
 
@@ -68,5 +69,6 @@ AGREEMENTS: Final[dict[Task, Agreement]] = {
     "segmentation": of_masks,
     "keypoints": of_objects(as_poses, POSES),
     "instance_segmentation": of_objects(masks_of, MASKS),
+    "multi_label": label_f1,
     "rotated_detection": of_objects(as_rotated, ROTATED),
 }

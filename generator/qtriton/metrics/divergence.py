@@ -11,7 +11,7 @@ from qtriton.runtime.end2end import EndToEnd
 from qtriton.runtime.maps import ClassesFirst, Threshold
 from qtriton.runtime.post import PostOp
 from qtriton.runtime.pre import Geometry
-from qtriton.runtime.scores import Sigmoid, Softmax, TwoClasses
+from qtriton.runtime.scores import MultiLabel, Sigmoid, Softmax, TwoClasses
 from qtriton.runtime.text import TextBoxes
 from qtriton.runtime.values import Array, Candidates, Detected
 from qtriton.spec import value_types
@@ -22,7 +22,7 @@ _TINY: Final = 1e-9
 #: Features that hardly vary, such as the angle of what is never turned, are compared by this at least.
 _STILL: Final = 0.1
 #: Behind these a score says yes or no; it does not compete with others.
-_INDEPENDENT: Final = (Sigmoid, TwoClasses, Threshold, TextBoxes)
+_INDEPENDENT: Final = (Sigmoid, TwoClasses, MultiLabel, Threshold, TextBoxes)
 
 
 def divergence(ops: Sequence[PostOp], geometry: Geometry, fp32: Sequence[Array], other: Sequence[Array]) -> float:

@@ -50,9 +50,9 @@ class ModelRow:
     @property
     def verified(self) -> str:
         """What is known of the weights' sha256."""
-        if self.shipped:
-            return "-"
-        return f"`{self.sha256[:16]}`..." if self.sha256 else "recorded on first download"
+        if self.sha256:
+            return f"`{self.sha256[:16]}`..."
+        return "recorded on first download" if self.weights == "download" else "-"
 
 
 def model_row(spec: ModelSpec) -> ModelRow:
@@ -125,7 +125,8 @@ def _weights(rows: Sequence[ModelRow]) -> str:
     cells = [(f"`{row.name}`", row.format, row.download or row.weights, row.verified, row.licence) for row in rows]
     note = (
         "Where nobody published the sha256 of a download it is recorded in the cache the first time; what is kept, or\n"
-        "downloaded again, must match. Of a model without a download it is that of the file that was measured."
+        "downloaded again, must match. Of a model without a download it is that of the file that was measured here;\n"
+        "where there is none, the model's YAML says how to export one, and nothing was measured."
     )
     return f"{_table('Weights', headers, cells)}\n\n{note}"
 

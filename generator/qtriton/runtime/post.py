@@ -12,14 +12,14 @@ from .maps import ArgMax, ClassesFirst, Mask, Threshold, Upsample
 from .poses import Pose
 from .pre import Geometry
 from .rotated import RotatedNms
-from .scores import Sigmoid, Softmax, TopK, TwoClasses
+from .scores import MultiLabel, Sigmoid, Softmax, TopK, TwoClasses
 from .text import TextBoxes
 from .values import Array, Results
 
 HeadOp: TypeAlias = YoloHead | Yolo8Head | YoloxHead | DetrHead | NanodetHead | PicoHead
 DetectionOp: TypeAlias = HeadOp | Nms | Detections | DetectionTensors | OnnxNms
 ObjectOp: TypeAlias = Pose | InstanceMasks | RotatedNms | TextBoxes
-ScoreOp: TypeAlias = Softmax | Sigmoid | TwoClasses | TopK
+ScoreOp: TypeAlias = Softmax | Sigmoid | TwoClasses | TopK | MultiLabel
 MapOp: TypeAlias = ClassesFirst | Upsample | ArgMax | Threshold | Mask
 PostOp: TypeAlias = DetectionOp | ObjectOp | ScoreOp | MapOp
 

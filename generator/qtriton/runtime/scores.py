@@ -71,3 +71,33 @@ class TopK:
     def outputs(self) -> tuple[Output, ...]:
         """The result tensors."""
         return (Output("classes", "INT32", (self.k,)), Output("scores", "FP32", (self.k,)))
+
+
+@dataclass(frozen=True)
+class MultiLabel:
+    """Every class whose probability is above a threshold: an image may have several labels, or none.
+
+    Takes probabilities float32 [C] that are independent of one another: put `sigmoid` before it where the model gives
+    logits. Results, best first and padded with zeros to `k`: num_labels int32 [1]; classes int32 [k]; scores float32
+    [k]. The comparison is that of Alibaba-MIIL/ASL, infer.py.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    task: ClassVar[str] = "multi_label"
+    op: Literal["multi_label"] = "multi_label"
+    score_threshold: float = 0.5
+    #: How many labels an answer has room for; there may be more of them than classes.
+    k: int = 20
+
+    def __call__(self, outputs: Sequence[Array], geometry: Geometry) -> Results:
+        scores = outputs[0].reshape(-1)
+        best = np.argsort(-scores, kind="stable")[: self.k]
+        best = best[scores[best] > self.score_threshold]
+        classes, kept = np.zeros(self.k, np.int32), np.zeros(self.k, np.float32)
+        classes[: len(best)], kept[: len(best)] = best, scores[best]
+        return {"num_labels": np.array([len(best)], np.int32), "classes": classes, "scores": kept}
+
+    def outputs(self) -> tuple[Output, ...]:
+        """The result tensors."""
+        many = (self.k,)
+        return Output("num_labels", "INT32", (1,)), Output("classes", "INT32", many), Output("scores", "FP32", many)
