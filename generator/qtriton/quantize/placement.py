@@ -139,7 +139,9 @@ def _prune(view: GraphView, nodes: set[str], layers: Mapping[str, Layer]) -> Non
             if name not in nodes or name in layers:
                 continue
             has_quantized_inputs = all(_is_quantized_source(view, item, nodes) for item in view.activations(node))
-            has_quantized_reader = any(reader.output[0] in nodes for reader in view.readers(name))
+            has_quantized_reader = any(
+                reader.output[0] in nodes for each in node.output for reader in view.readers(each)
+            )
             is_folded = node.op_type in ACTIVATIONS and _folds(view, node, nodes)
             is_move = node.op_type in MOVES and node.output[0] not in view.outputs
             if not has_quantized_inputs or not (has_quantized_reader or is_folded or is_move):
@@ -178,5 +180,5 @@ def _tensors(view: GraphView, nodes: set[str], layers: Mapping[str, Layer]) -> s
         if output == name or output in nodes:
             is_read = any(reader.output[0] in nodes for reader in view.readers(output))
             if is_read or not float_result:
-                tensors.add(output)
+                tensors.update((output, *node.output[1:]))
     return tensors
