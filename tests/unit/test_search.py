@@ -1,6 +1,8 @@
 """The gate: what is tried, in which order, and what is let through."""
 
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -204,6 +206,33 @@ def test_the_fewest_layers_that_keep_the_budget_go_back_to_float(needed: int, mo
     found = world.find(monkeypatch)
     assert found.chosen.recipe.float_layers == {cost.name for cost in COSTS[:needed]}
     assert found.costs == COSTS
+
+
+def needs(layers: int, recipe: Recipe) -> float:
+    """What is lost where so many layers must be in floating point."""
+    return 0.3 if len(recipe.float_layers) >= layers else 30.0
+
+
+@pytest.mark.parametrize("count", [2, 10, 64, 100])
+def test_the_search_for_float_layers_is_bounded(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = tuple(LayerCost(f"l{i}", f"n{i}", "Conv", (8, 8, 1, 1), 100, 200.0 - i) for i in range(count))
+    monkeypatch.setattr(f"{__name__}.COSTS", costs)
+    tried = []
+    for needed in (*range(1, count), 10 * count):
+        world = World(partial(needs, needed), fast)
+        world.find(monkeypatch, accept_drop=True, algorithm=AlgorithmChoice.MAX_P90)
+        tried.append(len(world.asked) - 1)
+    assert max(tried) <= math.ceil(math.log2(count)) + 3
+
+
+def test_a_search_for_float_layers_without_a_find_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    World(lambda recipe: 30.0, fast).find(monkeypatch, accept_drop=True)
+    assert [each.message for each in caplog.records] == [
+        "m: INT8 is not within the budget with 8 of 10 layers in floating point either. The search for such layers "
+        "ends here."
+    ]
 
 
 def test_layers_are_taken_from_the_better_algorithm(monkeypatch: pytest.MonkeyPatch) -> None:

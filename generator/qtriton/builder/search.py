@@ -114,7 +114,10 @@ class _Search:
             return None
 
     def _mixed(self, recipe: Recipe) -> Candidate | None:
-        """The fewest of the costly layers in floating point that keep the budget: double the number, then halve."""
+        """The fewest of the costly layers in floating point that keep the budget: double the number, then halve.
+
+        Of n layers that is at most log2(n) + 3 candidates, rounded up.
+        """
         try:
             self._costs = self._sources.with_recipe(recipe).measure_sensitivity(self._target)
         except CompressionError as error:
@@ -132,6 +135,8 @@ class _Search:
             else:
                 failed, count = count, 2 * count
         if not passing:
+            if failed:
+                self._say_hopeless(failed, len(order))
             return None
         while count - failed > max(1, count // 8):
             middle = (failed + count) // 2
@@ -141,6 +146,12 @@ class _Search:
             else:
                 failed = middle
         return passing[count]
+
+    def _say_hopeless(self, tried: int, count: int) -> None:
+        self._context.reporter.warn(
+            f"{self._context.spec.name}: INT8 is not within the budget with {tried} of {count} layers in floating "
+            "point either. The search for such layers ends here."
+        )
 
     def _best(self) -> Candidate:
         """That which drops least of all that was tried."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 #: Ops that only move or pick values: input and output share one scale, or ONNX Runtime requantizes (or fails).
 PASS_THROUGH: Final = frozenset(
-    {"MaxPool", "Resize", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice"}
+    {"MaxPool", "Resize", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split"}
 )
 _SILU_MIN: Final = -0.2784645
 _HARD_SWISH_MIN: Final = -0.375

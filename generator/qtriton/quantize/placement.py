@@ -10,6 +10,7 @@ from qtriton.quantize.bounds import PASS_THROUGH, passes_through
 from qtriton.quantize.graph import GraphView, attribute
 from qtriton.quantize.match import Layer
 from qtriton.quantize.ranges import Ranges
+from qtriton.quantize.tails import is_in_tail, is_mean_of_bins
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -30,8 +31,8 @@ class Policy:
     #: A convolution of the input image (at most 4 channels) is slower when it is quantized: 7.1 ms, not 4.7,
     #: for yolov5n's, 0.55, not 0.35, for MobileNet's.
     image_layer: bool = False
-    #: Layers from which only float ops lead to the output: quantized, yolov5n's heads are 2 % faster, and mAP drops
-    #: by 0.7 to 1 point.
+    #: Layers from which no layer with trained weights is reached: quantized, yolov5n's heads are 2 % faster, and mAP
+    #: drops by 0.7 to 1 point.
     last_layers: bool = False
     #: What stands between layers (SiLU, Add, Concat ...) is quantized too, as ONNX Runtime has kernels for it; without
     #: this, only what a layer reads is quantized, for a runtime that fuses the rest into the layer before.
@@ -104,6 +105,8 @@ def _float_reason(view: GraphView, layer: Layer, ranges: Ranges, policy: Policy)
     node, source = layer.node, layer.node.input[0]
     if layer.learnt.name in policy.float_layers:
         return "costs too much accuracy when quantized"
+    if is_mean_of_bins(view, node):
+        return "takes the mean of a distribution, and has learnt nothing"
     if layer.node.op_type == "Conv" and source in view.inputs and layer.weight.shape[1] <= 4 and not policy.image_layer:
         return "reads the image: floating point is faster"
     if ranges.of(source) is None:
@@ -112,20 +115,9 @@ def _float_reason(view: GraphView, layer: Layer, ranges: Ranges, policy: Policy)
         return "ONNX Runtime has no integer kernel for a transposed input"
     if node.op_type == "Conv" and ranges.of(result(view, node)) is None:
         return "the range of its output is unknown"
-    if not policy.last_layers and not _leads_to_layer(view, node.output[0], set()):
+    if not policy.last_layers and is_in_tail(view, node):
         return "one of the last layers"
     return None
-
-
-def _leads_to_layer(view: GraphView, tensor: str, seen: set[str]) -> bool:
-    for node in view.readers(tensor):
-        if node.op_type in ("Conv", "Gemm", "MatMul"):
-            return True
-        if node.output[0] not in seen:
-            seen.add(node.output[0])
-            if any(_leads_to_layer(view, name, seen) for name in node.output):
-                return True
-    return False
 
 
 def _has_kernel(view: GraphView, node: NodeProto, ranges: Ranges) -> bool:
@@ -147,7 +139,9 @@ def _prune(view: GraphView, nodes: set[str], layers: Mapping[str, Layer]) -> Non
             if name not in nodes or name in layers:
                 continue
             has_quantized_inputs = all(_is_quantized_source(view, item, nodes) for item in view.activations(node))
-            has_quantized_reader = any(reader.output[0] in nodes for reader in view.readers(name))
+            has_quantized_reader = any(
+                reader.output[0] in nodes for each in node.output for reader in view.readers(each)
+            )
             is_folded = node.op_type in ACTIVATIONS and _folds(view, node, nodes)
             is_move = node.op_type in MOVES and node.output[0] not in view.outputs
             if not has_quantized_inputs or not (has_quantized_reader or is_folded or is_move):
@@ -186,5 +180,5 @@ def _tensors(view: GraphView, nodes: set[str], layers: Mapping[str, Layer]) -> s
         if output == name or output in nodes:
             is_read = any(reader.output[0] in nodes for reader in view.readers(output))
             if is_read or not float_result:
-                tensors.add(output)
+                tensors.update((output, *node.output[1:]))
     return tensors

@@ -35,7 +35,7 @@ class Ranges:
         self._class: dict[str, str] = {}
         for node in view.nodes:
             if passes_through(node):
-                self._class[self._root(node.output[0])] = self._root(node.input[0])
+                self._class.update({self._root(name): self._root(node.input[0]) for name in node.output})
         self._members: dict[str, list[str]] = {}
         for name in {*view.producer, *view.inputs}:
             self._members.setdefault(self._root(name), []).append(name)
@@ -59,21 +59,30 @@ class Ranges:
             high = max([*(each.input_threshold for each in learnt), *before])
             low = -high if before else max(-high, min(0.0, *(each.input_low for each in learnt)))
             return Range(low, high).clip(self._bounds.of(self._source(members)))
-        for name in members:
-            for reader in self._view.readers(name):
-                if reader.op_type == "Concat" and (shared := self.of(reader.output[0])) is not None:
-                    return shared  # one scale for all that a Concat joins: it then only copies
+        if (shared := self._joined(members)) is not None:
+            return shared  # one scale for all that a Concat joins: it then only copies
         source = self._source(members)
         return self._from_producer(source, self._view.producer.get(source))
 
     def _before_interpolation(self, members: list[str]) -> list[float]:
-        """How large the values are that a linear Resize averages, where that is known: what it gives is smaller."""
+        """How large the values are before a linear Resize or a Split, whose readers see smaller ones, or a part."""
         producers = [node for name in members if (node := self._view.producer.get(name)) is not None]
-        if not any(node.op_type == "Resize" and attribute(node, "mode", b"") == b"linear" for node in producers):
+        has_split = any(node.op_type == "Split" for node in producers)
+        if not has_split and not any(_is_linear_resize(node) for node in producers):
             return []
         source = self._source(members)
         before = self._from_producer(source, self._view.producer.get(source))
+        if before is None and has_split:
+            before = self._joined(members)
         return [] if before is None else [abs(before.low), abs(before.high)]
+
+    def _joined(self, members: list[str]) -> Range | None:
+        """The range of what a Concat makes of one of the tensors; none where no Concat reads them."""
+        for name in members:
+            for reader in self._view.readers(name):
+                if reader.op_type == "Concat" and (shared := self.of(reader.output[0])) is not None:
+                    return shared
+        return None
 
     def _source(self, members: list[str]) -> str:
         """The member that the others are moved from."""
@@ -156,3 +165,7 @@ class Ranges:
         gates = [node for node in readers if node.op_type in ("Sigmoid", "HardSigmoid")]
         has_no_other_reader = len(readers) == 2 and tensor not in self._view.outputs
         return muls[0] if has_no_other_reader and len(muls) == len(gates) == 1 else None
+
+
+def _is_linear_resize(node: NodeProto) -> bool:
+    return node.op_type == "Resize" and attribute(node, "mode", b"") == b"linear"

@@ -16,6 +16,7 @@ from qtriton.quantize.match import Layer, match_layers
 from qtriton.quantize.placement import Placement
 from qtriton.quantize.qdq import Writer, load_simplified
 from qtriton.quantize.ranges import Ranges
+from qtriton.quantize.tails import is_in_tail
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -35,6 +36,8 @@ class LayerCost:
     macs: int
     #: How far the outputs move when this layer alone is quantized (metrics.divergence), mean over the images.
     divergence: float = 0.0
+    #: Kept in floating point in any case (tails.is_in_tail).
+    in_tail: bool = False
 
     @property
     def order(self) -> float:
@@ -56,7 +59,14 @@ class SingleLayerQuantizer:
         """The layers that can be quantized, in the order of the graph, without their divergence."""
         for name, layer in self._layers.items():
             if self._ranges.of(layer.node.input[0]) is not None:
-                yield LayerCost(layer.learnt.name, name, layer.node.op_type, layer.weight.shape, self._macs(layer))
+                yield LayerCost(
+                    layer.learnt.name,
+                    name,
+                    layer.node.op_type,
+                    layer.weight.shape,
+                    self._macs(layer),
+                    in_tail=is_in_tail(self._view, layer.node),
+                )
 
     def write(self, cost: LayerCost, out: Path) -> None:
         """The model with Q/DQ on this layer's input and weights only."""
@@ -90,5 +100,10 @@ def _output_sizes(model: ModelProto) -> dict[str, int]:
 
 
 def rank(costs: Sequence[LayerCost]) -> tuple[LayerCost, ...]:
-    """The layers that win most accuracy for the speed that they cost first; ties in the order of the graph."""
-    return tuple(sorted((each for each in costs if each.divergence > 0), key=lambda each: -each.order))
+    """The layers that win most accuracy for the speed that they cost first; ties in the order of the graph.
+
+    Those that are kept in floating point in any case are left out.
+    """
+    return tuple(
+        sorted((each for each in costs if each.divergence > 0 and not each.in_tail), key=lambda each: -each.order)
+    )
