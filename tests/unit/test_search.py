@@ -261,6 +261,18 @@ def test_qat_is_not_tried_where_ptq_leaves_nothing(monkeypatch: pytest.MonkeyPat
     assert "QAT" not in world.asked
 
 
+def test_qat_is_not_tried_where_half_of_all_results_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten times the budget without labels would be 150 points."""
+    world = World(lambda recipe: 30.0, fast)
+    with pytest.raises(AccuracyBudgetError):
+        world.find(monkeypatch, labelled=False)
+    assert "QAT" not in world.asked
+    world = World(lambda recipe: 20.0, fast)
+    with pytest.raises(AccuracyBudgetError):
+        world.find(monkeypatch, labelled=False)
+    assert "QAT" in world.asked
+
+
 def test_qat_is_tried_where_layers_in_float_cost_all_the_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     def points(recipe: Recipe) -> float:
         return 0.2 if recipe.method is Method.QAT or len(recipe.float_layers) >= 4 else 5.0

@@ -24,6 +24,8 @@ from qtriton.target import Method, Target
 
 #: Training won back 70 % of what PTQ dropped on the model that was measured: over so many budgets it is not worth it.
 QAT_MAX_DROP_FACTOR: Final = 10.0
+#: Nor where PTQ leaves less than this part of FP32's figure: ten budgets of agreement are more than there are points.
+QAT_MIN_LEFT: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,7 @@ class _Search:
         if mixed is not None and self._is_fast(mixed):
             return mixed
         # QAT's artifact is as fast as that of PTQ: where that gains nothing, training is in vain.
-        is_lost = best.drop.points > QAT_MAX_DROP_FACTOR * self._budget(best)
-        if is_lost or not self._candidates.may_train or not self._is_fast(best):
+        if self._is_lost(best) or not self._candidates.may_train or not self._is_fast(best):
             return mixed
         return self._first([self._training()]) or mixed
 
@@ -146,6 +147,11 @@ class _Search:
             else:
                 failed = middle
         return passing[count]
+
+    def _is_lost(self, candidate: Candidate) -> bool:
+        """Whether training would not win back what was lost."""
+        before, after = candidate.drop.before.value, candidate.drop.after.value
+        return candidate.drop.points > QAT_MAX_DROP_FACTOR * self._budget(candidate) or after < QAT_MIN_LEFT * before
 
     def _say_hopeless(self, tried: int, count: int) -> None:
         self._context.reporter.warn(
