@@ -142,7 +142,11 @@ def _steps(spec: ModelSpec, options: BuildOptions, variants: Sequence[Target], a
     weights = options.weights or at_hand
     folders = dict.fromkeys(name for target in variants for name in Names.of(spec.name, target).all)
     where = f"from {weights}" if weights else f"by downloading {spec.source.url}"
-    steps = [Step("fetch", f"take the FP32 weights {where}"), Step("fp32", "check them as ONNX against the spec")]
+    steps = [
+        Step("fetch", f"take the FP32 weights {where}"),
+        Step("fp32", "check them as ONNX against the spec"),
+        Step("trial", "try a few images, alone and as a batch, through every operation"),
+    ]
     if options.precision is not Precision.FP32:
         images = options.calibration or "generated scenes"
         steps.append(Step("calibrate", f"run {images} through the deployed preprocessing"))
