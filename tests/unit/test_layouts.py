@@ -96,10 +96,10 @@ PLAIN = ["Conv", "GlobalAveragePool", "Flatten"]
             "image is made float32; channels last",
         ),
         (
-            [node("Max", ["image"], ["bytes"]), node("Cast", ["bytes"], ["first"], to=FLOAT)],
+            [node("Clip", ["image"], ["bytes"]), node("Cast", ["bytes"], ["first"], to=FLOAT)],
             ["n", 3, 8, 6],
             BYTE,
-            ["Cast", "Max", "Cast"],
+            ["Cast", "Clip", "Cast"],
             "image is made float32",
         ),
         ([node("Unsqueeze", ["image", "zero"], ["first"])], [3, 8, 6], FLOAT, ["Squeeze", "Unsqueeze"], "a batch of 1"),
