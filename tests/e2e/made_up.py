@@ -10,21 +10,11 @@ import cv2
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper, save
 
+from unit.exports import ULTRALYTICS as METADATA
+
 #: Sides of the image, and of the cell that one box of the head stands for.
 SIDE, CELL = 64, 8
-ULTRALYTICS = {
-    "author": "Ultralytics",
-    "description": "Ultralytics YOLO11n model",
-    "version": "8.4.1",
-    "license": "AGPL-3.0 License (https://ultralytics.com/license)",
-    "task": "detect",
-    "stride": "32",
-    "batch": "1",
-    "imgsz": f"[{SIDE}, {SIDE}]",
-    "names": "{0: 'red', 1: 'green'}",
-    "head": "Detect",
-    "end2end": "False",
-}
+ULTRALYTICS = {**METADATA, "imgsz": f"[{SIDE}, {SIDE}]", "names": "{0: 'red', 1: 'green'}"}
 
 
 def yolo8(path: Path, metadata: Mapping[str, str] = ULTRALYTICS) -> Path:
