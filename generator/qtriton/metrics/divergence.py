@@ -60,12 +60,13 @@ def _against_complement(scores: Array, ops: Sequence[PostOp]) -> Array:
 
 
 def _of_candidates(fp32: Candidates, other: Candidates) -> float:
-    relevant = fp32.scores.max(axis=1) > _SCORE
+    scores, others = fp32.scores(), other.scores()
+    relevant = scores.max(axis=1) > _SCORE
     if not relevant.any():
-        return float(np.abs(other.scores - fp32.scores).max(initial=0.0))
-    weights = fp32.scores[relevant].max(axis=1)
-    box_change = 1 - _iou(fp32.boxes[relevant], other.boxes[relevant])
-    score_change = np.abs(other.scores[relevant] - fp32.scores[relevant]).max(axis=1)
+        return float(np.abs(others - scores).max(initial=0.0))
+    weights = scores[relevant].max(axis=1)
+    box_change = 1 - _iou(fp32.boxes(relevant), other.boxes(relevant))
+    score_change = np.abs(others[relevant] - scores[relevant]).max(axis=1)
     found = float((weights * (box_change + _of_features(fp32, other, relevant)) + score_change).sum() / weights.sum())
     if fp32.prototypes is None or other.prototypes is None:
         return found

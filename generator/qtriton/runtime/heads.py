@@ -23,7 +23,7 @@ class YoloHead:
 
     def __call__(self, outputs: Sequence[Array], geometry: Geometry) -> Candidates:
         rows = rows_of(outputs[0])
-        return Candidates(corners(rows[:, :4]), rows[:, 5:] * rows[:, 4:5])
+        return Candidates(rows[:, :4], rows[:, 5:], objectness=rows[:, 4], form="cxcywh")
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Yolo8Head:
 
     def __call__(self, outputs: Sequence[Array], geometry: Geometry) -> Candidates:
         rows = rows_of(outputs[0])
-        rows = np.ascontiguousarray(rows if self.turned else rows.T)
+        rows = rows if self.turned else rows.T
         behind = rows.shape[1] - self.features
         prototypes = outputs[1].reshape(outputs[1].shape[-3:]) if len(outputs) > 1 and outputs[1].ndim > 2 else None
-        return Candidates(corners(rows[:, :4], self.box), rows[:, 4:behind], rows[:, behind:], prototypes)
+        return Candidates(rows[:, :4], rows[:, 4:behind], rows[:, behind:], prototypes, form=self.box)
 
 
 @dataclass(frozen=True)

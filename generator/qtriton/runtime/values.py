@@ -13,17 +13,43 @@ Results: TypeAlias = dict[str, Array]
 BoxForm: TypeAlias = Literal["xyxy", "yxyx", "cxcywh"]
 
 
+#: The highest score that a class may have beside its objectness: 1 of a sigmoid, and what INT8 makes of it.
+_CERTAIN = 1.1
+_ALL = slice(None)
+
+
 class Candidates(NamedTuple):
-    """Boxes float32 [A, 4] (x1, y1, x2, y2 in pixels of the model's input) and scores float32 [A, C].
+    """What a head gives of each place: the four numbers of a box, float32 [A, 4], and class scores, float32 [A, C].
 
     Features float32 [A, K] are what a head gives beside them: mask coefficients, keypoints or an angle. Prototypes
-    float32 [K, height, width] are the masks that the coefficients mix.
+    float32 [K, height, width] are the masks that the coefficients mix. Objectness float32 [A] is the score of any
+    object at all, which class scores are multiplied by.
+
+    There are tens of thousands of places, and a few with an object, so nothing is computed before it is asked for.
     """
 
-    boxes: Array
-    scores: Array
+    places: Array
+    class_scores: Array
     features: Array | None = None
     prototypes: Array | None = None
+    objectness: Array | None = None
+    #: What the four numbers are, in pixels of the model's input.
+    form: BoxForm = "xyxy"
+
+    def boxes(self, rows: Array | slice = _ALL) -> Array:
+        """Boxes float32 [n, 4] of some rows or all: x1, y1, x2, y2 in pixels of the model's input."""
+        return corners(self.places[rows], self.form)
+
+    def scores(self, rows: Array | slice = _ALL) -> Array:
+        """Scores float32 [n, C] of some rows or all."""
+        scores = self.class_scores[rows]
+        return scores if self.objectness is None else scores * self.objectness[rows][:, None]
+
+    def likely(self, threshold: float) -> Array:
+        """The rows, int64 [n], outside of which no score is over a threshold."""
+        if self.objectness is None:
+            return np.nonzero(np.fmax.reduce(self.class_scores, axis=1) > threshold)[0]
+        return np.nonzero(self.objectness * _CERTAIN > threshold)[0]
 
 
 class Detected(NamedTuple):
