@@ -1,5 +1,6 @@
 """What travels between the operations behind a model."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -81,6 +82,11 @@ class Final(Protocol):
     def op(self) -> str: ...
 
     def outputs(self) -> tuple[Output, ...]: ...
+
+
+def batch(arrays: Sequence[Array]) -> Array:
+    """Arrays of one shape as one, with the batch first; a single one is not copied."""
+    return np.stack(arrays) if len(arrays) > 1 else arrays[0][np.newaxis]
 
 
 def rows_of(array: Array) -> Array:
