@@ -38,7 +38,8 @@ def to_half(model: ModelProto, float_outputs: Collection[str]) -> ModelProto:
 
     source = onnx.version_converter.convert_version(model, _OPSET)
     for index, node in enumerate(source.graph.node):
-        node.name = f"{index}_{node.op_type}"  # the converter knows nodes by name, which need not be there or unique
+        # The converter knows nodes by name, which need not be there or unique; who reads of a layer knows it, too.
+        node.name = f"{index}_{node.name or node.op_type}"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one for each weight that is too small for FP16
         half_model: ModelProto = float16.convert_float_to_float16(
