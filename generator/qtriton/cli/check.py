@@ -79,3 +79,5 @@ def _print_engines(built: "Sequence[RtxResult]", repository: Path) -> None:
             console.say(f"{model}: this TensorRT-RTX does not tell of its kernels in the form of 1.7.")
         if engine.unfused:
             console.say(f"{model}: quantized, but computed in floating point: {', '.join(engine.unfused)}.")
+        if engine.warnings:
+            console.say(f"{model}: TensorRT-RTX warns: {'; '.join(engine.warnings)}")
