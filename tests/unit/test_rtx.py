@@ -65,6 +65,7 @@ TOLD = "\n".join(
             tensor("c", "-1,197,198", "Half"),
             "[ONNX Layer: /attn/MatMul]",
         ),
+        line("_gemm_mha_v2_myl0_9", "kgen", tensor("q", "-1,3,197,64", "Half"), "", tensor("o", "-1,197,192", "Int8")),
         "",
         "I/O Tensors:",
         " Name: images, IOMode: Input, DataType: Float, Dimensions: [-1,3,640,640], Location: Device",
@@ -78,6 +79,7 @@ def test_kernels_say_what_they_compute_and_in_which_type() -> None:
         ("FP32", False, True),
         ("INT8", True, False),
         ("FP32", False, False),
+        ("FP16", True, False),
         ("FP16", True, False),
     ]
     assert kernels[0].outputs == ("INT8", "FP16")

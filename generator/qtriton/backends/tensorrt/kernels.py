@@ -23,6 +23,8 @@ _NODE: Final = re.compile(r"\[ONNX Layer: (.*?)\](?=\W*\[ONNX Layer: |\W*$)")
 _ORDERING: Final = frozenset({"signal", "wait", "shape_call"})
 #: Convolutions and products of matrices, alone and with what is fused into them.
 _MULTIPLYING: Final = frozenset({"correlation", "gemm", "runtime_fusion"})
+#: A whole attention, its products and the softmax between them, is generated, and called _gemm_mha_v2_myl0_8.
+_ATTENTION: Final = "_gemm_mha"
 #: A generated kernel is named by what it does, as in __myl_MulAddReluMulMinMaxRounCast_myl0_3; these change no value.
 _GENERATED: Final = re.compile(r"^__myl_((?:[A-Z][a-z0-9]*)+)_myl")
 _MOVES: Final = frozenset({"Cast", "Conc", "Copy", "Move", "Repl", "Resh", "Slic", "Tran"})
@@ -45,7 +47,7 @@ class Kernel:
     @property
     def multiplies(self) -> bool:
         """Whether it is a convolution or a product of matrices."""
-        return self.kind in _MULTIPLYING
+        return self.kind in _MULTIPLYING or self.name.startswith(_ATTENTION)
 
     @property
     def moves(self) -> bool:
