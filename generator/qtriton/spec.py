@@ -167,7 +167,7 @@ class ModelSpec(_Frozen):
         if not self.postprocess or self.postprocess[-1].op not in ends:
             last = " or ".join(f"{{op: {name}}}" for name in ends)
             raise ValueError(f"postprocess of a {self.task} model must end with {last}")
-        moved = {op.op for op in self.preprocess} & {"letterbox", "center_crop"}
+        moved = {op.op for op in self.preprocess} & {"letterbox", "resize_height", "center_crop"}
         if moved and (sizes := [name for name, kind in self.extra_inputs.items() if kind.startswith("original")]):
             raise ValueError(
                 f"extra_inputs: {sizes[0]}: the size of the original tells nothing of what {{op: {min(moved)}}} adds "

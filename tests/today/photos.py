@@ -5,15 +5,15 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
 
-Pixels: TypeAlias = npt.NDArray[np.uint8]
+from today.pictures import Pixels
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: What is cut out of the first: rows and columns.
 CUT: Final = (slice(380, 920), slice(0, 810))
@@ -34,6 +34,8 @@ def _bundled() -> list[Path]:
 
 def batch(height: int, width: int = 0) -> Tensor:
     """Each photo stretched and within borders, RGB in 0..1, [6, 3, height, width]; a square where no width is given."""
+    import torch
+
     size = (height, width or height)
     upright, broad = (cv2.imread(str(path))[..., ::-1] for path in _bundled())
     pixels = [upright, broad, upright[CUT]]

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import cv2
 import numpy as np
+
+from today.pictures import Pixels
 
 #: What a home project makes of one photo, by the names of the results.
 Results: TypeAlias = dict[str, Any]
@@ -36,14 +39,29 @@ class Row:
     real: bool = False
     #: The score from which the home project reports.
     threshold: float = 0.25
+    #: What draws pictures of what the photos do not show.
+    drawn: tuple[Callable[[], Pixels], ...] = ()
 
 
 def write(row: Row, folder: Path, photos: list[Path]) -> None:
     """Write `NAME/best.onnx`, `NAME/facts.json` and `NAME/expected.npz`."""
+    pictures = [draw(each, folder / "photos") for each in row.drawn]
     folder = folder / row.name
     folder.mkdir(parents=True, exist_ok=True)
     pipeline = row.make(folder / "best.onnx")
-    arrays = {f"{photo.name}/{name}": np.array(array) for photo in photos for name, array in pipeline(photo).items()}
+    arrays = {
+        f"{photo.name}/{name}": np.array(array)
+        for photo in [*photos, *pictures]
+        for name, array in pipeline(photo).items()
+    }
+    assert not row.real or any(array.size for array in arrays.values()), f"{row.name} finds nothing"
     np.savez_compressed(folder / "expected.npz", **arrays)
     facts = {"family": row.family, "task": row.task, "spec": row.spec, "real": row.real, "threshold": row.threshold}
     (folder / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def draw(picture: Callable[[], Pixels], folder: Path) -> Path:
+    """Write a picture, called after what draws it, as PNG."""
+    path = folder / f"{picture.__name__}.png"
+    cv2.imwrite(str(path), picture())
+    return path

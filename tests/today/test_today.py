@@ -20,7 +20,7 @@ from qtriton.runtime.values import Array
 from qtriton.server import ServerOptions, serve
 
 from .agreement import agreement
-from .conftest import EXPORTED, TABLE, exported_models
+from .conftest import TABLE, exported_models
 
 BACKENDS: Final = ("onnxruntime", "openvino")
 #: With trained weights all must be the same; with random ones as much, but that rounding decides more often.
@@ -28,7 +28,6 @@ ALIKE: Final = {True: 1.0, False: 0.97}
 #: What is refused, and words of the sentence that says why.
 REFUSED: Final = {
     "libre-rtmdet-t": "nothing here reads a model with the outputs output [?, 2100, 84]",
-    "ppocr-cls": "there is no such base",
 }
 #: Rows that are not equal yet, and what is known of it. One that becomes equal fails until it is taken out of here.
 NOT_YET: Final = {
@@ -62,6 +61,13 @@ class Model:
         first, *rest = self.facts["spec"].strip().splitlines() or [""]
         return f"`{first}`{' and preprocess' if rest else ''}" if first else "the file alone"
 
+    def photos(self) -> list[Path]:
+        """What the home project was asked."""
+        with np.load(self.folder / "expected.npz") as arrays:
+            return [
+                self.folder.parent / "photos" / name for name in sorted({each.split("/")[0] for each in arrays.files})
+            ]
+
     def expected(self, photo: Path) -> dict[str, Array]:
         """What the home project makes of a photo."""
         with np.load(self.folder / "expected.npz") as arrays:
@@ -69,14 +75,9 @@ class Model:
             return {name.split("/")[1]: arrays[name] for name in names}
 
 
-@pytest.fixture(params=exported_models())
+@pytest.fixture(params=exported_models(), ids=lambda folder: str(folder.name))
 def model(request: pytest.FixtureRequest) -> Model:
-    folder = EXPORTED / request.param
-    return Model(folder, json.loads((folder / "facts.json").read_text()))
-
-
-def photos() -> list[Path]:
-    return sorted((EXPORTED / "photos").iterdir())
+    return Model(request.param, json.loads((request.param / "facts.json").read_text()))
 
 
 def build(model: Model, repository: Path, *options: object) -> tuple[int, str]:
@@ -130,7 +131,7 @@ def served_shares(model: Model, repository: Path) -> dict[str, float]:
             batched = config.max_batch_size > 0
             threshold = max(score_threshold(repository), model.facts["threshold"])
             each = []
-            for photo in photos():
+            for photo in model.photos():
                 served = ask(server.grpc_url, ensemble, [photo.read_bytes()], names, batched=batched)
                 one = {name: array[0] if batched else array for name, array in served.items()}
                 each.append(agreement(one, model.expected(photo), threshold))

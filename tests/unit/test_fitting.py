@@ -72,6 +72,16 @@ def test_a_free_height_and_width_get_those_of_the_spec(tmp_path: Path) -> None:
     assert found.outputs[0].shape == (-1, 4, 8, 8)
 
 
+def test_an_output_of_no_stated_size_gets_what_follows(net: Path, tmp_path: Path) -> None:
+    model = onnx.load(str(net))
+    for value in model.graph.output:
+        del value.type.tensor_type.shape.dim[:]
+    onnx.save(model, str(net))
+    write_fp32_onnx(net, spec(), tmp_path / "out.onnx")
+    found = read_signature(tmp_path / "out.onnx", spec())
+    assert [port.shape for port in found.outputs] == [(-1, 4, 8, 8), (-1, 10)]
+
+
 def test_half_precision_is_widened_throughout(tmp_path: Path) -> None:
     write_fp32_onnx(save(tmp_path / "net.onnx", ["n", 3, 8, 8], HALF), spec(), tmp_path / "out.onnx")
     found = read_signature(tmp_path / "out.onnx", spec())

@@ -18,6 +18,7 @@ from qtriton.runtime.pre import (
     Normalize,
     PreOp,
     Resize,
+    ResizeHeight,
     ResizeShort,
     Rgb,
     extra_input,
@@ -77,6 +78,7 @@ def test_letterbox_of_extreme_shapes(size: tuple[int, int]) -> None:
         (Letterbox(size=(320, 320)),),
         (Resize(size=(100, 50)),),
         (ResizeShort(pixels=256), CenterCrop(size=(224, 224))),
+        (ResizeHeight(size=(100, 180)),),
         (Resize(size=(300, 300)), Letterbox(size=(640, 512))),
     ],
 )
@@ -95,6 +97,14 @@ def test_geometry_finds_a_mark_again(ops: tuple[PreOp, ...]) -> None:
 
 def test_resize_short_bounds_the_long_side() -> None:
     assert ResizeShort(pixels=256, longest=1000)(frame(2, 60000)).pixels.shape == (256, 1000, 3)
+
+
+@pytest.mark.parametrize(("size", "width"), [((20, 50), 120), ((20, 100), 192), ((48, 1), 1), ((1, 6000), 192)])
+def test_resize_height_keeps_proportions_where_there_is_room(size: tuple[int, int], width: int) -> None:
+    before = frame(*size)
+    after = ResizeHeight(size=(48, 192))(before).pixels
+    np.testing.assert_array_equal(after[:, :width], cv2.resize(before.pixels, (width, 48)))
+    assert after.shape == (48, 192, 3) and (after[:, width:] == 127).all()
 
 
 def test_center_crop_refuses_what_is_too_small() -> None:

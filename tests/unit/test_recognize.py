@@ -194,6 +194,29 @@ def test_a_map_of_one_probability_may_be_of_text(tmp_path: Path) -> None:
     assert ([op.op for op in spec.postprocess], classes(spec)) == (["text_boxes"], ("text",))
 
 
+@pytest.mark.parametrize(("size", "base"), [((80, 160), "ppocr_cls"), ((48, 192), "ppocr_mobile_cls")])
+def test_two_probabilities_of_a_wide_image_may_be_of_a_line_of_text(
+    size: tuple[int, int], base: str, tmp_path: Path
+) -> None:
+    path = export(tmp_path / "a.onnx", {"out": (1, 2)}, (1, 3, *size), end="Softmax")
+    with pytest.raises(InputError, match=f"--base {base}: the output .* as PP-OCR's are"):
+        recognize(path)
+    assert recognize(path, base).spec.postprocess == (TopK(k=2),)
+    with pytest.raises(InputError) as other:
+        recognize(export(tmp_path / "b.onnx", {"out": (1, 2)}, end="Softmax"))
+    assert "ppocr" not in str(other.value)
+
+
+def test_scores_behind_a_sigmoid_may_be_of_several_labels(tmp_path: Path) -> None:
+    path = export(tmp_path / "a.onnx", {"out": (1, 9)}, end="Sigmoid")
+    with pytest.raises(InputError, match=r"--base generic_multi_label: the output .* of several labels"):
+        recognize(path)
+    assert [op.op for op in recognize(path, "generic_multi_label").spec.postprocess] == ["multi_label"]
+    logits = export(tmp_path / "b.onnx", {"out": (1, 9)}, end="Gemm")
+    ops = [op.op for op in recognize(logits, "generic_multi_label").spec.postprocess]
+    assert ops == ["sigmoid", "multi_label"]
+
+
 def test_one_score_is_a_logit_or_a_probability(tmp_path: Path) -> None:
     for end, ops in (("Gemm", ["sigmoid", "two_classes", "top_k"]), ("Sigmoid", ["two_classes", "top_k"])):
         spec = recognize(export(tmp_path / "a.onnx", {"score": (1, 1)}, end=end), "torchvision_classify").spec

@@ -45,6 +45,7 @@ PRE_CONTRACTS: Final[dict[str, PreContract]] = {
     "letterbox": _DECODED,
     "resize": _IMAGE,
     "resize_short": _IMAGE,
+    "resize_height": _DECODED,
     "center_crop": _IMAGE,
     "rgb": PreContract("an image [height, width, 3]", False, (3,)),
     "grey": PreContract("an image [height, width, 3] of uint8, 0 to 255, as decoded", True, (3,)),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from qtriton.builder.batch import free_batch
 from qtriton.builder.feeding import match_inputs
 from qtriton.builder.layouts import unify_inputs
-from qtriton.builder.onnx_files import graphs_of, tensors_of
+from qtriton.builder.onnx_files import forget_empty_shapes, graphs_of, tensors_of
 from qtriton.errors import ModelError
 from qtriton.quantize.graph import inputs_of
 from qtriton.spec import ModelSpec
@@ -41,7 +41,7 @@ def fit(model: ModelProto, spec: ModelSpec) -> Fitted:
     widened = _widen(model)
     freed, unified = free_batch(model, spec), unify_inputs(model, spec)
     fixed = _fix_sizes(model, spec)
-    shapeless = any(not value.type.tensor_type.HasField("shape") for value in model.graph.output)
+    shapeless = forget_empty_shapes(model)
     if fixed or shapeless or freed or unified:
         _infer_outputs(model)
     changed = bool(spec.outputs or freed or unified) or widened or fixed or shapeless

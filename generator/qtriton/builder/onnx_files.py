@@ -143,3 +143,15 @@ def _part(model: Path, tensor: TensorProto) -> tuple[Path, int, int]:
             f"{offset + length}. Copy the file again, or export the model again."
         )
     return file, offset, length
+
+
+def forget_empty_shapes(model: ModelProto) -> bool:
+    """Take shapes without sizes from the outputs, which some write for "unknown"; whether one has none now.
+
+    ONNX infers the shape of an output that states none, and finds one number where there is one.
+    """
+    kinds = [value.type.tensor_type for value in model.graph.output if value.type.HasField("tensor_type")]
+    empty = [kind for kind in kinds if not kind.shape.dim]
+    for kind in empty:
+        kind.ClearField("shape")
+    return bool(empty)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qtriton.runtime.pre import CenterCrop, Letterbox, Normalize, PreOp, Resize, ResizeShort, Rgb
+from qtriton.runtime.pre import CenterCrop, Letterbox, Normalize, PreOp, Resize, ResizeHeight, ResizeShort, Rgb
 from qtriton.spec import ModelSpec
 from qtriton.spec_files import classes
 
@@ -39,6 +39,8 @@ def _words(op: PreOp) -> str:
             return "stretched"
         case ResizeShort():
             return f"shorter side {op.pixels}"
+        case ResizeHeight():
+            return f"height {op.size[0]}, the right filled"
         case CenterCrop():
             return "middle cut out"
         case Normalize():

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from qtriton.builder.onnx_files import forget_empty_shapes
 from qtriton.errors import InputError, ModelError
 from qtriton.recognize.first_layers import Scaling, scaling_of
 from qtriton.recognize.metadata import Metadata
@@ -139,7 +140,7 @@ def _with_shapes(model: ModelProto) -> list[Any]:
     import onnx
 
     graph: Any = model.graph
-    if all(value.type.tensor_type.HasField("shape") for value in graph.output):
+    if not forget_empty_shapes(model):
         return list(graph.output)
     try:
         return list(onnx.shape_inference.infer_shapes(model).graph.output)

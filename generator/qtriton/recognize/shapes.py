@@ -54,6 +54,32 @@ def _orientation(facts: Facts) -> str:
     return ""
 
 
+def _several(facts: Facts) -> str:
+    if not _classifier(facts) or scores_of(facts) < 2 or facts.ends.get(facts.first.name) != "Sigmoid":
+        return ""
+    return f"the output {facts.first} is scores behind a sigmoid, which may be of several labels at once"
+
+
+def several_fields(facts: Facts) -> Fields:
+    """What follows a classifier of several labels: probabilities where the graph ends in a sigmoid."""
+    if facts.ends.get(facts.first.name) != "Sigmoid":
+        return {}
+    return {"postprocess": Said([{"op": "multi_label"}], "the graph ends in Sigmoid")}
+
+
+def _text_line(size: tuple[int, int]) -> Callable[[Facts], str]:
+    """Whether a classifier of two classes takes lines of text of this height and width."""
+
+    def why(facts: Facts) -> str:
+        image = facts.image
+        alike = (image.height, image.width) == size and facts.ends.get(facts.first.name) == "Softmax"
+        if not alike or not _classifier(facts) or scores_of(facts) != 2:
+            return ""
+        return f"the output {facts.first} is two probabilities, of an image of {size[0]} x {size[1]}, as PP-OCR's are"
+
+    return why
+
+
 def _map_of(facts: Facts, output: Tensor) -> tuple[int, bool, bool]:
     """How many classes a map has, whether they are last, and whether it is as large as the image; 0 for no map."""
     image, shape = facts.image, output.shape
@@ -110,6 +136,9 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family("torchvision_classify", _with(f"{_IMAGENET}, as torchvision does", _classifier), classifier_fields),
     Family("timm_classify", _with("the same, scaled by cubics, as timm does", _classifier), classifier_fields),
     Family("timm_vit", _with("normalised to -1 ... 1, as timm's ViTs", _classifier), classifier_fields),
+    Family("generic_multi_label", _several, several_fields),
+    Family("ppocr_cls", _text_line((80, 160))),
+    Family("ppocr_mobile_cls", _text_line((48, 192))),
     Family("torchvision_segment", _with(f"{_IMAGENET}, as torchvision and smp do", _segmenter), map_fields),
     Family("ppocr_det", _text_detector),
     Family("generic_segmentation", _with("normalised to -1 ... 1, as PaddleSeg does", _segmenter), map_fields),

@@ -1,5 +1,6 @@
 """The operations between an encoded image and the tensor that a model takes."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, get_args
@@ -144,6 +145,30 @@ class ResizeShort:
 
 
 @dataclass(frozen=True)
+class ResizeHeight:
+    """Scale to the height of size (height, width), the width in proportion but no wider than size; fill on the right.
+
+    So PP-OCR's classifiers see a line of text: resize_norm_img() in PaddlePaddle/PaddleOCR, tools/infer/predict_cls.py,
+    which rounds the width up, and fills with the mean 0.5.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    size: tuple[int, int]
+    op: Literal["resize_height"] = "resize_height"
+    fill: int = 127
+    interpolation: Interpolation = "linear"
+
+    def __call__(self, frame: Frame) -> Frame:
+        before_height, before_width = frame.pixels.shape[:2]
+        height, widest = self.size
+        width = min(math.ceil(height * (before_width / before_height)), widest)
+        frame = _resized(frame, height, width, self.interpolation)
+        pixels = np.full((height, widest, frame.pixels.shape[2]), self.fill, frame.pixels.dtype)
+        pixels[:, :width] = frame.pixels
+        return frame._replace(pixels=pixels)
+
+
+@dataclass(frozen=True)
 class CenterCrop:
     """Cut size (height, width) out of the middle; the image must be at least that large."""
 
@@ -228,7 +253,7 @@ class Chw:
         return frame._replace(pixels=np.ascontiguousarray(frame.pixels.transpose(2, 0, 1)))
 
 
-PreOp: TypeAlias = Letterbox | Resize | ResizeShort | CenterCrop | Rgb | Grey | Normalize | Chw
+PreOp: TypeAlias = Letterbox | Resize | ResizeShort | ResizeHeight | CenterCrop | Rgb | Grey | Normalize | Chw
 
 #: Each operation by the name that a spec calls it.
 PRE_OPS: Final[dict[str, type[PreOp]]] = {each.op: each for each in get_args(PreOp)}
