@@ -116,7 +116,7 @@ bench-peers: .venv/.ready .venv-peers/.ready
 	@touch $@
 
 .venv-bundled/.ready: tests/today/requirements-bundled.txt | .venv/.ready
-	@echo "Setting up .venv-bundled (once, a quarter of a minute and 600 MB)"
+	@echo "Setting up .venv-bundled (once, half a minute and 800 MB)"
 	$(PYTHON) -m venv --clear .venv-bundled
 	.venv-bundled/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
 	@touch $@
