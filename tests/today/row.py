@@ -22,7 +22,8 @@ Pipeline: TypeAlias = Callable[[Path], Results]
 class Row:
     """One model.
 
-    `make` writes the ONNX file as the home project does and gives that project's own way from a photo to results:
+    `make` writes the ONNX file as the home project does, or a folder called the same without .onnx, and gives that
+    project's own way from a photo to results:
     detection: boxes [n, 4] (x1, y1, x2, y2 in pixels of the photo), scores [n], classes [n];
     segmentation inside boxes: the same and masks bool [n, height, width]; pose: the same and keypoints [n, k, 2 or 3];
     rotated boxes: polygons [n, 4, 2], scores, classes; text: polygons [n, 4, 2]; classification: scores [classes];
@@ -44,7 +45,7 @@ class Row:
 
 
 def write(row: Row, folder: Path, photos: list[Path]) -> None:
-    """Write `NAME/best.onnx`, `NAME/facts.json` and `NAME/expected.npz`."""
+    """Write `NAME/best.onnx` or `NAME/best`, `NAME/facts.json` and `NAME/expected.npz`."""
     pictures = [draw(each, folder / "photos") for each in row.drawn]
     folder = folder / row.name
     folder.mkdir(parents=True, exist_ok=True)

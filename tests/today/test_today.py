@@ -48,7 +48,7 @@ class Model:
 
     def arguments(self, folder: Path) -> list[object]:
         """What the command line is told beside the options: the file, and a base or a spec that has one."""
-        file, spec = self.folder / "best.onnx", self.facts["spec"].strip()
+        file, spec = next(self.folder.glob("best*")), self.facts["spec"].strip()
         if "\n" not in spec:
             return [file, *(("--base", spec.removeprefix("base: ")) if spec else ())]
         path = folder / f"{self.folder.name}.yaml"

@@ -70,12 +70,31 @@ class TextBoxes:
         score = _mean_within(chances, corners)
         if score < self.score_threshold:
             return None
-        growth = width * height * self.unclip_ratio / (width + height)  # of both sides together
-        # Pyclipper, which grows the box there, takes whole pixels: the corners are cut to them.
-        centre, (width, height), angle = cv2.minAreaRect(np.trunc(corners))
-        if min(width, height) + growth < self.smallest + 2:
+        grown = cv2.minAreaRect(_grown(corners, width * height * self.unclip_ratio / (2 * (width + height))))
+        if min(grown[1]) < self.smallest + 2:
             return None
-        return score, _from_top_left(cv2.boxPoints((centre, (width + growth, height + growth), angle)))
+        return score, _from_top_left(cv2.boxPoints(grown))
+
+
+def _grown(corners: Array, distance: float) -> Array:
+    """Points float32 [N, 2] around a box at so many pixels from it, as pyclipper 1.4 has them: in whole pixels.
+
+    It cuts the corners to whole pixels and rounds them with arcs of chords that are off by a quarter of a pixel
+    (ClipperOffset::DoRound in clipper.cpp 6.4.2).
+    """
+    corners = np.trunc(corners)
+    if cv2.contourArea(corners, oriented=True) < 0:
+        corners = corners[::-1]
+    edges = np.roll(corners, -1, axis=0) - corners
+    ends = np.arctan2(-edges[:, 0], edges[:, 1])
+    step = max(2 * np.arccos(1 - min(distance, 1) / 4 / distance), 2 / distance)
+    turns = (ends - np.roll(ends, 1)) % (2 * np.pi)
+    points = []
+    for corner, end, turn in zip(corners, ends, turns, strict=True):
+        angles = np.append(end - turn + step * np.arange(max(round(turn / step), 1)), end)
+        points.append(corner + distance * np.stack([np.cos(angles), np.sin(angles)], axis=1))
+    outline: Array = np.rint(np.concatenate(points)).astype(np.float32)
+    return outline
 
 
 def _mean_within(chances: Array, corners: Array) -> float:
