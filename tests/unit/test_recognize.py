@@ -194,14 +194,17 @@ def test_a_map_of_one_probability_may_be_of_text(tmp_path: Path) -> None:
     assert ([op.op for op in spec.postprocess], classes(spec)) == (["text_boxes"], ("text",))
 
 
-@pytest.mark.parametrize(("size", "base"), [((80, 160), "ppocr_cls"), ((48, 192), "ppocr_mobile_cls")])
+@pytest.mark.parametrize(
+    ("size", "base"), [((80, 160), "ppocr_cls"), ((48, 192), "ppocr_mobile_cls"), (("h", "w"), "ppocr_mobile_cls")]
+)
 def test_two_probabilities_of_a_wide_image_may_be_of_a_line_of_text(
-    size: tuple[int, int], base: str, tmp_path: Path
+    size: tuple[int | str, ...], base: str, tmp_path: Path
 ) -> None:
     path = export(tmp_path / "a.onnx", {"out": (1, 2)}, (1, 3, *size), end="Softmax")
-    with pytest.raises(InputError, match=f"--base {base}: the output .* as PP-OCR's are"):
+    with pytest.raises(InputError, match=f"--base {base}: the output .* as PP-OCR's for lines"):
         recognize(path)
-    assert recognize(path, base).spec.postprocess == (TopK(k=2),)
+    spec = recognize(path, base).spec
+    assert spec.postprocess == (TopK(k=2),) and spec.input.dims == ((3, 48, 192) if "mobile" in base else (3, 80, 160))
     with pytest.raises(InputError) as other:
         recognize(export(tmp_path / "b.onnx", {"out": (1, 2)}, end="Softmax"))
     assert "ppocr" not in str(other.value)

@@ -67,15 +67,16 @@ def several_fields(facts: Facts) -> Fields:
     return {"postprocess": Said([{"op": "multi_label"}], "the graph ends in Sigmoid")}
 
 
-def _text_line(size: tuple[int, int]) -> Callable[[Facts], str]:
-    """Whether a classifier of two classes takes lines of text of this height and width."""
+def _text_line(size: tuple[int, int], free: bool = False) -> Callable[[Facts], str]:
+    """Whether a classifier of two classes takes lines of text of this height and width, or of any."""
 
     def why(facts: Facts) -> str:
-        image = facts.image
-        alike = (image.height, image.width) == size and facts.ends.get(facts.first.name) == "Softmax"
-        if not alike or not _classifier(facts) or scores_of(facts) != 2:
+        high, wide = facts.image.height, facts.image.width
+        alike = (high, wide) == size or (free and high < 1 and wide < 1)
+        if not alike or not _classifier(facts) or scores_of(facts) != 2 or facts.ends[facts.first.name] != "Softmax":
             return ""
-        return f"the output {facts.first} is two probabilities, of an image of {size[0]} x {size[1]}, as PP-OCR's are"
+        of = f"{high} x {wide}" if high > 0 else "any size"
+        return f"the output {facts.first} is two probabilities, of an image of {of}, as PP-OCR's for lines of text"
 
     return why
 
@@ -138,7 +139,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family("timm_vit", _with("normalised to -1 ... 1, as timm's ViTs", _classifier), classifier_fields),
     Family("generic_multi_label", _several, several_fields),
     Family("ppocr_cls", _text_line((80, 160))),
-    Family("ppocr_mobile_cls", _text_line((48, 192))),
+    Family("ppocr_mobile_cls", _text_line((48, 192), free=True)),
     Family("torchvision_segment", _with(f"{_IMAGENET}, as torchvision and smp do", _segmenter), map_fields),
     Family("ppocr_det", _text_detector),
     Family("generic_segmentation", _with("normalised to -1 ... 1, as PaddleSeg does", _segmenter), map_fields),
