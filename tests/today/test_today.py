@@ -115,6 +115,9 @@ def test_int8_is_within_the_budget_or_fp32_stays(model: Model, drawn: Path, tmp_
     fast = ("--method", "ptq", "--algorithm", "avg", "--learner", "onnxruntime")
     code, said = build(model, repository, "--precision", "int8", "--calibration", drawn, *fast)
     assert code in (ExitCode.DONE, ExitCode.COMPRESSION), said
+    if not repository.exists():
+        assert code == ExitCode.COMPRESSION and "no backend stays within the accuracy budget" in said
+        return
     found = Repository.open(repository)
     precisions = {found.manifest(name).precision.value for name in found.ensembles()}
     assert "fp32" in precisions and (code == ExitCode.DONE) is ("int8" in precisions), said

@@ -12,6 +12,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from qtriton.builder.fp32 import read_signature, write_fp32_onnx
 from qtriton.errors import ModelError
+from qtriton.quantize.batch import fix_batch
 from qtriton.spec import ModelSpec
 from qtriton.spec_files import parse_spec
 
@@ -103,3 +104,10 @@ def test_what_is_baked_in_for_several_images_is_refused(tmp_path: Path) -> None:
         ModelError, match=r"batch is fixed at 4, inside as well \(expand\). Export it with a free batch"
     ):
         write_fp32_onnx(path, spec(), tmp_path / "out.onnx")
+
+
+def test_a_batch_of_minus_one_is_free(tmp_path: Path) -> None:
+    """As RapidOCR's classifier of lines states it."""
+    model = onnx.load(str(save(tmp_path / "net.onnx", [node("Flatten", ["image"], ["scores"])], -1)))
+    fix_batch(model)
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1

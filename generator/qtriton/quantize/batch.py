@@ -26,6 +26,6 @@ def fix_batch(model: ModelProto) -> None:
     constants = {tensor.name for tensor in model.graph.initializer}
     for value in model.graph.input:
         shape = value.type.tensor_type.shape
-        if value.name not in constants and shape.dim and not shape.dim[0].dim_value:
+        if value.name not in constants and shape.dim and shape.dim[0].dim_value <= 0:
             shape.dim[0].dim_value = 1
     del model.graph.value_info[:]
