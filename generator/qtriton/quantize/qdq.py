@@ -160,14 +160,15 @@ class Writer:
         assert bounds is not None, tensor
         scale, zero = (
             self._constant(f"{tensor}_{suffix}", np.asarray(value))
-            for suffix, value in zip(("scale", "zero"), self._affine(bounds), strict=True)
+            for suffix, value in zip(("scale", "zero"), self._affine(tensor, bounds), strict=True)
         )
         quantized = self._node("QuantizeLinear", [source, scale, zero], self._names.fresh(f"{tensor}_q"))
         output = tensor if source != tensor else self._names.fresh(f"{tensor}_dq")
         self._renamed[tensor] = self._node("DequantizeLinear", [quantized, scale, zero], output)
 
-    def _affine(self, bounds: Range) -> tuple[np.float32, np.generic]:
-        """Scale and zero point of an activation."""
+    def _affine(self, tensor: str, bounds: Range) -> tuple[np.float32, np.generic]:
+        """Scale and zero point of an activation of the FP32 graph."""
+        del tensor
         affine = Affine.of(bounds)
         return affine.scale, np.uint8(affine.zero)
 
