@@ -40,6 +40,9 @@ NOT_YET: Final = {
     "yolo11n-half": "not explained; with random weights much depends on how half precision is rounded",
 }
 
+#: What INT8 may end with, and words of the sentence: trained weights find nothing in images that are generated.
+WITHOUT_INT8: Final[dict[int, str]] = {ExitCode.COMPRESSION: "accuracy budget", ExitCode.INPUT: "FP32 finds nothing"}
+
 
 @dataclass(frozen=True)
 class Model:
@@ -116,7 +119,7 @@ def test_int8_is_within_the_budget_or_fp32_stays(model: Model, drawn: Path, tmp_
     assert code == ExitCode.DONE, said
     fast = ("--method", "ptq", "--algorithm", "avg", "--learner", "onnxruntime")
     code, said = build(model, repository, "--precision", "int8", "--calibration", drawn, *fast)
-    assert code == ExitCode.DONE or (code == ExitCode.COMPRESSION and "accuracy budget" in said), said
+    assert code == ExitCode.DONE or (code in WITHOUT_INT8 and WITHOUT_INT8[code] in said), said
     found = Repository.open(repository)
     manifests = [found.manifest(name) for name in found.ensembles()]
     compressed = [each for each in manifests if each.precision is Precision.INT8]
