@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx
-import openvino
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from qtriton.backends.runner import running
 from qtriton.compress.scales import LearntLayer, Scales
 from qtriton.quantize.openvino import emit_openvino
 from qtriton.quantize.symmetric import emit_symmetric
@@ -63,8 +63,8 @@ def learnt() -> Scales:
 
 def run(model: Path) -> Floats:
     image = np.random.default_rng(5).uniform(-3, 3, (1, 3, 4, 4)).astype(np.float32)
-    compiled = openvino.Core().compile_model(str(model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return np.asarray(compiled([image])[0], np.float32)
+    with running(TARGET, model) as opened:
+        return np.asarray(opened({"x": image})["y"], np.float32)
 
 
 def test_a_product_of_joined_places_compiles_and_is_near_fp32(memory: Path, tmp_path: Path) -> None:
