@@ -18,6 +18,7 @@ from qtriton.errors import ExitCode
 from qtriton.repository.read import Repository
 from qtriton.runtime.values import Array
 from qtriton.server import ServerOptions, serve
+from qtriton.target import Precision
 
 from .agreement import agreement
 from .conftest import TABLE, exported_models
@@ -37,6 +38,9 @@ NOT_YET: Final = {
     "yolo26n-seg": "not explained; perhaps since of the best 100 those with an empty mask are left out",
     "yolo11n-half": "not explained; with random weights much depends on how half precision is rounded",
 }
+
+#: What INT8 may end with, and words of the sentence: trained weights find nothing in images that are generated.
+WITHOUT_INT8: Final[dict[int, str]] = {ExitCode.COMPRESSION: "accuracy budget", ExitCode.INPUT: "FP32 finds nothing"}
 
 
 @dataclass(frozen=True)
@@ -108,19 +112,21 @@ def test_served_equals_the_home_project(model: Model, tmp_path: Path) -> None:
 
 
 def test_int8_is_within_the_budget_or_fp32_stays(model: Model, drawn: Path, tmp_path: Path) -> None:
-    """What is over the budget, or slower, ends with a sentence, and FP32 is published all the same."""
+    """What is over the budget ends with a sentence, and the FP32 that was published before stays."""
     if model.folder.name in REFUSED:
         pytest.skip(REFUSED[model.folder.name])
     repository = tmp_path / "repository"
+    code, said = build(model, repository, "--precision", "fp32")
+    assert code == ExitCode.DONE, said
     fast = ("--method", "ptq", "--algorithm", "avg", "--learner", "onnxruntime")
     code, said = build(model, repository, "--precision", "int8", "--calibration", drawn, *fast)
-    assert code in (ExitCode.DONE, ExitCode.COMPRESSION), said
-    if not repository.exists():
-        assert code == ExitCode.COMPRESSION and "no backend stays within the accuracy budget" in said
-        return
+    assert code == ExitCode.DONE or (code in WITHOUT_INT8 and WITHOUT_INT8[code] in said), said
     found = Repository.open(repository)
-    precisions = {found.manifest(name).precision.value for name in found.ensembles()}
-    assert "fp32" in precisions and (code == ExitCode.DONE) is ("int8" in precisions), said
+    manifests = [found.manifest(name) for name in found.ensembles()]
+    compressed = [each for each in manifests if each.precision is Precision.INT8]
+    assert {each.backend for each in manifests if each.precision is Precision.FP32} == set(BACKENDS)
+    assert (code == ExitCode.DONE) is bool(compressed), said
+    assert all(each.gate is not None and each.gate.drop <= each.gate.budget for each in compressed)
 
 
 def served_shares(model: Model, repository: Path) -> dict[str, float]:

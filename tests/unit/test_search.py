@@ -45,9 +45,10 @@ class World:
         self.refusal: str | None = None
         #: How far results agree with FP32's, where there are labels too.
         self.agreement: Callable[[Recipe], float | None] = lambda recipe: None
+        self.task, self.images = "detection", 80
 
     def find(self, monkeypatch: pytest.MonkeyPatch, labelled: bool = True, **options: Any) -> SearchResult:
-        spec = SimpleNamespace(name="m", task="detection")
+        spec = SimpleNamespace(name="m", task=self.task)
         warned = self.warned
         context = SimpleNamespace(
             options=BuildOptions(**options), spec=spec, reporter=SILENT, warn_once=lambda text: warned.append(text)
@@ -73,7 +74,7 @@ class World:
             assert artifact.recipe is not None
             self.asked.append(str(artifact.recipe))
             points = self.points(artifact.recipe)
-            before, after = (Metric(name="mAP", value=value, images=80) for value in (50.0, 50.0 - points))
+            before, after = (Metric(name="mAP", value=value, images=self.images) for value in (50.0, 50.0 - points))
             return AccuracyDrop(before, after, labelled, self.agreement(artifact.recipe))
 
         def speed(context: Any, fp32: Artifact, artifact: Artifact) -> Speed:
@@ -350,3 +351,15 @@ def test_a_refusal_says_that_results_differ(monkeypatch: pytest.MonkeyPatch) -> 
     assert world.find(monkeypatch, algorithm=AlgorithmChoice.AVG, method=Method.PTQ, accept_drop=True).gate.accepted
     # Who allows more points of the metric allows as many here.
     world.find(monkeypatch, algorithm=AlgorithmChoice.AVG, method=Method.PTQ, max_accuracy_drop=80.0)
+
+
+@pytest.mark.parametrize(("images", "said"), [(32, True), (40, False)])
+def test_a_refusal_says_that_one_image_is_more_than_the_budget(
+    monkeypatch: pytest.MonkeyPatch, images: int, said: bool
+) -> None:
+    world = World(lambda recipe: 3.125, fast)
+    world.task, world.images = "classification", images
+    with pytest.raises(AccuracyBudgetError) as raised:
+        world.find(monkeypatch, labelled=False, algorithm=AlgorithmChoice.AVG, method=Method.PTQ)
+    sentence = "One of 32 images alone is 3.12 points: give more with --calibration or --validation."
+    assert (sentence in str(raised.value)) is said

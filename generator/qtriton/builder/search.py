@@ -211,6 +211,13 @@ class _Search:
         )
         return (
             f"{ensemble}: the best of {len(self._tried)} artifacts ({self._best().recipe}) drops {gate.drop:.2f} "
-            f"points of {gate.metric}, the budget is {gate.budget:g}.{agreed}{slow} What was published before is "
-            f"unchanged. Pass {', '.join(fixes[:-1])}, or {fixes[-1]}."
+            f"points of {gate.metric}, the budget is {gate.budget:g}.{self._too_few(gate)}{agreed}{slow} What was "
+            f"published before is unchanged. Pass {', '.join(fixes[:-1])}, or {fixes[-1]}."
         )
+
+    def _too_few(self, gate: Gate) -> str:
+        """What to say where the class of a single image is worth more than the budget."""
+        each = 100 / gate.images
+        if gate.labelled or self._context.spec.task != "classification" or each <= gate.budget:
+            return ""
+        return f" One of {gate.images} images alone is {each:.2f} points: give more with --calibration or --validation."

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from qtriton.compress.normalize import normalize, prepare
+from qtriton.compress.simplify import simplify
 from qtriton.errors import ConversionError
 from qtriton.isolated import headline
 
@@ -57,16 +58,9 @@ def fix_shape(model: ModelProto, shape: tuple[int, ...]) -> ModelProto:
         raise ConversionError(f"it: the model has {len(inputs)} inputs, compression needs exactly one")
     copy = type(model)()  # onnxsim before 0.8 changes what it is given
     copy.CopyFrom(model)
-    model = normalize(_simplify(prepare(copy), {inputs[0].name: list(shape)}), _simplify)
+    model = normalize(simplify(prepare(copy), {inputs[0].name: list(shape)}), simplify)
     _rename_tensors(model)
     return model
-
-
-def _simplify(model: ModelProto, shapes: dict[str, list[int]] | None = None) -> ModelProto:
-    import onnxsim
-
-    simplified: ModelProto = onnxsim.simplify(model, overwrite_input_shapes=shapes)[0]
-    return simplified
 
 
 def _rename_tensors(model: ModelProto) -> None:

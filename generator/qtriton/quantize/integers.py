@@ -32,6 +32,11 @@ class Affine:
         return cls(scale, int(np.clip(round(-low / float(scale)), 0, 255)))
 
 
+def signed_scale(bounds: Range) -> np.float32:
+    """The scale of symmetric s8, real = scale * q with q in -127..127."""
+    return np.float32(max(abs(bounds.low), abs(bounds.high), _TINY) / _WEIGHT_LIMIT)
+
+
 @dataclass(frozen=True, eq=False)
 class IntegerLayer:
     """A layer's weights per output channel, and its bias in units of input scale times weight scale."""

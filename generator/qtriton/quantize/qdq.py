@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from qtriton.compress.normalize.opset import upgrade, with_output_shapes
 from qtriton.compress.scales import Scales
+from qtriton.compress.simplify import simplify
 from qtriton.errors import CompressionError, ModelError
 from qtriton.fresh_names import FreshNames
 from qtriton.quantize.bounds import Range
@@ -90,11 +91,10 @@ def write_quantized(fp32: Path, scales: Scales, out: Path, policy: Policy, write
 def load_simplified(fp32: Path) -> ModelProto:
     """The graph to write into: batch normalisation folded into the convolutions, constants folded, opset 13+."""
     import onnx
-    import onnxsim
 
     try:
         model: ModelProto = onnx.load(str(fp32))
-        model, _ = onnxsim.simplify(upgrade(with_output_shapes(model), _MIN_OPSET))
+        model = simplify(upgrade(with_output_shapes(model), _MIN_OPSET))
         fold_factors(model)
     except Exception as error:  # protobuf, the converter and onnxsim raise kinds of their own
         raise ModelError(f"{fp32}: cannot be read as an ONNX model ({error}). Export it again.") from error
@@ -160,14 +160,15 @@ class Writer:
         assert bounds is not None, tensor
         scale, zero = (
             self._constant(f"{tensor}_{suffix}", np.asarray(value))
-            for suffix, value in zip(("scale", "zero"), self._affine(bounds), strict=True)
+            for suffix, value in zip(("scale", "zero"), self._affine(tensor, bounds), strict=True)
         )
         quantized = self._node("QuantizeLinear", [source, scale, zero], self._names.fresh(f"{tensor}_q"))
         output = tensor if source != tensor else self._names.fresh(f"{tensor}_dq")
         self._renamed[tensor] = self._node("DequantizeLinear", [quantized, scale, zero], output)
 
-    def _affine(self, bounds: Range) -> tuple[np.float32, np.generic]:
-        """Scale and zero point of an activation."""
+    def _affine(self, tensor: str, bounds: Range) -> tuple[np.float32, np.generic]:
+        """Scale and zero point of an activation of the FP32 graph."""
+        del tensor
         affine = Affine.of(bounds)
         return affine.scale, np.uint8(affine.zero)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from qtriton.compress.scales import Scales
 from qtriton.quantize.bounds import Range
+from qtriton.quantize.integers import signed_scale
 from qtriton.quantize.match import Layer
 from qtriton.quantize.placement import Policy
 from qtriton.quantize.qdq import EmitReport, Writer, write_quantized
@@ -45,9 +46,9 @@ def emit_symmetric(fp32: Path, scales: Scales, out: Path, float_layers: frozense
 class SymmetricWriter(Writer):
     """Symmetric s8 activations and weights, a Q/DQ pair on both, and a bias in floating point."""
 
-    def _affine(self, bounds: Range) -> tuple[np.float32, np.generic]:
-        largest = max(abs(bounds.low), abs(bounds.high), _TINY)
-        return np.float32(largest / _LIMIT), np.int8(0)
+    def _affine(self, tensor: str, bounds: Range) -> tuple[np.float32, np.generic]:
+        del tensor
+        return signed_scale(bounds), np.int8(0)
 
     def _fold_weights(self, node: NodeProto, layer: Layer) -> None:
         base = layer.node.output[0]
