@@ -67,7 +67,7 @@ test-today: .venv/.ready .venv-today/exported/.ready
 
 .venv-today/exported/.ready: .venv-today/.ready $(wildcard tests/today/*_rows.py tests/today/settling.py tests/today/photos.py)
 	rm -rf $(@D)
-	PYTHONPATH=tests .venv-today/bin/python -m today.export $(@D) ultralytics_rows,torchvision_rows,timm_rows,transformers_rows,libre_rows,bundled_rows
+	PYTHONPATH=tests .venv-today/bin/python -m today.export $(@D) ultralytics_rows,torchvision_rows,timm_rows,transformers_rows,libre_rows,rfdetr_rows,bundled_rows
 	PYTHONPATH=.venv-today/ultralytics83:tests .venv-today/bin/python -m today.export $(@D) ultralytics83_rows
 	@touch $@
 

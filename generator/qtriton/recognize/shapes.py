@@ -75,6 +75,12 @@ def _segmenter(facts: Facts) -> str:
     return f"the output {facts.first} is a map of the image"
 
 
+def _transformers(facts: Facts) -> str:
+    if not _segmenter(facts) or facts.image.tensor.name != "pixel_values" or facts.first.name != "logits":
+        return ""
+    return f"the output {facts.first} is a map of the image, named as transformers does; read as SegFormer"
+
+
 def _text_detector(facts: Facts) -> str:
     if not _segmenter(facts) or _map_of(facts, facts.first)[0] != 1 or facts.ends[facts.first.name] != "Sigmoid":
         return ""
@@ -111,6 +117,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family("timm_classify", _with("the same, scaled by cubics, as timm does", _classifier), classifier_fields),
     Family("timm_vit", _with("normalised to -1 ... 1, as timm's ViTs", _classifier), classifier_fields),
     Family("torchvision_segment", _with(f"{_IMAGENET}, as torchvision and smp do", _segmenter), map_fields),
+    Family("segformer", _with(f"{_IMAGENET}", _transformers)),
     Family("ppocr_det", _text_detector),
     Family("generic_segmentation", _with("normalised to -1 ... 1, as PaddleSeg does", _segmenter), map_fields),
 )

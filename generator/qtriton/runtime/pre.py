@@ -12,8 +12,9 @@ from .image import MAX_PIXELS, decode
 from .resample import Filter, resample
 
 Array: TypeAlias = npt.NDArray[Any]
-#: OpenCV's; or Pillow's, which takes the mean where it makes an image smaller.
-Interpolation: TypeAlias = Literal["nearest", "linear", "cubic", "area"] | Filter
+#: OpenCV's; or Pillow's, which takes the mean where it makes an image smaller. exact_linear does not round to whole
+#: pixel values, as torchvision's resize(antialias=False) of a tensor in 0 to 1 does not.
+Interpolation: TypeAlias = Literal["nearest", "linear", "exact_linear", "cubic", "area"] | Filter
 
 _OPENCV: Final[dict[str, int]] = {
     "nearest": cv2.INTER_NEAREST,
@@ -57,6 +58,8 @@ def _resized(frame: Frame, height: int, width: int, interpolation: Interpolation
     match interpolation:
         case "pillow_linear" | "pillow_cubic":
             pixels = resample(frame.pixels, height, width, interpolation)
+        case "exact_linear":
+            pixels = cv2.resize(frame.pixels.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
         case _:
             pixels = cv2.resize(frame.pixels, (width, height), interpolation=_OPENCV[interpolation])
     pixels = pixels.reshape(height, width, -1)  # OpenCV leaves a single channel out
