@@ -38,7 +38,7 @@ def _before(resize: dict[str, Any], *, colour: bool = True) -> Said:
 
 def _yolox(facts: Facts) -> Fields:
     del facts
-    letterbox = {"op": "letterbox", "align": "top_left", "interpolation": "pillow_linear"}
+    letterbox = {"op": "letterbox", "align": "top_left", "interpolation": "pillow_linear", "back": "ratio"}
     return {
         "preprocess": _before(letterbox, colour=False),
         "postprocess": Said([{"op": "yolo_head"}, _NMS], "decoded by the export"),
@@ -49,7 +49,7 @@ def _yolo9(facts: Facts) -> Fields:
     nms = {**_NMS, "multi_label": True, "candidates": 30000}
     place = "center" if facts.metadata.text("letterbox_pad").startswith("cent") else "top_left"
     return {
-        "preprocess": _before({"op": "letterbox", "align": place}),
+        "preprocess": _before({"op": "letterbox", "align": place, "back": "ratio"}),
         "postprocess": Said([{"op": "yolo8_head", "box": "xyxy"}, nms], _WHY),
     }
 

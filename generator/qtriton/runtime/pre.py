@@ -95,6 +95,9 @@ class Letterbox:
     interpolation: Interpolation = "linear"
     #: Where the scaled image lies: YOLOX wants it at the top left.
     align: Literal["center", "top_left"] = "center"
+    #: What results are mapped back by: how much the pixels were scaled, or the ratio before sizes became whole, as
+    #: LibreYOLO does; that is off by less than a pixel of the model's input.
+    back: Literal["pixels", "ratio"] = "pixels"
 
     def __call__(self, frame: Frame) -> Frame:
         height, width = frame.pixels.shape[:2]
@@ -102,7 +105,10 @@ class Letterbox:
         rounded = round if self.align == "center" else int
         inner_height = min(max(rounded(height * ratio), 1), self.size[0])
         inner_width = min(max(rounded(width * ratio), 1), self.size[1])
-        frame = _resized(frame, inner_height, inner_width, self.interpolation)
+        was, frame = frame.geometry, _resized(frame, inner_height, inner_width, self.interpolation)
+        if self.back == "ratio":
+            by_ratio = frame.geometry._replace(scale_x=was.scale_x * ratio, scale_y=was.scale_y * ratio)
+            frame = frame._replace(geometry=by_ratio)
         top = left = 0
         if self.align == "center":
             spare_y, spare_x = self.size[0] - inner_height, self.size[1] - inner_width
