@@ -71,7 +71,7 @@ test-today: .venv/.ready .venv-bundled/exported/.ready .venv-today/exported/.rea
 
 .venv-today/exported/.ready: .venv-today/.ready $(filter-out $(BUNDLED),$(wildcard tests/today/*_rows.py)) tests/today/settling.py tests/today/photos.py
 	rm -rf $(@D)
-	PYTHONPATH=tests .venv-today/bin/python -m today.export $(@D) ultralytics_rows,torchvision_rows,timm_rows,transformers_rows,libre_rows
+	PYTHONPATH=tests .venv-today/bin/python -m today.export $(@D) ultralytics_rows,torchvision_rows,timm_rows,transformers_rows,libre_rows,rfdetr_rows
 	PYTHONPATH=.venv-today/ultralytics83:tests .venv-today/bin/python -m today.export $(@D) ultralytics83_rows
 	@touch $@
 

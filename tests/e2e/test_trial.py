@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from qtriton.builder.trial import Tried, alike, try_model
+from qtriton.errors import ArtifactLoadError
 from qtriton.spec import ModelSpec
 from qtriton.spec_files import parse_spec
 from qtriton.target import Precision, Target
@@ -31,7 +32,7 @@ def spec(more: str = "") -> ModelSpec:
 
 
 def net(path: Path, kind: str, batch: int | str = "n") -> Path:
-    """A classifier that is right, that mixes its batch, or that has a batch of 1 baked in."""
+    """A classifier that is right, mixes its batch, has a batch of 1 baked in, or fails where there is nothing."""
     middle = {
         "right": [helper.make_node("Identity", ["means"], ["rows"])],
         "mixes": [
@@ -39,6 +40,12 @@ def net(path: Path, kind: str, batch: int | str = "n") -> Path:
             helper.make_node("Add", ["means", "mean"], ["rows"]),
         ],
         "baked": [helper.make_node("Reshape", ["means", "shape"], ["rows"])],
+        "finds": [
+            helper.make_node("ReduceMax", ["image"], ["most"], axes=[1, 2, 3], keepdims=0),
+            helper.make_node("Greater", ["most", "little"], ["found"]),
+            helper.make_node("Compress", ["means", "found"], ["kept"], axis=0),
+            helper.make_node("Reshape", ["kept", "rest"], ["rows"]),
+        ],
     }[kind]
     nodes = [
         helper.make_node("ReduceMean", ["image"], ["means"], axes=[2, 3], keepdims=0),
@@ -48,6 +55,8 @@ def net(path: Path, kind: str, batch: int | str = "n") -> Path:
     constants = [
         numpy_helper.from_array(np.random.default_rng(0).normal(size=(3, 10)).astype(np.float32) * 9, "matrix"),
         numpy_helper.from_array(np.array([1, 3]), "shape"),
+        numpy_helper.from_array(np.array([0, -1]), "rest"),
+        numpy_helper.from_array(np.array(0.01, np.float32), "little"),
     ]
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, 8, 8])
     scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, [batch, 10])
@@ -72,6 +81,12 @@ def test_outputs_without_a_free_batch_have_none_in_the_config(tmp_path: Path) ->
     tried = try_model(ORT, net(tmp_path / "net.onnx", "baked"), spec(), ())
     assert tried.max_batch == 0 and "scores [1, 10] has no free batch" in tried.reason
     assert try_model(ORT, net(tmp_path / "net.onnx", "right", 1), spec("max_batch_size: 0"), ()) == Tried(0)
+
+
+def test_a_model_that_fails_where_it_finds_nothing_is_refused(tmp_path: Path) -> None:
+    """The server would not become ready: its warm-up is zeros. So fails Faster R-CNN's Reshape of no boxes."""
+    with pytest.raises(ArtifactLoadError, match=r"not on zeros, which a server warms up with: .*Reshape.*Export it so"):
+        try_model(ORT, net(tmp_path / "net.onnx", "finds"), spec(), ())
 
 
 @pytest.mark.parametrize(("kind", "batch"), [("mixes", 1), ("baked", 0)])

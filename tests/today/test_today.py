@@ -27,14 +27,9 @@ BACKENDS: Final = ("onnxruntime", "openvino")
 #: With trained weights all must be the same; with random ones as much, but that rounding decides more often.
 ALIKE: Final = {True: 1.0, False: 0.97}
 #: What is refused, and words of the sentence that says why.
-REFUSED: Final = {
-    "libre-rtmdet-t": "nothing here reads a model with the outputs output [?, 2100, 84]",
-}
+REFUSED: Final[dict[str, str]] = {}
 #: Rows that are not equal yet, and what is known of it. One that becomes equal fails until it is taken out of here.
 NOT_YET: Final = {
-    "hf-segformer-b0": "0.966 of the pixels; perhaps since scores are enlarged to the input's size, not to the photo's",
-    "libre-yolo9-t": "not explained",
-    "libre-yolox-n": "not explained; LibreYOLO clips boxes before its NMS",
     "yolo26n-seg": "not explained; perhaps since of the best 100 those with an empty mask are left out",
     "yolo11n-half": "not explained; with random weights much depends on how half precision is rounded",
 }

@@ -131,5 +131,5 @@ ROWS: Final = [
         threshold=THRESHOLD,
     ),
     Row("hf-detr-r18", "transformers", "detection", partial(detector, parts=detr), "base: detr", threshold=THRESHOLD),
-    Row("hf-segformer-b0", "transformers", "segmentation", segmenter, "base: torchvision_segment"),
+    Row("hf-segformer-b0", "transformers", "segmentation", segmenter, "base: segformer"),
 ]

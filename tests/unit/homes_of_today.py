@@ -55,8 +55,20 @@ def nanodet(image: Array, size: Size) -> Array:
 
 
 def stretched(image: Array, size: Size, mean: Sequence[float] = (0,) * 3, std: Sequence[float] = (1,) * 3) -> Array:
-    """RT-DETR, D-FINE: Resize, ConvertPILImage(scale); RF-DETR's SquareResize and torchvision also normalise."""
+    """RT-DETR, D-FINE: Resize, ConvertPILImage(scale); torchvision also normalises."""
     return normalized(pillow(image, size[1], size[0]), mean, std)
+
+
+def rfdetr_input(image: Array, size: Size) -> Array:
+    """RF-DETR detr.py predict(): F.resize(antialias=False) of an RGB tensor in 0 to 1, F.normalize()."""
+    rows, columns = image[:, :, ::-1].astype(np.float64), np.arange(max(size)) + 0.5
+    for axis, pixels in enumerate(size):  # area_pixel_compute_source_index of ATen/native/UpSample.h
+        sides = image.shape[axis]
+        place = (columns[:pixels] * sides / pixels - 0.5).clip(0, sides - 1)
+        part = (place % 1).reshape(-1, *[1] * (2 - axis))
+        first, second = (rows.take(each.astype(int), axis) for each in (np.floor(place), np.ceil(place)))
+        rows = first * (1 - part) + second * part
+    return normalized(rows, *IMAGENET)
 
 
 def cropped(
@@ -88,9 +100,8 @@ INPUTS: Final[dict[str, Callable[[Array, Size], Array]]] = {
     **dict.fromkeys(("yolox_nano", "yolox_s"), yolox),
     "nanodet_plus_m_416": nanodet,
     **dict.fromkeys(("rtdetr_r18vd", "dfine_n"), stretched),
-    **dict.fromkeys(
-        ("rfdetr_nano", "deeplabv3_mobilenet_v3_large"), partial(stretched, mean=IMAGENET[0], std=IMAGENET[1])
-    ),
+    "rfdetr_nano": rfdetr_input,
+    "deeplabv3_mobilenet_v3_large": partial(stretched, mean=IMAGENET[0], std=IMAGENET[1]),
     "resnet18": partial(cropped, shorter=256),
     **dict.fromkeys(("resnet50", "mobilenet_v3_large"), partial(cropped, shorter=232)),
     "convnext_tiny": partial(cropped, shorter=236),

@@ -259,10 +259,10 @@ ROWS: dict[str, tuple[Change, str, str]] = {
         edit("run", "value: { data_type: TYPE_FP32", "value: { data_type: TYPE_UINT8"), "run/config.pbtxt",
         "as TYPE_UINT8, the input is TYPE_FP32"),
     "warm-up size": (
-        edit("run", "dims: [3, 8, 8] random", "dims: [3, 8, 9] random"), "run/config.pbtxt", "has dims [3, 8, 9]"),
+        edit("run", "dims: [3, 8, 8] zero", "dims: [3, 8, 9] zero"), "run/config.pbtxt", "has dims [3, 8, 9]"),
     "warm-up with a free size": (
-        edit("run", "dims: [3, 8, 8] random", "dims: [3, 8, -1] random"), "run/config.pbtxt", "needs fixed sizes"),
-    "warm-up without data": (edit("run", "random_data: true", ""), "run/config.pbtxt", "has no data for 'x'"),
+        edit("run", "dims: [3, 8, 8] zero", "dims: [3, 8, -1] zero"), "run/config.pbtxt", "needs fixed sizes"),
+    "warm-up without data": (edit("run", "zero_data: true", ""), "run/config.pbtxt", "has no data for 'x'"),
     "warm-up batch": (edit("run", "batch_size: 1", "batch_size: 5"), "run/config.pbtxt", "has batch_size 5"),
     "policy names a missing version": (
         add("run", "version_policy { specific { versions: [1, 3] } }\n"), "run/config.pbtxt", "names version 3"),

@@ -54,6 +54,7 @@ def test_every_operation_has_a_contract() -> None:
 SEG = spec("segmentation", "[{op: argmax}, {op: mask}]")
 ONE = "[{op: threshold}, {op: mask}]"
 LAST = "[{op: classes_first}, {op: argmax}, {op: mask}]"
+SCORES = "[{op: mask, of: scores}]"
 TOP = "[{op: top_k, k: 2}]"
 END = "[{op: detections}]"
 
@@ -73,6 +74,7 @@ END = "[{op: detections}]"
         (spec("segmentation", LAST), floats(1, 8, 16, 5)),
         (spec("segmentation", "[{op: upsample}, {op: argmax}, {op: mask}]"), floats(5, 8, 16, low=-9)),
         (spec("segmentation", ONE), floats(1, 32, 64)),
+        (spec("segmentation", SCORES, 5), floats(1, 5, 8, 16, low=-9)),
         (spec("segmentation", "[{op: upsample}, {op: sigmoid}, " + ONE[1:], 2), floats(1, 1, 8, 16, low=-9)),
         (spec("classification"), floats(10, 1, 1, low=-5, high=5)),
         (spec("classification", "[{op: two_classes}, {op: top_k, k: 1}]", 2), floats(1)),
@@ -111,6 +113,9 @@ def test_what_fits_is_taken(of: ModelSpec, output: Any) -> None:
         (spec("segmentation", "[{op: argmax}, {op: mask}]", 3), floats(4, 32, 64), "4 classes, and the spec names 3"),
         (spec("segmentation", "[{op: argmax}, {op: mask}]", 3), np.full((32, 64), 3), "names only 3 classes"),
         (spec("segmentation", "[{op: mask}]"), floats(32, 64), "these are scores"),
+        (spec("segmentation", SCORES), np.full((32, 64), 3), "class ids already. Write {op: mask} without of: scores"),
+        (spec("segmentation", SCORES, 3), floats(4, 8, 16), "4 classes, and the spec names 3"),
+        (spec("segmentation", SCORES), floats(8, 16, 4), "classes are last. Put {op: classes_first} before {op: mask}"),
         (spec("classification", TOP), floats(1), r"one score.* \[{op: two_classes}, {op: top_k, k: 1}\]"),
         (spec("classification"), f32([4.2]), "one score.*{op: sigmoid}, {op: two_classes}"),
         (spec("classification", "[{op: two_classes}, {op: top_k, k: 2}]"), f32([4.2]), "Put {op: sigmoid} before"),
@@ -174,3 +179,5 @@ def test_preprocessing_in_a_wrong_order_is_refused(pre: str, message: str) -> No
 def test_preprocessing_in_the_right_order_is_done() -> None:
     frame = Frame(np.zeros((40, 80, 3), np.uint8), Geometry(40, 80))
     assert checked_preprocess(spec("classification"), frame).pixels.shape == (3, 32, 64)
+    exact = "[{op: resize, interpolation: exact_linear}, {op: rgb}, {op: normalize}, {op: chw}]"
+    assert checked_preprocess(spec("classification", preprocess=exact), frame).pixels.dtype == np.float32

@@ -139,6 +139,7 @@ def test_boxes_in_the_original_image_need_its_size(told: str, moved: Geometry, c
         ("detr_head", (floats(30, 4), floats(30, 3, low=-6)), r"outputs out1, out0 fit: write outputs: \[out1, out0\]"),
         ("detr_head", (floats(30, 3, low=-6), floats(30, 4, high=9)), "no parts of the image"),
         ("detr_head", (floats(30, 5, low=-6), floats(30, 4)), "5 classes, and the spec names 3"),
+        ("detr_head", (floats(30, 3, low=-6), floats(30, 4), floats(29, 8, 16)), "third output is no mask"),
     ],
 )
 def test_heads_that_do_not_fit(post: str, outputs: tuple[Any, ...], message: str) -> None:

@@ -1,5 +1,6 @@
 """What reads raw heads, against the rules of the projects that export them, written anew as loops."""
 
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -94,6 +95,35 @@ def test_an_iou_threshold_of_1_drops_nothing() -> None:
     assert suppress(boxes, scores, classes, 1, 300).tolist() == list(range(300))
     scores[3], boxes[5, 2] = np.nan, np.inf
     assert suppress(boxes, scores, classes, 1, 5).tolist() == [0, 1, 2, 4, 6]
+
+
+def parse_yolo9(rows: Array, ratio: float, size: tuple[int, int], pad: tuple[float, float]) -> list[Row]:
+    """_parse_yolo9() and _parse_rtmdet() of LibreYOLO backends/base.py: map, clip, leave out empty boxes, then NMS."""
+    pairs: list[Row] = []
+    for *box, one, two, three in rows.astype(np.float64):
+        places = [(each - pad[at % 2]) / ratio for at, each in enumerate(box)]
+        x1, y1, x2, y2 = (min(max(each, 0), size[1 - at % 2]) for at, each in enumerate(places))
+        pairs += [
+            (x1, y1, x2, y2, score, kind)
+            for kind, score in enumerate((one, two, three))
+            if score > 0.25 and x2 > x1 and y2 > y1
+        ]
+    return greedy(pairs, 0.45, 300)
+
+
+@pytest.mark.parametrize("pad", [(0.0, 0.0), (0.0, 40.0)])
+def test_boxes_are_clipped_before_nms_where_the_home_project_does(pad: tuple[float, float]) -> None:
+    """Half of the boxes reach out of the image, or are outside of it: what is left of them overlaps otherwise."""
+    boxes, scores = invented(400, 3, 4)
+    rows = np.concatenate([boxes, scores], axis=1)
+    rows[:, :2] = (rows[:, :2] - 320) * 2 + 160
+    rows[:, :4] = np.concatenate([rows[:, :2] - rows[:, 2:4] / 2, rows[:, :2] + rows[:, 2:4] / 2], axis=1)
+    geometry = Geometry(240 / 0.5 - pad[1] * 2, 640, 0.5, 0.5, *pad)
+    nms = Nms(detections=300, candidates=30000, multi_label=True, clip_first=True)
+    expected = parse_yolo9(rows, 0.5, (round(geometry.height), 640), pad)
+    agree(postprocess([rows], geometry, (Yolo8Head(turned=True, box="xyxy"), nms)), expected)
+    late = postprocess([rows], geometry, (Yolo8Head(turned=True, box="xyxy"), replace(nms, clip_first=False)))
+    assert len(found(late)) != len(expected)
 
 
 def demo_postprocess(outputs: Array, size: tuple[int, int]) -> list[tuple[Array, float, int]]:

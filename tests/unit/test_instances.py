@@ -17,7 +17,7 @@ from qtriton.labels import LabelledImages, load_labelled
 from qtriton.labels.outlines import unpacked
 from qtriton.metrics.agreement import agreement
 from qtriton.metrics.instances import packed
-from qtriton.runtime.heads import Yolo8Head
+from qtriton.runtime.heads import DetrHead, Yolo8Head
 from qtriton.runtime.instances import InstanceMasks
 from qtriton.runtime.post import postprocess
 from qtriton.runtime.pre import Geometry
@@ -68,6 +68,42 @@ def test_what_has_an_empty_mask_is_left_out() -> None:
     assert postprocess([two, np.abs(LEFT)], Geometry(64, 64), (Yolo8Head(features=1), op))["num_detections"] == [0]
 
 
+def test_a_mask_of_each_query_is_that_of_rfdetr() -> None:
+    """PostProcess of rfdetr/models/postprocess.py: the best of query and class, logits at the image's size, over 0."""
+    random, (height, width) = np.random.default_rng(3), rules.ORIGINAL
+    logits = random.normal(-3, 1.5, (40, 4)).astype(np.float32)
+    boxes = random.uniform(0.1, 0.9, (40, 4)).astype(np.float32)
+    masks = np.stack([cv2.GaussianBlur(each, (0, 0), 4) for each in random.normal(size=(40, 30, 30))]).astype(
+        np.float32
+    )
+    stretched = Geometry(height, width, scale_x=120 / width, scale_y=120 / height)
+    last = InstanceMasks(
+        size=(120, 120), iou_threshold=1, detections=40, candidates=40, multi_label=True, keep_empty=True
+    )
+    results = postprocess([logits[None], boxes[None], masks[None]], stretched, (DetrHead((120, 120)), last))
+    chances = (1 / (1 + np.exp(-logits.astype(np.float64)))).reshape(-1)
+    best = [each for each in np.argsort(-chances, kind="stable")[:40] if chances[each] > 0.25]
+    assert 3 < len(best) == int(results["num_detections"][0])
+    for place, (query, kind) in enumerate(divmod(each, 4) for each in best):
+        assert int(results["classes"][place]) == kind
+        cx, cy, w, h = boxes[query] * [width, height, width, height]
+        box = np.array([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]).clip(0, [width, height] * 2)
+        np.testing.assert_allclose(results["boxes"][place], box, atol=2e-3)
+        inside = np.zeros((height, width), bool)
+        x1, y1, x2, y2 = np.rint(box).astype(int)
+        inside[y1:y2, x1:x2] = True
+        wanted = (cv2.resize(masks[query], (width, height)) > 0) & inside
+        pasted = paste(results["masks"][place], results["boxes"][place], height, width)
+        assert (pasted ^ wanted).sum() < 0.03 * inside.sum()
+
+
+def test_a_query_without_a_mask_is_reported_where_asked() -> None:
+    outputs = [np.full((1, 1), 3, np.float32), np.full((1, 4), 0.5, np.float32), np.full((1, 4, 4), -9, np.float32)]
+    for keep in (False, True):
+        ops = (DetrHead((64, 64)), InstanceMasks(size=(64, 64), keep_empty=keep))
+        assert postprocess(outputs, Geometry(64, 64), ops)["num_detections"] == [int(keep)]
+
+
 def test_more_cells_follow_the_outline_more_closely() -> None:
     raw = rules.invented(50, 1, np.random.default_rng(0).normal(size=(50, 8)), 2)
     found = []
@@ -90,14 +126,15 @@ def test_a_mask_is_pasted_where_its_box_is() -> None:
     assert not paste(left, np.zeros(4, np.float32), 50, 60).any()
 
 
-def spec(features: int = 8) -> ModelSpec:
+def spec(features: int = 8, head: str = "") -> ModelSpec:
+    head = head or f"yolo8_head, features: {features}"
     return parse_spec(
         f"""
 name: blob
 task: instance_segmentation
 input: {{name: image, dims: [3, 64, 64]}}
 preprocess: [{{op: letterbox}}, {{op: rgb}}, {{op: normalize}}, {{op: chw}}]
-postprocess: [{{op: yolo8_head, features: {features}}}, {{op: instance_masks}}]
+postprocess: [{{op: {head}}}, {{op: instance_masks}}]
 classes: [thing]
 """,
         "blob.yaml",
@@ -133,6 +170,16 @@ def test_heads_without_what_masks_are_made_of_are_refused() -> None:
         check(spec(1), HEAD, LEFT.repeat(2, axis=0))
     with pytest.raises(ModelError, match="not the proportions of the image"):
         check(spec(1), HEAD, LEFT[:, :8])
+
+
+def test_a_mask_of_each_query_is_taken() -> None:
+    of = spec(head="detr_head")
+    outputs = [np.full((9, 1), -3, np.float32), np.full((9, 4), 0.5, np.float32), np.ones((9, 16, 16), np.float32)]
+    assert check_postprocess(of, ["labels", "dets", "masks"], outputs, Geometry(64, 64)) == ()
+    with pytest.raises(ModelError, match="third output is no mask"):
+        check_postprocess(of, ["labels", "dets", "masks"], [*outputs[:2], outputs[2][:8]], Geometry(64, 64))
+    with pytest.raises(ModelError, match="no second output of prototypes"):
+        check_postprocess(of, ["labels", "dets"], outputs[:2], Geometry(64, 64))
 
 
 def coco(folder: Path, *segmentations: Any, size: int = 64) -> LabelledImages:

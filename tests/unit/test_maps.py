@@ -44,6 +44,24 @@ def test_scores_are_upsampled_as_torch_does(size: tuple[int, int]) -> None:
     np.testing.assert_allclose(grown, [interpolate(plane, size) for plane in scores], atol=1e-5)
 
 
+@pytest.mark.parametrize("op", [Resize((16, 16)), Letterbox((16, 16)), Letterbox((16, 16), align="top_left")])
+@pytest.mark.parametrize("shape", [(24, 20), (9, 30), (16, 16)])
+def test_scores_are_interpolated_to_the_image_before_a_class_is_chosen(
+    op: Resize | Letterbox, shape: tuple[int, int]
+) -> None:
+    """post_process_semantic_segmentation() of transformers with target_sizes; borders are cut off before."""
+    geometry = op(Frame(np.zeros((*shape, 3), np.uint8), Geometry(*shape))).geometry
+    coarse = RANDOM.normal(size=(5, 4, 4)).astype(np.float32)
+    mask = postprocess([coarse[np.newaxis]], geometry, (Mask((16, 16), of="scores"),))["mask"]
+    high, wide = (round(16 / scale) for scale in (geometry.scale_y, geometry.scale_x))
+    top, left = round(geometry.pad_y / geometry.scale_y), round(geometry.pad_x / geometry.scale_x)
+    grown = np.array([interpolate(plane, (high, wide)) for plane in coarse])
+    expected = grown.argmax(axis=0)[top : top + shape[0], left : left + shape[1]]
+    assert mask.shape == shape and mask.dtype == np.uint8
+    stretched = isinstance(op, Resize)
+    assert (mask == expected).mean() > (0.999 if stretched else 0.9)  # a border of half a pixel shifts the others
+
+
 def test_classes_last_and_first_give_the_same_mask() -> None:
     scores = RANDOM.normal(size=(5, 8, 12)).astype(np.float32)
     ops: tuple[PostOp, ...] = (ArgMax(), Mask((8, 12)))

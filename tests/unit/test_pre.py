@@ -1,5 +1,6 @@
 """Each preprocessing operation, against its definition, and the geometry that maps results back."""
 
+from dataclasses import replace
 from typing import get_args
 
 import cv2
@@ -29,6 +30,16 @@ from qtriton.runtime.pre import (
 def frame(height: int, width: int) -> Frame:
     pixels = np.random.default_rng(7).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Frame(pixels, Geometry(height, width))
+
+
+def test_boxes_go_back_by_the_ratio_where_the_home_project_maps_so() -> None:
+    """LibreYOLO: int(852 * 0.325) rows, but boxes / 0.325; the pixels were scaled by 276 / 852."""
+    before = frame(852, 1280)
+    op = Letterbox(size=(416, 416), align="top_left")
+    assert op(before).geometry == Geometry(852, 1280, 0.325, 276 / 852)
+    ratio = replace(op, back="ratio")(before)
+    assert ratio.geometry == Geometry(852, 1280, 0.325, 0.325)
+    np.testing.assert_array_equal(ratio.pixels, op(before).pixels)
 
 
 @pytest.mark.parametrize("size", [(480, 640), (640, 427), (333, 500), (1080, 810), (11, 900)])

@@ -1,9 +1,11 @@
 """The spec of an ONNX file follows from what the file says; what it does not say is asked for, not guessed."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from onnx import TensorProto
 
@@ -14,6 +16,7 @@ from qtriton.recognize.find import find_model
 from qtriton.recognize.write import as_yaml
 from qtriton.runtime.end2end import Detections
 from qtriton.runtime.heads import Yolo8Head
+from qtriton.runtime.maps import Mask
 from qtriton.runtime.pre import Normalize, Resize, ResizeShort
 from qtriton.runtime.scores import Softmax, TopK
 from qtriton.spec_files import classes, generic_names, parse_spec, zoo_names
@@ -128,6 +131,7 @@ SHAPES: dict[str, tuple[dict[str, tuple[int | str, ...]], list[str]]] = {
     "rows": ({"output": (1, 300, 6)}, ["ultralytics_end2end", "ultralytics_rtdetr"]),
     "yolov7": ({"output": ("n", 7)}, ["yolov7_end2end"]),
     "rfdetr": ({"dets": (1, 300, 4), "labels": (1, 300, 91)}, ["rfdetr"]),
+    "rfdetr_seg": ({"dets": (1, 200, 4), "labels": (1, 200, 91), "masks": (1, 200, 16, 16)}, ["rfdetr_segment"]),
     "detr": ({"pred_boxes": (1, 100, 4), "logits": (1, 100, 92)}, ["rtdetr", "detr"]),
     "torchvision": ({"boxes": ("n", 4), "labels": ("n",), "scores": ("n",)}, ["torchvision_detect"]),
     "classifier": ({"scores": ("batch", 10)}, ["torchvision_classify", "timm_classify", "timm_vit"]),
@@ -256,7 +260,8 @@ LIBREYOLO = {"libreyolo_version": "1.6.0", "task": "detect", "names": '{"0": "ca
         ("yolox", {"output": (1, 84, 7)}, "yolox", "yolo_head"),
         ("yolo9", {"output": (1, 6, 84)}, "ultralytics_detect", "yolo8_head"),
         ("dfine", {"pred_logits": (1, 300, 2), "pred_boxes": (1, 300, 4)}, "rtdetr", "detr_head"),
-        ("rfdetr", {"dets": (1, 300, 4), "labels": (1, 300, 3)}, "rfdetr", "detr_head"),
+        ("rtmdet", {"output": (1, 84, 6)}, "rtmdet", "yolo8_head"),
+        ("rfdetr", {"dets": (1, 300, 4), "labels": (1, 300, 2)}, "rfdetr", "detr_head"),
     ],
 )
 def test_libreyolo_says_its_family(
@@ -267,6 +272,31 @@ def test_libreyolo_says_its_family(
     assert (found.base, found.spec.postprocess[0].op, classes(found.spec)) == (base, head, ("cat", "dog"))
     assert "LibreYOLO 1.6.0: model_family" in found.lines[0]
     assert parse_spec(as_yaml(found.spec), family) == found.spec
+
+
+@pytest.mark.parametrize("task", ["detect", "segment"])
+def test_rfdetr_has_a_logit_of_the_background_or_one_for_each_of_cocos_ids(task: str, tmp_path: Path) -> None:
+    masks: dict[str, tuple[int, ...]] = {"masks": (1, 100, 16, 16)} if task == "segment" else {}
+    said = {**LIBREYOLO, "model_family": "rfdetr", "task": task}
+    path = export(tmp_path / "a.onnx", {"dets": (1, 100, 4), "labels": (1, 100, 3), **masks}, metadata=said)
+    found = recognize(path).spec
+    assert (found.postprocess[0].op, classes(found)) == ("detr_head", ("cat", "dog", "background"))
+    said["names"] = json.dumps({str(number): f"kind {number}" for number in range(80)})
+    path = export(tmp_path / "a.onnx", {"dets": (1, 100, 4), "labels": (1, 100, 91), **masks}, metadata=said)
+    found = recognize(path).spec
+    assert found.classes == "coco_by_id" and classes(found)[1] == "person"
+    assert found.results[0].name == "num_detections" and ("masks" in str(found.results)) is bool(masks)
+
+
+def test_a_map_with_the_names_of_transformers_may_be_segformer(tmp_path: Path) -> None:
+    model = onnx.load(export(tmp_path / "a.onnx", {"logits": (1, 5, 16, 16)}))
+    model.graph.input[0].name = model.graph.node[0].input[0] = "pixel_values"
+    path = tmp_path / "b.onnx"
+    onnx.save(model, path)
+    with pytest.raises(InputError, match=r"--base segformer: the output .* named as transformers does"):
+        recognize(path)
+    spec = recognize(path, "segformer").spec
+    assert spec.postprocess == (Mask((64, 64), of="scores"),)
 
 
 def test_sizes_that_a_model_asks_for_are_fed(tmp_path: Path) -> None:

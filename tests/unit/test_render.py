@@ -129,7 +129,7 @@ def test_a_runtime_step_is_warmed_up() -> None:
     assert warmup.batch_size == 1
     assert list(warmup.inputs["x"].dims) == [8, 8, 3]
     assert warmup.inputs["x"].data_type == message.input[0].data_type
-    assert warmup.inputs["x"].random_data
+    assert warmup.inputs["x"].zero_data
 
 
 def test_an_ensemble_keeps_the_order_of_its_steps_and_takes_their_latest_version() -> None:

@@ -14,7 +14,7 @@ from qtriton.builder.given import Given, in_unit
 from qtriton.builder.readings import CHECKS, other_outputs, readings
 from qtriton.errors import ModelError
 from qtriton.runtime.post import PostOp
-from qtriton.runtime.pre import Frame, Geometry, PreOp
+from qtriton.runtime.pre import Frame, Geometry, Normalize, PreOp
 from qtriton.runtime.scores import TopK
 from qtriton.runtime.values import Array
 from qtriton.spec import CHANNELS, ModelSpec
@@ -33,13 +33,13 @@ class PreContract:
     """What an operation of preprocess takes: an image [height, width, channels]."""
 
     takes: str
-    #: Whether as decoded, uint8.
+    #: Whether in 0 to 255, as decoded: not normalised yet.
     decoded: bool
     channels: tuple[int, ...] = CHANNELS
 
 
 _IMAGE: Final = PreContract("an image [height, width, C], C being 3 or 1", False)
-_DECODED: Final = PreContract("an image [height, width, C] of uint8, 0 to 255, as decoded, C being 3 or 1", True)
+_DECODED: Final = PreContract("an image [height, width, C] in 0 to 255, as decoded, C being 3 or 1", True)
 
 PRE_CONTRACTS: Final[dict[str, PreContract]] = {
     "letterbox": _DECODED,
@@ -48,7 +48,7 @@ PRE_CONTRACTS: Final[dict[str, PreContract]] = {
     "resize_height": _DECODED,
     "center_crop": _IMAGE,
     "rgb": PreContract("an image [height, width, 3]", False, (3,)),
-    "grey": PreContract("an image [height, width, 3] of uint8, 0 to 255, as decoded", True, (3,)),
+    "grey": PreContract("an image [height, width, 3] in 0 to 255, as decoded", True, (3,)),
     "normalize": _DECODED,
     "chw": _IMAGE,
 }
@@ -67,7 +67,8 @@ POST_CONTRACTS: Final[dict[str, PostContract]] = {
         CHECKS["yolox_head"],
     ),
     "detr_head": PostContract(
-        "logits float32 [Q, C], with softmax [Q, C + 1], and boxes float32 [Q, 4] in parts of the image, or [Q, 4 + C]",
+        "logits float32 [Q, C], with softmax [Q, C + 1], boxes float32 [Q, 4] in parts of the image, and perhaps masks "
+        "float32 [Q, height, width]; or [Q, 4 + C]",
         CHECKS["detr_head"],
     ),
     "nanodet_head": PostContract(
@@ -83,7 +84,8 @@ POST_CONTRACTS: Final[dict[str, PostContract]] = {
         "the boxes, scores and features of a head, x, y and perhaps a score in 0 to 1 of each keypoint", extras.poses
     ),
     "instance_masks": PostContract(
-        "the boxes, scores and K features of a head whose second output is prototypes float32 [K, height, width]",
+        "the boxes, scores and K features of a head whose second output is prototypes float32 [K, height, width], or "
+        "those of a head with a mask for each box",
         extras.instance_masks,
     ),
     "rotated_nms": PostContract("the boxes, scores and the one feature of a head, an angle in radians", extras.rotated),
@@ -111,7 +113,10 @@ POST_CONTRACTS: Final[dict[str, PostContract]] = {
         "scores float32 [C, height, width], 2 to 256 classes, or class ids [height, width] as integers", maps.maps
     ),
     "threshold": PostContract("one channel of scores float32 [1, height, width]", maps.one_channel),
-    "mask": PostContract("class ids [height, width], whole numbers from 0 to 255", maps.ids),
+    "mask": PostContract(
+        "class ids [height, width], whole numbers from 0 to 255, or with of: scores float32 [C, height, width]",
+        maps.mask,
+    ),
 }
 
 
@@ -121,15 +126,17 @@ def checked_preprocess(spec: ModelSpec, frame: Frame) -> Frame:
     Raises:
         ModelError: an operation does not take what it is given.
     """
+    normalized = False
     for op in spec.preprocess:
         contract, pixels = PRE_CONTRACTS[op.op], frame.pixels
         wrong = pixels.ndim != 3 or pixels.shape[2] not in contract.channels
-        if wrong or (contract.decoded and pixels.dtype != "uint8"):
+        if wrong or (contract.decoded and normalized):
             raise ModelError(
                 f"{spec.name}: preprocess: {{op: {op.op}}} takes {contract.takes}, but is given "
                 f"{pixels.dtype} {list(pixels.shape)}. Correct the order of preprocess in the spec."
             )
         frame = _applied(spec, op, frame)
+        normalized |= isinstance(op, Normalize)
     return frame
 
 

@@ -35,13 +35,13 @@ def instance_masks(given: Given) -> str:
     """InstanceMasks."""
     if reason := candidates(given):
         return reason
-    features, prototypes = _features(given), given.value.prototypes
+    features, prototypes = given.value.features, given.value.prototypes
     if prototypes is None:
         return (
             "the head before it has no second output of prototypes [K, height, width]. Export the model with both of "
             "its outputs, and write them into outputs of the spec where they are not the first two."
         )
-    if features.shape[1] != len(prototypes):
+    if features is not None and features.shape[1] != len(prototypes):
         return (
             f"there are {features.shape[1]} features a box and {len(prototypes)} prototypes. Write features: "
             f"{len(prototypes)} into the head before it."

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qtriton.builder.batch import free_batch
 from qtriton.builder.feeding import match_inputs
+from qtriton.builder.folding import fold_shapes
 from qtriton.builder.layouts import unify_inputs
 from qtriton.builder.onnx_files import forget_empty_shapes, graphs_of, tensors_of
 from qtriton.errors import ModelError
@@ -41,6 +42,8 @@ def fit(model: ModelProto, spec: ModelSpec) -> Fitted:
     widened = _widen(model)
     freed, unified = free_batch(model, spec), unify_inputs(model, spec)
     fixed = _fix_sizes(model, spec)
+    if fixed:
+        fold_shapes(model)
     shapeless = forget_empty_shapes(model)
     if fixed or shapeless or freed or unified:
         _infer_outputs(model)

@@ -1,5 +1,6 @@
 """Whether what a model gives is the head that an operation reads; a check gives the reason why not, or ""."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -69,9 +70,22 @@ def _no_boxes(rows: Array, given: Given) -> str:
 
 def detr(given: Given) -> str:
     """DetrHead."""
+    if len(given.value) != 3:
+        return _queries(given, given.value)
+    *outputs, last = given.value
+    masks = last.reshape(without_ones(last.shape, 3))
+    if reason := _queries(given, outputs):
+        return reason
+    if masks.dtype.kind != "f" or masks.ndim != 3 or len(masks) != outputs[0].shape[-2]:
+        return f"the third output is no mask [height, width] for each box. {CORRECT}"
+    return ""
+
+
+def _queries(given: Given, outputs: Sequence[Array]) -> str:
+    """Why outputs are no logits and boxes of queries, if they are not."""
     assert isinstance(given.op, DetrHead)
-    parts = [array.reshape(without_ones(array.shape, 2)) for array in given.value if array.dtype.kind == "f"]
-    if len(parts) != len(given.value) or len(parts) > 2 or any(part.ndim != 2 for part in parts):
+    parts = [array.reshape(without_ones(array.shape, 2)) for array in outputs if array.dtype.kind == "f"]
+    if len(parts) != len(outputs) or len(parts) > 2 or any(part.ndim != 2 for part in parts):
         return f"there are {len(given.value)} outputs, not logits [Q, C] and boxes [Q, 4] or both in one. {CORRECT}"
     logits, boxes = parts if len(parts) == 2 else (parts[0][:, 4:], parts[0][:, :4])
     if boxes.shape[1:] != (4,) or len(logits) != len(boxes) or not logits.size:

@@ -5,17 +5,30 @@ from typing import Final
 import numpy as np
 
 from qtriton.builder.given import Given, in_proportion, in_unit, not_finite, other_names, without_ones
-from qtriton.runtime.maps import Threshold
+from qtriton.runtime.maps import Mask, Threshold
 from qtriton.runtime.values import Array
 
 _MOST_CLASSES: Final = 256
 _PROPORTIONS: Final = "it has not the proportions of the image. Correct input or postprocess in the spec."
 
 
+def mask(given: Given) -> str:
+    """Mask."""
+    assert isinstance(given.op, Mask)
+    if given.op.of == "ids":
+        return ids(given)
+    if given.first.dtype.kind in "iu":
+        return "these are class ids already. Write {op: mask} without of: scores."
+    return scores_of_classes(given)
+
+
 def maps(given: Given) -> str:
     """ArgMax."""
-    if given.first.dtype.kind in "iu":
-        return ids(given)
+    return ids(given) if given.first.dtype.kind in "iu" else scores_of_classes(given)
+
+
+def scores_of_classes(given: Given) -> str:
+    """Scores of which the best is taken."""
     if reason := scores_first(given):
         return reason
     count = without_ones(given.first.shape, 3)[0]
@@ -80,7 +93,7 @@ def text(given: Given) -> str:
 
 
 def ids(given: Given) -> str:
-    """Mask, and class ids under ArgMax."""
+    """The ids under Mask, and those under ArgMax."""
     array = given.first
     shape = without_ones(array.shape, 2)
     if len(shape) != 2:

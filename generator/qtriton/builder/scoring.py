@@ -18,7 +18,7 @@ from qtriton.metrics.poses import POSES
 from qtriton.metrics.rotated import ROTATED
 from qtriton.metrics.score import Score
 from qtriton.metrics.top1 import top1
-from qtriton.runtime.maps import ArgMax, Threshold
+from qtriton.runtime.maps import ArgMax, Mask, Threshold
 from qtriton.runtime.post import PostOp
 from qtriton.runtime.values import Array, Results
 from qtriton.spec import ModelSpec
@@ -153,7 +153,8 @@ def _count_ids(op: PostOp, value: Array) -> int:
     """How many class ids an operation tells apart in what it is given; 0 where it tells nothing."""
     if isinstance(op, Threshold):
         return 2
-    return value.shape[-3] if isinstance(op, ArgMax) and value.dtype.kind == "f" and value.ndim > 2 else 0
+    best = isinstance(op, ArgMax) or (isinstance(op, Mask) and op.of == "scores")
+    return value.shape[-3] if best and value.dtype.kind == "f" and value.ndim > 2 else 0
 
 
 def check_boxes(measured: Measured) -> None:

@@ -72,10 +72,13 @@ class Sources:
                 notes = write_fp32_onnx(self.context.weights, self.spec, folder / _ONNX)
             (folder / _NOTES).write_text("; ".join(notes))
 
+        return self.context.stage(self._fp32_key, produce)
+
+    @property
+    def _fp32_key(self) -> StageKey:
         told = self.spec.model_dump(mode="json", include={"name", "input", "outputs", "extra_inputs", "preprocess"})
         inputs = (self.context.weights_sha256, told, self.spec.max_batch_size > 0)
-        key = StageKey(f"{self.spec.name}-fp32", inputs, write_fp32_onnx)
-        return self.context.stage(key, produce)
+        return StageKey(f"{self.spec.name}-fp32", inputs, write_fp32_onnx)
 
     def convert_to_paddle(self) -> Path:
         """The FP32 model as a Paddle inference folder: the original, or converted with a batch of 1."""
@@ -161,8 +164,8 @@ class Sources:
 
     @property
     def scales_key(self) -> StageKey:
-        """What the scales of the recipe depend on."""
-        inputs = (self.context.weights_sha256, self.context.frames_key.digest, self.recipe.learnt_by)
+        """What the scales of the recipe depend on: they go by the names in the FP32 ONNX, however that is written."""
+        inputs = (self._fp32_key.digest, self.context.frames_key.digest, self.recipe.learnt_by)
         producer = learn_with_act if self.recipe.learner is Learner.ACT else OnnxRanges.learn
         return StageKey(f"{self.spec.name}-scales", inputs, producer)
 

@@ -138,8 +138,20 @@ def try_model(target: Target, model: Path, spec: ModelSpec, images: Sequence[Pat
         # Noise shows what a batch does, but what an operation takes is seen on real images where there are some.
         for frame, outputs in zip(frames[: len(images) or None], singles, strict=False):
             notes |= dict.fromkeys(checked_answer(spec, outputs, frame.geometry)[1])
+        _check_warm_up(run, spec, frames[0])
         max_batch, reason = _batch(run, spec, frames, singles)
     return Tried(max_batch, reason, tuple(notes))
+
+
+def _check_warm_up(run: Runner, spec: ModelSpec, like: Frame) -> None:
+    """A server warms up on zeros, in which a detector finds nothing; where that fails, it is never ready."""
+    try:
+        run(feed(run, like._replace(pixels=np.zeros(spec.input.dims, np.float32)), spec))
+    except ArtifactLoadError as error:
+        raise ArtifactLoadError(
+            f"{spec.name}: it runs on images, but not on zeros, which a server warms up with: {error} Nor will it "
+            "run on an image in which it finds nothing. Export it so that it does, or choose another --backend."
+        ) from error
 
 
 def noise(spec: ModelSpec, seed: int) -> bytes:

@@ -108,6 +108,32 @@ def _is_rfdetr(facts: Facts) -> bool:
     return {each.name for each in facts.outputs} == {"dets", "labels"}
 
 
+def queries_with_masks(facts: Facts) -> int:
+    """How many objects RF-DETR-seg looks for, by its outputs dets, labels and masks; 0 where it has others."""
+    names = ("labels", "dets", "masks")
+    found = [each.shape for name in names if (each := facts.output(name))]
+    fits = len(facts.outputs) == len(found) == len(names) and [len(shape) for shape in found] == [3, 3, 4]
+    return max(found[1][1], 0) if fits and len({shape[1] for shape in found}) == 1 else 0
+
+
+def _rfdetr_segment(facts: Facts) -> str:
+    if facts.metadata.project or not queries_with_masks(facts):
+        return ""
+    return "the outputs are called dets, labels and masks, as RF-DETR-seg's export names them"
+
+
+def _rfdetr_segment_fields(facts: Facts) -> Fields:
+    return mask_fields(facts, 0.5)
+
+
+def mask_fields(facts: Facts, threshold: float) -> Fields:
+    """How RF-DETR-seg is read: num_select is num_queries in rfdetr/config.py."""
+    count = queries_with_masks(facts)
+    last = {"op": "instance_masks", "score_threshold": threshold, "iou_threshold": 1.0, "detections": count}
+    last |= {"candidates": count, "multi_label": True, "keep_empty": True}
+    return {"postprocess": Said([{"op": "detr_head"}, last], f"{count} queries")} if count else {}
+
+
 def _rfdetr(facts: Facts) -> str:
     if facts.metadata.project or not _is_rfdetr(facts) or _logits_and_boxes(facts) is None:
         return ""
@@ -139,6 +165,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family("nanodet", _nanodet),
     Family("picodet", _picodet),
     Family("rfdetr", _rfdetr),
+    Family("rfdetr_segment", _rfdetr_segment, _rfdetr_segment_fields),
     _detr("sigmoid, as RT-DETR, D-FINE and DEIM"),
     _detr('softmax with a class for "no object", as DETR'),
 )

@@ -102,6 +102,12 @@ def _segmenter(facts: Facts) -> str:
     return f"the output {facts.first} is a map of the image"
 
 
+def _transformers(facts: Facts) -> str:
+    if not _segmenter(facts) or facts.image.tensor.name != "pixel_values" or facts.first.name != "logits":
+        return ""
+    return f"the output {facts.first} is a map of the image, named as transformers does; read as SegFormer"
+
+
 def _text_detector(facts: Facts) -> str:
     if not _segmenter(facts) or _map_of(facts, facts.first)[0] != 1 or facts.ends[facts.first.name] != "Sigmoid":
         return ""
@@ -141,6 +147,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family("ppocr_cls", _text_line((80, 160))),
     Family("ppocr_mobile_cls", _text_line((48, 192), free=True)),
     Family("torchvision_segment", _with(f"{_IMAGENET}, as torchvision and smp do", _segmenter), map_fields),
+    Family("segformer", _with(f"{_IMAGENET}", _transformers)),
     Family("ppocr_det", _text_detector),
     Family("generic_segmentation", _with("normalised to -1 ... 1, as PaddleSeg does", _segmenter), map_fields),
 )

@@ -79,9 +79,22 @@ class Nms(Choice):
 
     task: ClassVar[str] = "detection"
     op: Literal["nms"] = "nms"
+    #: Whether boxes are clipped to the image before overlaps are measured, and those outside of it left out: so do
+    #: LibreYOLO (postprocess_detections() of libreyolo/postprocess/common.py) and mmdetection (distance2bbox()).
+    clip_first: bool = False
 
     def __call__(self, value: Candidates, geometry: Geometry) -> Results:
+        value = _within(value, geometry) if self.clip_first else value
         return self.report(value, self.choose(value), geometry)
+
+
+def _within(value: Candidates, geometry: Geometry) -> Candidates:
+    """Candidates with their boxes clipped to the part of the model's input that shows the image; without empty ones."""
+    scale, pad = np.array(geometry[2:4], np.float32), np.array(geometry[4:], np.float32)
+    edge = np.array([geometry.width, geometry.height], np.float32) * scale + pad
+    boxes = value.boxes().reshape(-1, 2, 2).clip(pad, edge).reshape(-1, 4)
+    there = np.nonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))[0]
+    return Candidates(boxes[there], value.scores(there))
 
 
 def detection_outputs(most: int) -> tuple[Output, ...]:

@@ -55,7 +55,8 @@ class Yolo8Head:
 class DetrHead:
     """Read the logits [Q, C] and boxes [Q, 4] of a DETR: centre x, centre y, width, height in parts of the input.
 
-    One output [Q, 4 + C] is boxes and scores joined, as Ultralytics 8.3 exports RT-DETR (activation: none). Scores are
+    One output [Q, 4 + C] is boxes and scores joined, as Ultralytics 8.3 exports RT-DETR (activation: none). A third
+    output [Q, height, width] is the logits of each box's mask, as RF-DETR-seg has it, for `instance_masks`. Scores are
     those of RTDETRPostProcessor in lyuwenyu/RT-DETR, rtdetrv2_pytorch/src/zoo/rtdetr/rtdetr_postprocessor.py, which
     D-FINE and RF-DETR share, and with softmax those of PostProcess in facebookresearch/detr, models/detr.py. Each
     object is found once: end with `nms` of iou_threshold 1, and with multi_label where the activation is a sigmoid.
@@ -69,9 +70,10 @@ class DetrHead:
     activation: Literal["sigmoid", "softmax", "none"] = "sigmoid"
 
     def __call__(self, outputs: Sequence[Array], geometry: Geometry) -> Candidates:
-        scores, boxes = map(rows_of, (outputs[0][..., 4:], outputs[0][..., :4]) if len(outputs) == 1 else outputs)
+        scores, boxes = map(rows_of, (outputs[0][..., 4:], outputs[0][..., :4]) if len(outputs) == 1 else outputs[:2])
         scale = np.array([*self.size[::-1]] * 2, np.float32)
-        return Candidates(corners(boxes) * scale, self._scores(scores))
+        masks = outputs[2].reshape(outputs[2].shape[-3:]) if len(outputs) > 2 else None
+        return Candidates(corners(boxes) * scale, self._scores(scores), prototypes=masks)
 
     def _scores(self, logits: Array) -> Array:
         scores: Array

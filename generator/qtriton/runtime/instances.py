@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-import cv2
 import numpy as np
 
 from .detections import Choice, to_original
+from .maps import on_grid
 from .pre import Geometry
 from .values import Array, Candidates, Output, Results
 
@@ -20,11 +20,13 @@ _EVEN = 127.5
 class InstanceMasks(Choice):
     """Do what `nms` does, and report the mask of each object, mixed of the head's second output by its features.
 
+    Behind `detr_head` it is the object's own in the third output, as PostProcess of roboflow/rf-detr,
+    rfdetr/models/postprocess.py, has it; what of that is outside of the object's box is left out.
+
     Results are those of `nms`, and masks uint8 [detections, mask_size, mask_size]: 255 times the probability that a
     place belongs to the object, on a grid that is stretched over its box. A pixel belongs to it where the grid, resized
     to the box, is above 127.5; outside of the box nothing does. So process_mask_native() of ultralytics/ultralytics,
-    ultralytics/utils/ops.py does for the whole image, and torchvision's paste_masks_in_image() with such grids. Objects
-    with an empty mask are left out, as SegmentationPredictor does.
+    ultralytics/utils/ops.py does for the whole image, and torchvision's paste_masks_in_image() with such grids.
     """
 
     task: ClassVar[str] = "instance_segmentation"
@@ -33,40 +35,34 @@ class InstanceMasks(Choice):
     op: Literal["instance_masks"] = "instance_masks"
     #: Rows and columns of a mask: more of them follow the outline of a large object more closely.
     mask_size: int = 80
+    #: Whether objects with an empty mask are reported, as RF-DETR does; Ultralytics' SegmentationPredictor does not.
+    keep_empty: bool = False
 
     def __call__(self, value: Candidates, geometry: Geometry) -> Results:
         chosen = self.choose(value)
-        assert value.features is not None and value.prototypes is not None  # the contract of this operation
-        count, height, width = value.prototypes.shape
-        maps = (value.features[chosen.rows] @ value.prototypes.reshape(count, -1)).reshape(-1, height, width)
+        maps = _maps(value, chosen.rows)
         boxes = to_original(value.boxes(chosen.rows), geometry)
         masks = np.zeros((len(boxes), self.mask_size, self.mask_size), np.uint8)
+        grid = (self.mask_size, self.mask_size)
         for place, (box, logits) in enumerate(zip(boxes, maps, strict=True)):
-            masks[place] = _probabilities(self._within(box, logits, geometry))
+            masks[place] = _probabilities(on_grid(logits, self.size, box, grid, geometry))
         there = (boxes[:, 2:] > boxes[:, :2]).all(axis=1) & (masks.max(axis=(1, 2), initial=0) > _EVEN)
+        there |= self.keep_empty
         return self.report(value, chosen.at(np.nonzero(there)[0]), geometry, masks=masks[there])
 
     def outputs(self) -> tuple[Output, ...]:
         """The result tensors."""
         return (*super().outputs(), Output("masks", "UINT8", (self.detections, self.mask_size, self.mask_size)))
 
-    def _within(self, box: Array, logits: Array, geometry: Geometry) -> Array:
-        """A map of the model's input, float32 [height, width], on the grid within a box of the original image."""
-        per_pixel = np.array(logits.shape[::-1]) / self.size[::-1]
-        scale = np.array([geometry.scale_x, geometry.scale_y]) * per_pixel
-        pad = np.array([geometry.pad_x, geometry.pad_y]) * per_pixel
-        step = (box[2:] - box[:2]) / self.mask_size * scale
-        first = box[:2] * scale + pad + step / 2 - 0.5
-        grid = np.array([[step[0], 0, first[0]], [0, step[1], first[1]]])
-        return np.asarray(
-            cv2.warpAffine(
-                np.ascontiguousarray(logits, np.float32),
-                grid,
-                (self.mask_size, self.mask_size),
-                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                borderMode=cv2.BORDER_REPLICATE,
-            )
-        )
+
+def _maps(value: Candidates, rows: Array) -> Array:
+    """The logits of some candidates' masks over the model's input, float32 [n, height, width]."""
+    assert value.prototypes is not None  # the contract of this operation
+    if value.features is None:
+        return value.prototypes[rows]
+    count, height, width = value.prototypes.shape
+    mixed: Array = (value.features[rows] @ value.prototypes.reshape(count, -1)).reshape(-1, height, width)
+    return mixed
 
 
 def _probabilities(logits: Array) -> Array:

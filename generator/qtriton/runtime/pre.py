@@ -13,8 +13,9 @@ from .image import MAX_PIXELS, decode
 from .resample import Filter, resample
 
 Array: TypeAlias = npt.NDArray[Any]
-#: OpenCV's; or Pillow's, which takes the mean where it makes an image smaller.
-Interpolation: TypeAlias = Literal["nearest", "linear", "cubic", "area"] | Filter
+#: OpenCV's; or Pillow's, which takes the mean where it makes an image smaller. exact_linear does not round to whole
+#: pixel values, as torchvision's resize(antialias=False) of a tensor in 0 to 1 does not.
+Interpolation: TypeAlias = Literal["nearest", "linear", "exact_linear", "cubic", "area"] | Filter
 
 _OPENCV: Final[dict[str, int]] = {
     "nearest": cv2.INTER_NEAREST,
@@ -58,6 +59,8 @@ def _resized(frame: Frame, height: int, width: int, interpolation: Interpolation
     match interpolation:
         case "pillow_linear" | "pillow_cubic":
             pixels = resample(frame.pixels, height, width, interpolation)
+        case "exact_linear":
+            pixels = cv2.resize(frame.pixels.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
         case _:
             pixels = cv2.resize(frame.pixels, (width, height), interpolation=_OPENCV[interpolation])
     pixels = pixels.reshape(height, width, -1)  # OpenCV leaves a single channel out
@@ -93,6 +96,9 @@ class Letterbox:
     interpolation: Interpolation = "linear"
     #: Where the scaled image lies: YOLOX wants it at the top left.
     align: Literal["center", "top_left"] = "center"
+    #: What results are mapped back by: how much the pixels were scaled, or the ratio before sizes became whole, as
+    #: LibreYOLO does; that is off by less than a pixel of the model's input.
+    back: Literal["pixels", "ratio"] = "pixels"
 
     def __call__(self, frame: Frame) -> Frame:
         height, width = frame.pixels.shape[:2]
@@ -100,7 +106,10 @@ class Letterbox:
         rounded = round if self.align == "center" else int
         inner_height = min(max(rounded(height * ratio), 1), self.size[0])
         inner_width = min(max(rounded(width * ratio), 1), self.size[1])
-        frame = _resized(frame, inner_height, inner_width, self.interpolation)
+        was, frame = frame.geometry, _resized(frame, inner_height, inner_width, self.interpolation)
+        if self.back == "ratio":
+            by_ratio = frame.geometry._replace(scale_x=was.scale_x * ratio, scale_y=was.scale_y * ratio)
+            frame = frame._replace(geometry=by_ratio)
         top = left = 0
         if self.align == "center":
             spare_y, spare_x = self.size[0] - inner_height, self.size[1] - inner_width

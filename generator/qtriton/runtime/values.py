@@ -23,8 +23,8 @@ class Candidates(NamedTuple):
     """What a head gives of each place: the four numbers of a box, float32 [A, 4], and class scores, float32 [A, C].
 
     Features float32 [A, K] are what a head gives beside them: mask coefficients, keypoints or an angle. Prototypes
-    float32 [K, height, width] are the masks that the coefficients mix. Objectness float32 [A] is the score of any
-    object at all, which class scores are multiplied by.
+    float32 [K, height, width] are the masks that the coefficients mix; without features, one is the mask of each box.
+    Objectness float32 [A] is the score of any object at all, which class scores are multiplied by.
 
     There are tens of thousands of places, and a few with an object, so nothing is computed before it is asked for.
     """

@@ -1,0 +1,52 @@
+"""Models of rfdetr, as `model.export()` writes them; expected is what its own `predict` makes of a photo."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import rfdetr
+import torch
+from torch import nn
+
+from today.photos import batch
+from today.row import Pipeline, Results, Row
+from today.settling import SEED, make_rare, settle
+
+MEAN: Final = torch.tensor([0.485, 0.456, 0.406]).reshape(3, 1, 1)
+STD: Final = torch.tensor([0.229, 0.224, 0.225]).reshape(3, 1, 1)
+#: From where predict() reports.
+THRESHOLD: Final = 0.5
+
+
+def make(path: Path, name: str) -> Pipeline:
+    """Export a model of random weights; without `pretrain_weights` none are downloaded."""
+    torch.manual_seed(SEED)
+    model = getattr(rfdetr, name)(pretrain_weights=None, device="cpu")
+    network, pixels = model.model.model, model.model.resolution
+    images = (batch(pixels) - MEAN) / STD
+    settle(network, lambda: network(images))
+    heads = [layer for key, layer in network.named_modules() if "class_embed" in key and isinstance(layer, nn.Linear)]
+    make_rare(heads, lambda: network(images), share=0.1)
+    made = model.export(output_dir=str(path.parent), output_name="best", verbose=False)
+    Path(made).rename(path)
+    return partial(predict, model)
+
+
+def predict(model: Any, photo: Path) -> Results:
+    """What has a score over a half; masks bool [n, height, width] where it segments."""
+    found = model.predict(str(photo), threshold=THRESHOLD, include_source_image=False)
+    masks = {} if found.mask is None else {"masks": found.mask}
+    return {"boxes": found.xyxy, "scores": found.confidence, "classes": found.class_id, **masks}
+
+
+ROWS: Final = [
+    Row(
+        "rfdetr-seg-nano",
+        "rfdetr",
+        "instance segmentation",
+        partial(make, name="RFDETRSegNano"),
+        threshold=THRESHOLD,
+    ),
+]
