@@ -53,6 +53,8 @@ class Choice:
             rows = np.nonzero(value.scores[np.arange(len(classes)), classes] > self.score_threshold)[0]
             classes = classes[rows]
         scores = value.scores[rows, classes]
+        if value.classes is not None:
+            classes = value.classes[rows]
         return Chosen(rows, scores, classes).at(np.argsort(-scores, kind="stable")[: self.candidates])
 
     def report(self, value: Candidates, chosen: Chosen, geometry: Geometry, **extra: Array) -> Results:

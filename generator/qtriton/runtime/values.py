@@ -17,13 +17,15 @@ class Candidates(NamedTuple):
     """Boxes float32 [A, 4] (x1, y1, x2, y2 in pixels of the model's input) and scores float32 [A, C].
 
     Features float32 [A, K] are what a head gives beside them: mask coefficients, keypoints or an angle. Prototypes
-    float32 [K, height, width] are the masks that the coefficients mix.
+    float32 [K, height, width] are the masks that the coefficients mix. Classes int32 [A] are there where a model has
+    chosen one for each box; scores are [A, 1] then.
     """
 
     boxes: Array
     scores: Array
     features: Array | None = None
     prototypes: Array | None = None
+    classes: Array | None = None
 
 
 class Detected(NamedTuple):
