@@ -14,14 +14,14 @@ from today.row import write
 
 def export(folder: Path, modules: list[str], only: str = "") -> list[str]:
     """Write all rows of the modules into FOLDER; the names of those that failed."""
-    photos = write_photos(folder / "photos")
+    write_photos(folder / "photos")
     failed = []
     for row in [row for name in modules for row in import_module(f"today.{name}").ROWS]:
         if only not in row.name:
             continue
         began = time.monotonic()
         try:
-            write(row, folder, photos)
+            write(row, folder)
         except Exception:
             traceback.print_exc()
             failed.append(row.name)

@@ -21,7 +21,8 @@ class Row:
 
     `make` writes the ONNX file as the home project does and gives that project's own way from a photo to results:
     detection: boxes [n, 4] (x1, y1, x2, y2 in pixels of the photo), scores [n], classes [n];
-    segmentation inside boxes: the same and masks bool [n, height, width]; pose: the same and keypoints [n, k, 2 or 3];
+    segmentation inside boxes: the same and masks bool [n, height, width], the photo at any scale;
+    pose: the same and keypoints [n, k, 2 or 3];
     rotated boxes: polygons [n, 4, 2], scores, classes; text: polygons [n, 4, 2]; classification: scores [classes];
     segmentation: class_map [height, width].
     """
@@ -36,14 +37,17 @@ class Row:
     real: bool = False
     #: The score from which the home project reports.
     threshold: float = 0.25
+    #: The folder of the photos beside the rows.
+    photos: str = "photos"
 
 
-def write(row: Row, folder: Path, photos: list[Path]) -> None:
+def write(row: Row, folder: Path) -> None:
     """Write `NAME/best.onnx`, `NAME/facts.json` and `NAME/expected.npz`."""
+    photos = sorted((folder / row.photos).iterdir())
     folder = folder / row.name
     folder.mkdir(parents=True, exist_ok=True)
     pipeline = row.make(folder / "best.onnx")
     arrays = {f"{photo.name}/{name}": np.array(array) for photo in photos for name, array in pipeline(photo).items()}
     np.savez_compressed(folder / "expected.npz", **arrays)
-    facts = {"family": row.family, "task": row.task, "spec": row.spec, "real": row.real, "threshold": row.threshold}
+    facts = {name: value for name, value in vars(row).items() if name not in ("name", "make")}
     (folder / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import cv2
 import numpy as np
 import pytest
 
@@ -62,6 +63,11 @@ class Model:
         first, *rest = self.facts["spec"].strip().splitlines() or [""]
         return f"`{first}`{' and preprocess' if rest else ''}" if first else "the file alone"
 
+    @property
+    def photos(self) -> list[Path]:
+        """What the model is asked."""
+        return sorted((EXPORTED / self.facts.get("photos", "photos")).iterdir())
+
     def expected(self, photo: Path) -> dict[str, Array]:
         """What the home project makes of a photo."""
         with np.load(self.folder / "expected.npz") as arrays:
@@ -73,10 +79,6 @@ class Model:
 def model(request: pytest.FixtureRequest) -> Model:
     folder = EXPORTED / request.param
     return Model(folder, json.loads((folder / "facts.json").read_text()))
-
-
-def photos() -> list[Path]:
-    return sorted((EXPORTED / "photos").iterdir())
 
 
 def build(model: Model, repository: Path, *options: object) -> tuple[int, str]:
@@ -130,10 +132,11 @@ def served_shares(model: Model, repository: Path) -> dict[str, float]:
             batched = config.max_batch_size > 0
             threshold = max(score_threshold(repository), model.facts["threshold"])
             each = []
-            for photo in photos():
+            for photo in model.photos:
                 served = ask(server.grpc_url, ensemble, [photo.read_bytes()], names, batched=batched)
                 one = {name: array[0] if batched else array for name, array in served.items()}
-                each.append(agreement(one, model.expected(photo), threshold))
+                height, width = cv2.imread(str(photo)).shape[:2]
+                each.append(agreement(one, model.expected(photo), threshold, (height, width)))
             shares[opened.manifest(ensemble).backend] = min(each)
     return shares
 
