@@ -36,8 +36,6 @@ NOT_YET: Final = {
     "hf-segformer-b0": "0.966 of the pixels; perhaps since scores are enlarged to the input's size, not to the photo's",
     "libre-yolo9-t": "not explained",
     "libre-yolox-n": "not explained; LibreYOLO clips boxes before its NMS",
-    "yolo26n-seg": "not explained; perhaps since of the best 100 those with an empty mask are left out",
-    "yolo11n-half": "not explained; with random weights much depends on how half precision is rounded",
 }
 
 
