@@ -13,12 +13,12 @@ from qtriton_client.masks import paste
 
 #: Boxes to a pixel of the photo, scores to a hundredth.
 PIXEL, SCORE = 1.0, 0.01
-#: Masks to a pixel of the model's input, a quarter of a prototype's, but for this share of them. What is served is a
-#: grid within the box: the ragged masks of random weights differ along their edges, in IoU by up to 0.45.
+#: Masks to a pixel of the model's input, a quarter of a prototype's, or to half a cell of the grid within the box that
+#: is served, but for this share of them. The ragged masks of random weights differ along their edges by so much that
+#: their IoU goes down to 0.5.
 BEYOND: Final = 0.01
 #: The least IoU all the same: of a thin mask, all is edge.
 OVERLAP: Final = 0.5
-EDGE: Final = np.ones((3, 3), np.uint8)
 #: The names of places that are compared, by the name of the result.
 PLACES: Final = {"boxes": "boxes", "corners": "polygons", "keypoints": "keypoints"}
 
@@ -114,16 +114,19 @@ def _same_masks(near: Array, ours: tuple[Array, Array], theirs: Array, size: tup
     height, width = theirs.shape[1:]
     scale = np.array([width / size[1], height / size[0]] * 2)
     for place in np.nonzero(near.any(1))[0]:
-        mask = paste(ours[0][place], ours[1][place] * scale, height, width)
+        grid, box = ours[0][place], ours[1][place] * scale
+        mask = paste(grid, box, height, width)
+        cell = ((box[2:] - box[:2]) / grid.shape[::-1]).max()
         for other in np.nonzero(near[place])[0]:
-            near[place, other] = _same_mask(mask, theirs[other])
+            near[place, other] = _same_mask(mask, theirs[other], max(1, round(cell / 2)))
 
 
-def _same_mask(ours: Array, theirs: Array) -> bool:
-    """Whether two masks differ along the edge of theirs alone."""
+def _same_mask(ours: Array, theirs: Array, pixels: int) -> bool:
+    """Whether two masks differ along the edge of theirs alone, so many pixels of it."""
     if not theirs.any():  # it is in the border around the photo
         return not ours.any()
-    grown = cv2.dilate(theirs.astype(np.uint8), EDGE).astype(bool)
-    shrunk = cv2.erode(theirs.astype(np.uint8), EDGE).astype(bool)
+    edge = np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8)
+    grown = cv2.dilate(theirs.astype(np.uint8), edge).astype(bool)
+    shrunk = cv2.erode(theirs.astype(np.uint8), edge).astype(bool)
     beyond = (ours & ~grown).sum() + (shrunk & ~ours).sum()
     return bool(beyond <= BEYOND * theirs.sum() and (ours & theirs).sum() >= OVERLAP * (ours | theirs).sum())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 from ultralytics.utils import ops
@@ -28,13 +29,17 @@ INEXACT: Final = ("yolo11n-seg", "yolo11n-pose", "yolo11n-obb")
 
 
 def process_mask(protos: Tensor, masks_in: Tensor, bboxes: Tensor, shape: tuple[int, int], upsample: bool) -> Tensor:
-    """8.4's order: enlarged, then cut to the box.
+    """As of 8.4: enlarged, then cut to the box.
 
-    8.3 cuts first, so that its masks end up to four pixels beside their boxes; 8.4 names its issue 24272 for that.
+    8.3 cuts first, so that its masks end up to four pixels beside their boxes (8.4 names its issue 24272 for that). Of
+    fewer than 50 objects it takes a box that begins left of the image, or above, as counted from the other end.
     """
     assert upsample
     logits = (masks_in @ protos.float().flatten(1)).view(-1, *protos.shape[1:])
-    return ops.crop_mask(interpolate(logits[None], shape, mode="bilinear")[0], bboxes).gt_(0.0).byte()
+    masks = interpolate(logits[None], shape, mode="bilinear")[0] > 0
+    x1, y1, x2, y2 = bboxes[:, :, None, None].unbind(1)
+    rows, columns = torch.arange(shape[0])[:, None], torch.arange(shape[1])
+    return (masks & (columns >= x1) & (columns < x2) & (rows >= y1) & (rows < y2)).byte()
 
 
 ops.process_mask = process_mask
