@@ -9,7 +9,7 @@ from dataclasses import asdict
 from qtriton_client import BenchResults, ClientError, LoadOptions, bench, implausible, read_images
 from qtriton_client.errors import EXIT_BENCH
 from qtriton_client.load import Progress
-from qtriton_client.stats import remarks, server_queue_ms, server_runtime_ms, summarize
+from qtriton_client.stats import breakdown, remarks, server_queue_ms, server_runtime_ms, summarize
 from qtriton_client.text import describe
 
 
@@ -80,6 +80,7 @@ def _summary(results: BenchResults) -> dict[str, object]:
                 "runtime_queue_ms": server_queue_ms(run.end2end),
                 "runtime_client": asdict(summarize(run.runtime)),
                 "end2end": asdict(summarize(run.end2end)),
+                "breakdown": asdict(parts) if (parts := breakdown(run)) else None,
             }
             for run in results.runs
         ],

@@ -17,7 +17,7 @@ from qtriton_client.catalog import Pipeline, find
 from qtriton_client.errors import EXIT_BENCH, EXIT_INPUT, ClientError, RequestRefused
 from qtriton_client.load import Progress, Sender, Sent, Ticker, send_block
 from qtriton_client.memory import keep_memory
-from qtriton_client.results import BenchResults, Block, LoadOptions, Series, StepTotals, VariantRun
+from qtriton_client.results import Around, BenchResults, Block, LoadOptions, Series, StepTotals, VariantRun
 from qtriton_client.session import Prepared, Session, Tensor
 
 Kind = Literal["end2end", "runtime"]
@@ -170,6 +170,8 @@ class _Lane:
         inputs = make(sessions[0], pipeline, images)
         self._senders: list[Sender] = [partial(_send, each, self._target, inputs) for each in sessions]
         self._totals = partial(sessions[0].totals, variant.runtime)
+        names = (variant.ensemble, variant.preprocess, variant.postprocess) if kind == "end2end" else ()
+        self._around = [partial(sessions[0].totals, name) for name in names]
         self._ticker = ticker
         self._max_failures = min(len(inputs), _MAX_FAILURES_IN_A_ROW)
         self._failed_in_a_row = 0
@@ -181,9 +183,15 @@ class _Lane:
         self._send(count)
 
     def run(self, count: int) -> None:
+        before = [read() for read in self._around]
         sent, totals = self._send(count)
+        done = count - len(sent.failures)
+        grown = [
+            read_statistics(read, was.requests + done) - was for read, was in zip(self._around, before, strict=True)
+        ]
+        around = Around(*grown) if grown else None
         self._messages.update(dict.fromkeys(sent.failures[place] for place in sorted(sent.failures)))
-        self._blocks.append(Block(sent.start_ns, sent.end_ns, tuple(sorted(sent.failures)), totals))
+        self._blocks.append(Block(sent.start_ns, sent.end_ns, tuple(sorted(sent.failures)), totals, around))
 
     def series(self) -> Series:
         if all(len(block.failed) == len(block.start_ns) for block in self._blocks):

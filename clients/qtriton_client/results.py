@@ -81,6 +81,8 @@ class StepTotals:
     compute_input_ns: int
     compute_infer_ns: int
     compute_output_ns: int
+    #: Of requests that succeeded, from their arrival at the step to its answer.
+    duration_ns: int = 0
 
     def __sub__(self, before: "StepTotals") -> "StepTotals":
         mine, other = asdict(self), asdict(before)
@@ -97,6 +99,22 @@ class StepTotals:
 
 
 @dataclass(frozen=True)
+class Around:
+    """Triton's statistics of the ensemble and its python steps, which other ensembles may share, meanwhile."""
+
+    ensemble: StepTotals
+    preprocess: StepTotals
+    postprocess: StepTotals
+
+    def __add__(self, more: "Around") -> "Around":
+        return Around(
+            self.ensemble + more.ensemble,
+            self.preprocess + more.preprocess,
+            self.postprocess + more.postprocess,
+        )
+
+
+@dataclass(frozen=True)
 class Block:
     """Requests that were sent without a pause, in the order they were sent.
 
@@ -109,6 +127,8 @@ class Block:
     failed: tuple[int, ...]
     #: How much the statistics of the runtime step grew while the block ran.
     server: StepTotals
+    #: The same of what is around it, in blocks of End2End.
+    around: Around | None = None
 
     def __post_init__(self) -> None:
         if len(self.start_ns) != len(self.end_ns):

@@ -98,6 +98,7 @@ class Session:
                 compute_input_ns=stats.compute_input.ns,
                 compute_infer_ns=stats.compute_infer.ns,
                 compute_output_ns=stats.compute_output.ns,
+                duration_ns=stats.success.ns,
             )
         return total
 

@@ -1,13 +1,13 @@
 """Latencies and throughput from raw results: pure functions, milliseconds out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import reduce
 from operator import add
 
 import numpy as np
 import numpy.typing as npt
 
-from qtriton_client.results import BenchResults, Series, StepTotals, VariantRun
+from qtriton_client.results import Around, BenchResults, Series, StepTotals, VariantRun
 
 _NONE = StepTotals(0, 0, 0, 0, 0)
 
@@ -24,6 +24,59 @@ class Summary:
     p99_ms: float | None
     #: Successes per second of the time that the measured blocks took.
     throughput_rps: float | None
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Where the mean End2End request spends its time, in ms; the parts add up to what the client waited.
+
+    Triton counts a step's output until everything about its answer is done, when the next step has begun already, so
+    outputs are no parts of their own: what of them is not hidden is in `handover_ms`.
+    """
+
+    #: Between the client and the server's ensemble: gRPC, the network, Python in the client.
+    transport_ms: float
+    #: Waiting for an instance of a step, of all three.
+    queue_ms: float
+    preprocess_ms: float
+    #: Of the runtime step: to get its tensors, and to compute.
+    input_ms: float
+    inference_ms: float
+    postprocess_ms: float
+    #: In the server, from one step to the next and to the answer.
+    handover_ms: float
+
+    @property
+    def total_ms(self) -> float:
+        """The mean of End2End."""
+        return sum(float(getattr(self, part.name)) for part in fields(self))
+
+
+def breakdown(run: VariantRun) -> Breakdown | None:
+    """Where the time of End2End goes; none where requests failed, or the statistics are not of these requests alone."""
+    summary, blocks = summarize(run.end2end), run.end2end.blocks
+    arounds = [block.around for block in blocks if block.around is not None]
+    if summary.mean_ms is None or summary.failures or not arounds or len(arounds) < len(blocks):
+        return None
+    around: Around = reduce(add, arounds)
+    steps = (around.preprocess, server_totals(run.end2end), around.postprocess)
+    if any(totals.requests != summary.requests for totals in (around.ensemble, *steps)):
+        return None
+
+    def mean_ms(total_ns: int) -> float:
+        return total_ns / summary.requests / 1e6
+
+    computing = [step.compute_input_ns + step.compute_infer_ns for step in steps]
+    queue_ns = sum(step.queue_ns for step in steps)
+    return Breakdown(
+        transport_ms=summary.mean_ms - mean_ms(around.ensemble.duration_ns),
+        queue_ms=mean_ms(queue_ns),
+        preprocess_ms=mean_ms(computing[0]),
+        input_ms=mean_ms(steps[1].compute_input_ns),
+        inference_ms=mean_ms(steps[1].compute_infer_ns),
+        postprocess_ms=mean_ms(computing[2]),
+        handover_ms=mean_ms(around.ensemble.duration_ns - queue_ns - sum(computing)),
+    )
 
 
 def latencies_ns(series: Series) -> npt.NDArray[np.int64]:

@@ -51,6 +51,7 @@ PACKAGES: Final = (
     Package("tritonclient", "2.73.0"),
     Package("nvidia-pytriton", "0.7.0", pinned=True),
     Package("opencv-python", "4.6.0.66"),
+    Package("simplejpeg", "1.9.0"),
 )
 
 # opencv-python links to them without carrying them, and paddleslim pins it instead of the headless one.

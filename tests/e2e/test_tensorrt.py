@@ -17,6 +17,7 @@ from qtriton.backends.tensorrt.recipe import engine_recipe
 from qtriton.errors import ArtifactLoadError
 from qtriton.target import Precision, Target
 
+from . import rtx
 from .conftest import qtriton
 from .test_zoo import MODELS, Real
 
@@ -179,3 +180,5 @@ def test_the_typed_onnx_is_near_fp32(real: Real, precision: Precision, zoo: Path
     assert fp32 == pytest.approx(real.fp32, abs=real.within)
     # With every layer quantized, and 127 steps for what Relu leaves of a range, accuracy drops as much as in Paddle.
     assert fp32 - typed <= (0.2 if precision is Precision.FP16 else real.paddle or real.loss)
+    if rtx.INSTALLED:
+        rtx.assert_builds(tmp_path / "repository", models=2)

@@ -26,8 +26,9 @@ from qtriton_client.catalog import Feed, pipeline
 from qtriton_client.errors import RequestRefused
 from qtriton_client.load import Ticker, send_block
 from qtriton_client.measure import cpu_model, read_statistics, split, turns
-from qtriton_client.results import Block, StepTotals
+from qtriton_client.results import Around, Block, StepTotals
 from qtriton_client.session import is_loopback
+from qtriton_client.stats import Breakdown, breakdown
 
 MS = 1_000_000
 NONE = StepTotals(0, 0, 0, 0, 0)
@@ -95,6 +96,20 @@ def test_remarks_name_failures_and_foreign_load() -> None:
     assert "End2End: 1 of 2 requests FAILED: [INTERNAL] boom" in remarks(results(failing))[0]
     busy = VariantRun(variant(), Series((replace(block(5, 5), server=StepTotals(9, 0, 1, 1, 1)),)), Series(()))
     assert "counts 9 runs of the runtime step for 2 requests" in remarks(results(busy))[0]
+
+
+def test_the_parts_of_end2end_add_up() -> None:
+    """Ten ms an image, of which the server had nine; outputs overlap with the next step and are no parts."""
+    runtime = StepTotals(2, 1 * MS, 1 * MS, 4 * MS, 2 * MS)
+    step = StepTotals(2, 0, 0, 3 * MS, 8 * MS)
+    around = Around(StepTotals(2, 0, 0, 0, 0, duration_ns=18 * MS), step, replace(step, queue_ns=2 * MS))
+    run = VariantRun(variant(), Series((replace(block(10, 10), server=runtime, around=around),)), Series(()))
+    parts = breakdown(run)
+    assert parts == Breakdown(1.0, 1.5, 1.5, 0.5, 2.0, 1.5, 2.0) and parts.total_ms == pytest.approx(10)
+    (good,) = run.end2end.blocks
+    others = replace(around, postprocess=replace(step, requests=3))
+    for odd in (replace(good, around=others), block(10, 10), replace(good, failed=(0,))):
+        assert breakdown(replace(run, end2end=Series((odd,)))) is None
 
 
 def test_a_backend_without_statistics_has_no_runtime() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from qtriton.builder.contracts import check_postprocess
 from qtriton.errors import ModelError
+from qtriton.metrics.divergence import divergence
 from qtriton.runtime.heads import End2EndHead
 from qtriton.runtime.instances import InstanceMasks
 from qtriton.runtime.poses import Pose
@@ -94,6 +95,14 @@ def test_an_object_has_one_class_also_when_accuracy_is_measured() -> None:
         for many in (False, True)
     )
     assert all((one[name] == several[name]).all() for name in one)
+
+
+def test_the_divergence_is_that_of_the_objects_not_of_their_order() -> None:
+    found = rows(np.random.default_rng(0).uniform(3, 300, (60, 15)))
+    ops = (*UPRIGHT, Pose(keypoints=5, iou_threshold=1))
+    turned = found[:, ::-1]
+    assert divergence(ops, GEOMETRY, [found], [turned]) < 0.005, "but for two of a class in one box"
+    assert divergence(ops, GEOMETRY, [found], [turned * np.array([1.1, 1, 1, 1, 0.8, *[1] * 16], np.float32)]) > 0.1
 
 
 def test_rows_that_are_not_finite_or_have_no_class_are_no_objects() -> None:

@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from qtriton.backends.tensorrt.cpu_fallback import Engine, widened
 from qtriton.compress.scales import Scales
+from qtriton.errors import CompressionError
 from qtriton.quantize.fp16 import overflowing, to_half
 from qtriton.quantize.graph import GraphView
 from qtriton.quantize.qdq import Writer
@@ -150,3 +151,36 @@ def test_what_stands_in_computes_fp16s_quantizers_in_fp32(int8: onnx.ModelProto,
     assert np.abs(before - after).max() <= 0.02 * np.abs(before).max()
     # What has none is left as it is.
     assert onnx.load_from_string(widened(str(tmp_path / "int8.onnx"))).graph == int8.graph
+
+
+def test_what_no_older_opset_has_becomes_fp16() -> None:
+    """Gelu is of opset 20, as timm exports a ViT."""
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Gelu", ["x"], ["y"], name="act")], "net", values[:1], values[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    before = model.SerializeToString()
+    half_model = to_half(model, set())
+    assert model.SerializeToString() == before  # it is not changed
+    assert [node.op_type for node in half_model.graph.node] == ["Cast", "Gelu", "Cast"]
+    assert half_model.graph.node[1].name == "0_act" and half_model.opset_import[0].version == 20
+
+
+def test_branches_that_the_converter_breaks_are_refused() -> None:
+    """As in torchvision's Faster R-CNN."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy")
+    flag = helper.make_tensor_value_info("flag", TensorProto.BOOL, [])
+    branches = []
+    for name in ("then", "else"):
+        nodes = [
+            helper.make_node("Relu", ["x"], [f"{name}_r"]),
+            helper.make_node("CumSum", [f"{name}_r", "axis"], [f"{name}_c"]),  # stays in FP32
+            helper.make_node("Relu", [f"{name}_c"], [f"{name}_y"]),
+        ]
+        out = helper.make_tensor_value_info(f"{name}_y", TensorProto.FLOAT, [1, 4])
+        branches.append(helper.make_graph(nodes, name, [], [out]))
+    chosen = helper.make_node("If", ["flag"], ["y"], then_branch=branches[0], else_branch=branches[1])
+    axis = numpy_helper.from_array(np.array(1), "axis")
+    graph = helper.make_graph([chosen], "net", [x, flag], [y], [axis])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    with pytest.raises(CompressionError, match=r"cannot become FP16 .*--precision int8"):
+        to_half(model, set())

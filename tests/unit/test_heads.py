@@ -83,7 +83,7 @@ def test_yolo8_head_hands_features_on() -> None:
     read = Yolo8Head(features=7)([head], UNMOVED)
     assert read.features is not None
     np.testing.assert_array_equal(read.features, features)
-    np.testing.assert_array_equal(read.scores, scores)
+    np.testing.assert_array_equal(read.scores(), scores)
     assert postprocess([head], UNMOVED, (Yolo8Head(features=7), Nms()))["num_detections"][0] > 0
 
 
@@ -120,9 +120,9 @@ def test_yolox_head_is_yolox() -> None:
     outputs[..., 4:] = random.uniform(0, 1, (1, anchors, 5))
     decoded = demo_postprocess(outputs, size)
     rows = [(*map(float, box.clip(0)), score, kind) for box, score, kind in decoded if score >= 0.3]
-    boxes, scores, *_ = YoloxHead(size)([outputs[0]], UNMOVED)
-    np.testing.assert_allclose(boxes, [each[0] for each in decoded], rtol=1e-4, atol=1e-3)
-    np.testing.assert_allclose(scores.max(axis=1), [each[1] for each in decoded], rtol=1e-5)
+    read = YoloxHead(size)([outputs[0]], UNMOVED)
+    np.testing.assert_allclose(read.boxes(), [each[0] for each in decoded], rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(read.scores().max(axis=1), [each[1] for each in decoded], rtol=1e-5)
     found_rows = found(postprocess([outputs], UNMOVED, (YoloxHead(size), Nms(score_threshold=0.3, iou_threshold=1))))
     np.testing.assert_allclose(found_rows, sorted(rows, key=lambda row: -row[4])[:100], rtol=1e-4, atol=1e-3)
 
@@ -146,8 +146,8 @@ def test_nanodet_head_is_nanodet_plus() -> None:
                 boxes.append([min(max(each, 0), size[1 - at % 2]) for at, each in enumerate(box)])
                 place += 1
     read = NanodetHead(size)([preds], UNMOVED)
-    np.testing.assert_allclose(read.boxes, boxes, rtol=1e-4, atol=1e-3)
-    np.testing.assert_array_equal(read.scores, preds[0, :, :classes])
+    np.testing.assert_allclose(read.boxes(), boxes, rtol=1e-4, atol=1e-3)
+    np.testing.assert_array_equal(read.scores(), preds[0, :, :classes])
 
 
 def invented_queries(count: int, classes: int, seed: int) -> tuple[Array, Array]:

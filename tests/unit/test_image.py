@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+import simplejpeg
 
 from qtriton.runtime.image import ImageError, decode
 
@@ -156,6 +157,43 @@ def test_stray_bytes_before_a_marker_are_skipped_as_opencv_does(scene: Pixels, s
     (length,) = struct.unpack_from(">H", whole, 4)
     odd = whole[: 4 + length] + stray + whole[4 + length :]
     np.testing.assert_array_equal(decode(odd), decode(whole))
+
+
+def test_stray_bytes_do_not_hide_a_cut(scene: Pixels) -> None:
+    """libjpeg tells its first warning only."""
+    whole = encode(".jpg", cv2.resize(scene, (320, 240)))
+    (length,) = struct.unpack_from(">H", whole, 4)
+    odd = whole[: 4 + length] + b"\x00\x11" + whole[4 + length :]
+    with pytest.raises(ImageError, match=r"truncated JPEG: .* premature end of data segment"):
+        decode(odd[: len(odd) * 6 // 10].rstrip(b"\xff") + b"\xff\xd9")
+
+
+def test_damage_in_the_middle_is_refused() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    whole = encode(".jpg", noise, cv2.IMWRITE_JPEG_RST_INTERVAL, 1)
+    decode(whole)
+    at = whole.index(b"\xff\xd3")
+    with pytest.raises(ImageError, match="bad Huffman code"):
+        decode(whole[: at - 40] + b"\xff\x00" * 20 + whole[at:])
+
+
+@pytest.mark.parametrize("subsampling", ["444", "422", "420", "440", "411", "Gray"])
+@pytest.mark.parametrize("size", [(1, 1), (7, 33), (61, 40)])
+def test_jpegs_have_the_pixels_of_opencv(subsampling: str, size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (5, 4, 3), np.uint8)
+    pixels = cv2.resize(noise, size).reshape(*size[::-1], 3)
+    data = (
+        simplejpeg.encode_jpeg(pixels, 90, "BGR", subsampling)
+        if subsampling != "Gray"
+        else encode(".jpg", pixels[..., 0])
+    )
+    np.testing.assert_array_equal(decode(data), cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_every_orientation_is_opencvs(scene: Pixels, orientation: int) -> None:
+    data = with_orientation(encode(".jpg", scene), orientation)
+    np.testing.assert_array_equal(decode(data), cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
 
 
 def test_trailing_bytes_are_skipped(scene: Pixels) -> None:

@@ -51,9 +51,15 @@ def test_what_is_not_finite_is_dropped() -> None:
 
 def test_yolo_head_is_yolov5s() -> None:
     row = np.array([[50, 40, 20, 10, 0.5, 0.2, 0.8]], np.float32)
-    boxes, scores, *_ = YoloHead()([row], UNMOVED)
-    np.testing.assert_allclose(boxes, [[40, 35, 60, 45]])
-    np.testing.assert_allclose(scores, [[0.1, 0.4]])
+    read = YoloHead()([row], UNMOVED)
+    np.testing.assert_allclose(read.boxes(), [[40, 35, 60, 45]])
+    np.testing.assert_allclose(read.scores(), [[0.1, 0.4]])
+
+
+@pytest.mark.parametrize(("sure", "count"), [(0.24, 1), (0.26, 1), (0.2, 0)])
+def test_a_class_score_of_int8_may_be_over_one(sure: float, count: int) -> None:
+    row = np.array([[50, 40, 20, 10, sure, 0.2, 1.06]], np.float32)
+    assert Nms(score_threshold=0.25)(YoloHead()([row], UNMOVED), UNMOVED)["num_detections"].tolist() == [count]
 
 
 def test_nms_pads_sorts_and_maps_back() -> None:

@@ -81,7 +81,7 @@ class Server:
             self.asked.append(model)
             if model.startswith("e") and len(self.asked) in self.refused:
                 raise RequestRefused("on purpose")
-            self.runs[f"r{model[1:]}"] += 1
+            self.runs.update({f"r{model[1:]}", model, "pre", "post"})
             return {}
 
     def totals(self, model: str) -> StepTotals:

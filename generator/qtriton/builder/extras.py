@@ -69,4 +69,4 @@ def rotated(given: Given) -> str:
 def _features(given: Given) -> Array:
     """The features of the head; none where it has no such field."""
     features = given.value.features
-    return np.zeros((len(given.value.boxes), 0), np.float32) if features is None else np.asarray(features)
+    return np.zeros((len(given.value.places), 0), np.float32) if features is None else np.asarray(features)

@@ -6,7 +6,7 @@ import numpy as np
 
 from qtriton.builder.given import PARTS, Given, in_unit, not_finite, other_names, without_ones
 from qtriton.runtime.heads import DetrHead, Yolo8Head
-from qtriton.runtime.values import Array
+from qtriton.runtime.values import Array, Candidates
 
 CORRECT: Final = "Correct input, postprocess and classes in the spec, or give other weights."
 #: The centres of decoded boxes are all over the input; those below this part of its longer side are in other units.
@@ -91,7 +91,7 @@ def detr(given: Given) -> str:
 
 def candidates(given: Given) -> str:
     """Nms."""
-    if not hasattr(given.value, "boxes"):
+    if not isinstance(given.value, Candidates):
         return f"no boxes of a head. Put a head before {{op: {given.op.op}}}, e.g. {{op: yolo8_head}}."
     # Where the head knows the classes, it has compared them with the spec's.
-    return other_names(given, given.value.scores.shape[1]) if given.value.classes is None else ""
+    return other_names(given, given.value.class_scores.shape[1]) if given.value.classes is None else ""

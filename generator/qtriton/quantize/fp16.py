@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from qtriton.errors import CompressionError
 from qtriton.quantize.probe import probe_session
 
 if TYPE_CHECKING:
@@ -31,14 +32,18 @@ def to_half(model: ModelProto, float_outputs: Collection[str]) -> ModelProto:
     Args:
         model: FP32, with or without Q/DQ; it is not changed.
         float_outputs: outputs of the nodes that are kept in FP32.
+
+    Raises:
+        CompressionError: the converter breaks it, as it does to branches.
     """
     import onnx
     from onnxruntime.transformers import float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
-    source = onnx.version_converter.convert_version(model, _OPSET)
+    source = _with_half_quantizers(model)
     for index, node in enumerate(source.graph.node):
-        node.name = f"{index}_{node.op_type}"  # the converter knows nodes by name, which need not be there or unique
+        # The converter knows nodes by name, which need not be there or unique; who reads of a layer knows it, too.
+        node.name = f"{index}_{node.name or node.op_type}"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one for each weight that is too small for FP16
         half_model: ModelProto = float16.convert_float_to_float16(
@@ -49,9 +54,24 @@ def to_half(model: ModelProto, float_outputs: Collection[str]) -> ModelProto:
             op_block_list=sorted(set(float16.DEFAULT_OP_BLOCK_LIST) - _CONVERTED_OPS),
             node_block_list=[node.name for node in source.graph.node if node.output[0] in float_outputs],
         )
-    OnnxModel.graph_topological_sort(half_model.graph, is_deterministic=True)  # its casts come behind what reads them
+    try:  # its casts come behind what reads them
+        OnnxModel.graph_topological_sort(half_model.graph, is_deterministic=True)
+    except RuntimeError as error:  # it puts the casts of a branch of an If beside the If
+        reason = f"ONNX Runtime's converter does not follow its branches: {error}"
+        raise CompressionError(f"The model cannot become FP16 ({reason}). Pass --precision int8 or fp32.") from error
     onnx.checker.check_model(half_model)
     return half_model
+
+
+def _with_half_quantizers(model: ModelProto) -> ModelProto:
+    """A copy of at least opset 19; a newer one stays, since what it has, such as Gelu, may have no older form."""
+    import onnx
+
+    if next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")) < _OPSET:
+        return onnx.version_converter.convert_version(model, _OPSET)
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
 
 
 def overflowing(

@@ -1,6 +1,6 @@
 """Results into the tables Runtime, End2End and Details: headers and cells, Markdown, JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -9,7 +9,7 @@ from qtriton.report.plausibility import implausible_rows
 from qtriton.report.rows import KINDS, Column, Kind, Measured, Row, column_of, hardware_of, latest, rows_of
 from qtriton.target import Method
 from qtriton_client import BenchResults, Violation, server_runtime_ms, summarize
-from qtriton_client.stats import run_remarks
+from qtriton_client.stats import breakdown, run_remarks
 from qtriton_client.text import cells, number
 
 HEADERS: Final = (
@@ -20,6 +20,10 @@ HEADERS: Final = (
 DETAIL_HEADERS: Final = (
     *("Model", "Inference Backend", "Hardware", "Precision", "Latency (ms)"),
     *("mean", "p50", "p90", "p99", "requests/s", "failures"),
+)
+BREAKDOWN_HEADERS: Final = (
+    *("Model", "Inference Backend", "Hardware", "Precision", "transport", "queue", "preprocess"),
+    *("input", "inference", "postprocess", "handover", "End2End"),
 )
 #: Stands behind a latency that contradicts the other table.
 FLAG: Final = " (!)"
@@ -32,6 +36,10 @@ class Table:
     title: str
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+
+    def records(self) -> list[dict[str, str]]:
+        """The rows, each by its headers."""
+        return [dict(zip(self.headers, row, strict=True)) for row in self.rows]
 
     def markdown(self) -> str:
         """The table with a heading, cells aligned so that it reads well unrendered."""
@@ -49,21 +57,24 @@ class Report:
     runtime: Table
     end2end: Table
     details: Table
+    breakdown: Table
     notes: tuple[str, ...]
     rows: tuple[Row, ...]
     flagged: tuple[Violation, ...]
 
     def markdown(self) -> str:
-        """The two tables, the notes, and the details."""
+        """The two tables, the notes, where the time goes where that is known, and the details."""
         notes = "\n".join(f"- {note}" for note in self.notes)
-        tables = (self.runtime.markdown(), self.end2end.markdown(), notes, self.details.markdown())
-        return "\n\n".join(tables) + "\n"
+        shares = [self.breakdown.markdown()] if self.breakdown.rows else []
+        parts = (self.runtime.markdown(), self.end2end.markdown(), notes, *shares, self.details.markdown())
+        return "\n\n".join(parts) + "\n"
 
     def to_json(self) -> dict[str, object]:
         """The typed rows (ms, points), the details as text, the notes and what was flagged."""
         return {
             "rows": [{**asdict(row), "max_speedup": row.max_speedup} for row in self.rows],
-            "details": [dict(zip(self.details.headers, row, strict=True)) for row in self.details.rows],
+            "details": self.details.records(),
+            "breakdown": self.breakdown.records(),
             "notes": list(self.notes),
             "implausible": [asdict(each) for each in self.flagged],
         }
@@ -76,7 +87,7 @@ def build_report(results: Sequence[BenchResults]) -> Report:
     flagged = implausible_rows(rows)
     tables = {kind: table(kind, [row for row in rows if row.kind == kind], flagged) for kind in KINDS}
     notes = (*_notes(measured), *(f"(!) cannot be true: {each}." for each in flagged))
-    return Report(tables["Runtime"], tables["End2End"], details(measured), notes, rows, flagged)
+    return Report(tables["Runtime"], tables["End2End"], details(measured), shares(measured), notes, rows, flagged)
 
 
 def table(kind: Kind, rows: Sequence[Row], flagged: Sequence[Violation] = ()) -> Table:
@@ -89,16 +100,29 @@ def table(kind: Kind, rows: Sequence[Row], flagged: Sequence[Violation] = ()) ->
 def details(measured: Sequence[Measured]) -> Table:
     """Every variant with all its series, those included that the other tables have no column for."""
     rows: list[tuple[str, ...]] = []
-    hardware = hardware_of(measured)
-    for each in measured:
-        run, about = each.run, each.run.variant
-        precision = f"{about.precision}, pinned memory" if about.pinned_memory else about.precision
-        head = (about.title, title_of(about.backend), hardware(each), precision)
+    for each, head in _heads(measured):
+        run = each.run
         server = number(server_runtime_ms(run.end2end))
         rows.append((*head, "Runtime, server", server, "-", "-", "-", "-", "-"))
         rows.append((*head, "Runtime, client", *cells(summarize(run.runtime))))
         rows.append((*head, "End2End, client", *cells(summarize(run.end2end))))
     return Table("Details", DETAIL_HEADERS, tuple(rows))
+
+
+def shares(measured: Sequence[Measured]) -> Table:
+    """Where the time of each variant's End2End goes, in ms, where all its requests succeeded."""
+    parts = [(head, breakdown(each.run)) for each, head in _heads(measured)]
+    rows = [(*head, *map(number, asdict(part).values()), number(part.total_ms)) for head, part in parts if part]
+    return Table("Where the time goes (mean, ms)", BREAKDOWN_HEADERS, tuple(rows))
+
+
+def _heads(measured: Sequence[Measured]) -> Iterator[tuple[Measured, tuple[str, ...]]]:
+    """Each variant with the cells that say which it is."""
+    hardware = hardware_of(measured)
+    for each in measured:
+        about = each.run.variant
+        precision = f"{about.precision}, pinned memory" if about.pinned_memory else about.precision
+        yield each, (about.title, title_of(about.backend), hardware(each), precision)
 
 
 def speedup_cell(value: float | None) -> str:
@@ -133,6 +157,8 @@ def _notes(measured: Sequence[Measured]) -> list[str]:
         "End2End requests. End2End: what the client waited, from encoded image to results.",
         "In the details, client-side Runtime calls the runtime step alone: its tensors travel over gRPC, uncompressed, "
         "which can take longer than the step itself.",
+        "Where the time goes: the parts of End2End by Triton's statistics of each step. Transport is gRPC, the network "
+        "and the client; input and inference are the runtime step's; handover is the server between the steps.",
     ]
     for one in dict.fromkeys(id(each.results) for each in measured):
         group = [each for each in measured if id(each.results) == one]

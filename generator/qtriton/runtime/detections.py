@@ -41,25 +41,27 @@ class Choice:
     def choose(self, value: Candidates) -> Chosen:
         """Those that no better one of their class overlaps too much, at most `detections`."""
         chosen = self.over_threshold(value)
-        boxes = value.boxes[chosen.rows]
+        boxes = value.boxes(chosen.rows)
         return chosen.at(suppress(boxes, chosen.scores, chosen.classes, self.iou_threshold, self.detections))
 
     def over_threshold(self, value: Candidates) -> Chosen:
         """The best so many candidates over the score threshold; equal ones in the order of the model."""
+        likely = value.likely(self.score_threshold)
+        scores = value.scores(likely)
         if self.multi_label:
-            rows, classes = np.nonzero(value.scores > self.score_threshold)
+            rows, classes = np.nonzero(scores > self.score_threshold)
         else:
-            classes = value.scores.argmax(axis=1)
-            rows = np.nonzero(value.scores[np.arange(len(classes)), classes] > self.score_threshold)[0]
+            classes = scores.argmax(axis=1)
+            rows = np.nonzero(scores[np.arange(len(classes)), classes] > self.score_threshold)[0]
             classes = classes[rows]
-        scores = value.scores[rows, classes]
+        found = Chosen(likely[rows], scores[rows, classes], classes)
         if value.classes is not None:
-            classes = value.classes[rows]
-        return Chosen(rows, scores, classes).at(np.argsort(-scores, kind="stable")[: self.candidates])
+            found = found._replace(classes=value.classes[found.rows])
+        return found.at(np.argsort(-found.scores, kind="stable")[: self.candidates])
 
     def report(self, value: Candidates, chosen: Chosen, geometry: Geometry, **extra: Array) -> Results:
         """The result tensors of a detector, and what a task has besides them, a row a detection."""
-        boxes = to_original(value.boxes[chosen.rows], geometry)
+        boxes = to_original(value.boxes(chosen.rows), geometry)
         return filled(self.outputs(), {"boxes": boxes, "scores": chosen.scores, "classes": chosen.classes, **extra})
 
     def outputs(self) -> tuple[Output, ...]:

@@ -60,12 +60,7 @@ def _webp_orientation(data: bytes) -> int:
     while at + 8 <= len(data):
         (length,) = struct.unpack_from("<I", data, at + 4)
         if data[at : at + 4] == b"EXIF":
-            exif = data[at + 8 : at + 8 + length].removeprefix(b"Exif\x00\x00")
-            try:
-                orientation = _Tags(exif).one(_ORIENTATION, 1)
-            except ImageError:
-                return 1  # as viewers do: the picture is whole
-            return orientation if 1 <= orientation <= 8 else 1
+            return exif_orientation(data[at + 8 : at + 8 + length].removeprefix(b"Exif\x00\x00"))
         at += 8 + length + length % 2
     return 1
 
@@ -167,6 +162,15 @@ def _inflates(strip: bytes, needed: int) -> bool:
         return len(inflater.decompress(strip, needed + 1)) == needed and inflater.eof
     except zlib.error:
         return False
+
+
+def exif_orientation(exif: bytes) -> int:
+    """How EXIF says that an image is turned, 1 to 8; 1 where it says nothing that one can read, as viewers do."""
+    try:
+        orientation = _Tags(exif).one(_ORIENTATION, 1)
+    except ImageError:
+        return 1
+    return orientation if 1 <= orientation <= 8 else 1
 
 
 class _Tags:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from .pre import Geometry
-from .values import Array, Candidates, corners, rows_of
+from .values import Array, Candidates, rows_of
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class YoloxHead:
         cells, stride = grid(self.size, self.strides)
         with np.errstate(over="ignore"):
             boxes = np.concatenate([rows[:, :2] + cells, np.exp(rows[:, 2:4])], axis=1) * stride
-        return Candidates(corners(boxes), rows[:, 5:] * rows[:, 4:5])
+        return Candidates(boxes, rows[:, 5:], objectness=rows[:, 4], form="cxcywh")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class YoloHead:
 
     def __call__(self, outputs: Sequence[Array], geometry: Geometry) -> Candidates:
         rows = rows_of(outputs[0])
-        return Candidates(corners(rows[:, :4]), rows[:, 5:] * rows[:, 4:5])
+        return Candidates(rows[:, :4], rows[:, 5:], objectness=rows[:, 4], form="cxcywh")
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Yolo8Head:
 
     def __call__(self, outputs: Sequence[Array], geometry: Geometry) -> Candidates:
         rows = rows_of(outputs[0])
-        rows = np.ascontiguousarray(rows if self.turned else rows.T)
+        rows = rows if self.turned else rows.T
         behind = rows.shape[1] - self.features
-        found = corners(rows[:, :4], self.box)
-        return Candidates(found, rows[:, 4:behind], rows[:, behind:], _prototypes(outputs))
+        features = rows[:, behind:]
+        return Candidates(rows[:, :4], rows[:, 4:behind], features, _prototypes(outputs), form=self.box)
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class End2EndHead:
     def __call__(self, outputs: Sequence[Array], geometry: Geometry) -> Candidates:
         rows = rows_of(outputs[0])
         rows = rows[np.isfinite(rows).all(axis=1) & (rows[:, 5] >= 0)]
-        found = corners(rows[:, :4], self.box)
-        return Candidates(found, rows[:, 4:5], rows[:, 6:], _prototypes(outputs), rows[:, 5].astype(np.int32))
+        kinds = rows[:, 5].astype(np.int32)
+        return Candidates(rows[:, :4], rows[:, 4:5], rows[:, 6:], _prototypes(outputs), form=self.box, classes=kinds)
 
 
 @dataclass(frozen=True)

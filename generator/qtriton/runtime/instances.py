@@ -37,9 +37,9 @@ class InstanceMasks(Choice):
         assert value.features is not None and value.prototypes is not None  # the contract of this operation
         count, height, width = value.prototypes.shape
         maps = (value.features[chosen.rows] @ value.prototypes.reshape(count, -1)).reshape(-1, height, width)
-        there = [self._is_there(*each) for each in zip(value.boxes[chosen.rows], maps, strict=True)]
+        there = [self._is_there(*each) for each in zip(value.boxes(chosen.rows), maps, strict=True)]
         chosen, maps = chosen.at(np.nonzero(there)[0]), maps[there]
-        boxes = to_original(value.boxes[chosen.rows], geometry)
+        boxes = to_original(value.boxes(chosen.rows), geometry)
         masks = np.zeros((len(boxes), self.mask_size, self.mask_size), np.uint8)
         for place, (box, logits) in enumerate(zip(boxes, maps, strict=True)):
             masks[place] = _probabilities(self._within(box, logits, geometry))

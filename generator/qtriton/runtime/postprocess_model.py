@@ -3,19 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import cv2
 import triton_python_backend_utils as pb_utils
 
 from .post import postprocess
 from .pre import Geometry
 from .settings import read_postprocess
+from .values import batch
 
 
 class TritonPythonModel:
     """The model's outputs and `geometry` float32 [batch, 6] become the results of the task."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Read spec.json beside this file."""
+        """Read spec.json beside this file; as the preprocess step, it takes one core."""
+        cv2.setNumThreads(1)
         self.settings = read_postprocess(Path(__file__).parent)
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -41,7 +43,7 @@ class TritonPythonModel:
     def _joined(self, results: list[Any]) -> Any:
         if len({result.shape for result in results}) > 1:
             raise ValueError("the images of one request differ in size, and so do their results: send them one by one")
-        return np.stack(results) if self.settings.batched else results[0]
+        return batch(results) if self.settings.batched else results[0]
 
 
 def _input(request: Any, name: str) -> Any:

@@ -3,19 +3,22 @@
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from .image import ImageError
 from .pre import extra_input, preprocess
 from .settings import read_preprocess
+from .values import batch
 
 
 class TritonPythonModel:
     """`image` BYTES [batch, 1] becomes the model's inputs and `geometry` float32 [batch, 6]."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Read spec.json beside this file."""
+        """Read spec.json beside this file. A step takes one core: Triton runs as many instances as are asked for."""
+        cv2.setNumThreads(1)
         self.settings = read_preprocess(Path(__file__).parent)
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -26,10 +29,10 @@ class TritonPythonModel:
         try:
             images = pb_utils.get_input_tensor_by_name(request, "image").as_numpy().reshape(-1)
             frames = [preprocess(image, self.settings.ops, self.settings.max_pixels) for image in images]
-            tensor = np.stack([frame.pixels for frame in frames])
+            tensor = batch([frame.pixels for frame in frames])
             geometry = np.asarray([frame.geometry for frame in frames], np.float32)
             extras = {
-                name: np.stack([extra_input(kind, frame) for frame in frames])
+                name: batch([extra_input(kind, frame) for frame in frames])
                 for name, kind in self.settings.extra_inputs.items()
             }
         except ImageError as error:

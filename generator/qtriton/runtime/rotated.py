@@ -30,7 +30,7 @@ class RotatedNms(Choice):
     def __call__(self, value: Candidates, geometry: Geometry) -> Results:
         chosen = self.over_threshold(value)
         assert value.features is not None  # the contract of this operation
-        boxes = value.boxes[chosen.rows].astype(np.float64)
+        boxes = value.boxes(chosen.rows).astype(np.float64)
         turned = _Turned.of(boxes, value.features[chosen.rows, 0].astype(np.float64))
         keep = turned.suppress(chosen, self.iou_threshold, self.detections)
         corners = points_to_original(turned.corners[keep], geometry)

@@ -54,34 +54,71 @@ def build_plan(trt: Any, folder: Path, recipe: EngineRecipe, timings: bytes = b"
         CompressionError: TensorRT cannot read the model or build it; the message quotes it.
     """
     started = time.monotonic()
-    path = folder / source_of(trt, recipe)
-    logger = _logger(trt)
+    path, title = folder / source_of(trt, recipe), f"TensorRT {trt.__version__}"
+    logger = logger_class(trt)()
     trt.init_libnvinfer_plugins(logger, "")
+    builder = start_builder(trt, logger, title)
+    network = read_network(trt, builder, path, logger, title)
+    config = builder_config(trt, builder, recipe)
+    cache = config.create_timing_cache(timings)
+    config.set_timing_cache(cache, False)
+    data = serialize(builder, network, config, path, logger, title)
+    return Plan(data, bytes(config.get_timing_cache().serialize()), time.monotonic() - started)
+
+
+def start_builder(trt: Any, logger: Any, title: str) -> Any:
+    """A builder that uses every core.
+
+    Args:
+        trt: the module tensorrt, or tensorrt_rtx_bindings.
+        logger: of `logger_class`.
+        title: what the module is called in messages.
+
+    Raises:
+        SetupError: it does not start; the message quotes it.
+    """
     try:
         builder = trt.Builder(logger)
     except TypeError as error:  # the binding was given a null pointer
         reason = logger.last or str(error)
         raise SetupError(
-            f"TensorRT {trt.__version__} does not start on this machine ({reason}). Install the TensorRT that fits its "
-            "driver and GPU, or run this in Triton's image."
+            f"{title} does not start on this machine ({reason}). Install the TensorRT that fits its driver and GPU, or "
+            "run this in Triton's image."
         ) from error
     builder.max_threads = len(os.sched_getaffinity(0))  # one by default, and much of the work is compiling
+    return builder
+
+
+def read_network(trt: Any, builder: Any, path: Path, logger: Any, title: str) -> Any:
+    """The network of an ONNX file.
+
+    Raises:
+        CompressionError: the parser cannot read it; the message quotes it.
+    """
     network = builder.create_network(_network_flags(trt))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(path)):
         reasons = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
-        raise CompressionError(f"{path}: TensorRT {trt.__version__} cannot read it ({reasons}). {WAYS_OUT}")
-    config = _config(trt, builder, recipe)
-    cache = config.create_timing_cache(timings)
-    config.set_timing_cache(cache, False)
+        raise CompressionError(f"{path}: {title} cannot read it ({reasons or logger.last}). {WAYS_OUT}")
+    return network
+
+
+def serialize(builder: Any, network: Any, config: Any, path: Path, logger: Any, title: str) -> bytes:
+    """The engine of a network.
+
+    Raises:
+        CompressionError: TensorRT builds none; the message quotes it.
+    """
     data = builder.build_serialized_network(network, config)
     if data is None:
         reason = logger.last or "it does not say why"
-        raise CompressionError(f"{path}: TensorRT {trt.__version__} built no engine ({reason}). {WAYS_OUT}")
-    return Plan(bytes(data), bytes(config.get_timing_cache().serialize()), time.monotonic() - started)
+        raise CompressionError(f"{path}: {title} built no engine ({reason}). {WAYS_OUT}")
+    return bytes(data)
 
 
-def _logger(trt: Any) -> Any:
+def logger_class(trt: Any) -> Any:
+    """A class of loggers that keep the last error."""
+
     class Logger(trt.ILogger):  # type: ignore[misc]
         """Keeps the last error for the message of an exception."""
 
@@ -93,7 +130,7 @@ def _logger(trt: Any) -> Any:
             if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
                 self.last = message.strip()
 
-    return Logger()
+    return Logger
 
 
 def _network_flags(trt: Any) -> int:
@@ -103,7 +140,8 @@ def _network_flags(trt: Any) -> int:
     return 1 << int(getattr(flag, name))
 
 
-def _config(trt: Any, builder: Any, recipe: EngineRecipe) -> Any:
+def builder_config(trt: Any, builder: Any, recipe: EngineRecipe) -> Any:
+    """What a recipe asks for, in the words of this TensorRT."""
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, recipe.workspace_mib << 20)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
