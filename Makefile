@@ -69,8 +69,9 @@ test-models: .venv/.ready .venv-models/exported/.ready
 test-today: .venv/.ready .venv-bundled/exported/.ready .venv-today/exported/.ready
 	$(BIN)/python -m pytest tests/today --numprocesses=$(TEST_WORKERS)
 
-.venv-today/exported/.ready: .venv-today/.ready $(filter-out $(BUNDLED),$(wildcard tests/today/*_rows.py)) tests/today/settling.py tests/today/photos.py
+.venv-today/exported/.ready: .venv-today/.ready $(filter-out $(BUNDLED),$(wildcard tests/today/*_rows.py)) tests/today/settling.py tests/today/photos.py tests/today/scenes.py tests/today/trained.py
 	rm -rf $(@D)
+	PYTHONPATH=tests $(BIN)/python -m today.scenes $(@D)/scenes
 	PYTHONPATH=tests .venv-today/bin/python -m today.export $(@D) ultralytics_rows,torchvision_rows,timm_rows,transformers_rows,libre_rows,rfdetr_rows
 	PYTHONPATH=.venv-today/ultralytics83:tests .venv-today/bin/python -m today.export $(@D) ultralytics83_rows
 	@touch $@

@@ -8,20 +8,21 @@ import traceback
 from importlib import import_module
 from pathlib import Path
 
-from today.photos import write_photos
+from today.photos import FOUR_TO_THREE, write_four_to_three, write_photos
 from today.row import write
 
 
 def export(folder: Path, modules: list[str], only: str = "") -> list[str]:
     """Write all rows of the modules into FOLDER; the names of those that failed."""
-    photos = write_photos(folder / "photos")
+    write_photos(folder / "photos")
+    write_four_to_three(folder / FOUR_TO_THREE)
     failed = []
     for row in [row for name in modules for row in import_module(f"today.{name}").ROWS]:
         if only not in row.name:
             continue
         began = time.monotonic()
         try:
-            write(row, folder, photos)
+            write(row, folder)
         except Exception:
             traceback.print_exc()
             failed.append(row.name)

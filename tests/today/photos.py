@@ -15,6 +15,8 @@ from today.pictures import Pixels
 if TYPE_CHECKING:
     from torch import Tensor
 
+#: The folder of `write_four_to_three`, beside the rows.
+FOUR_TO_THREE: Final = "photos-4-3"
 #: What is cut out of the first: rows and columns.
 CUT: Final = (slice(380, 920), slice(0, 810))
 
@@ -26,6 +28,14 @@ def write_photos(folder: Path) -> list[Path]:
     cut = folder / "people.png"
     cv2.imwrite(str(cut), cv2.imread(str(upright))[CUT])
     return [upright, broad, cut]
+
+
+def write_four_to_three(folder: Path) -> None:
+    """Write what Ultralytics 8.3 maps back exactly: photos whose borders in a square are whole pixels, PNG files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    upright, broad = (cv2.imread(str(path)) for path in _bundled())
+    for name, pixels in (("bus", upright), ("parkour", broad[:810, :1080]), ("people", upright[CUT][:, :720])):
+        cv2.imwrite(str(folder / f"{name}.png"), pixels)
 
 
 def _bundled() -> list[Path]:

@@ -25,7 +25,8 @@ class Row:
     `make` writes the ONNX file as the home project does, or a folder called the same without .onnx, and gives that
     project's own way from a photo to results:
     detection: boxes [n, 4] (x1, y1, x2, y2 in pixels of the photo), scores [n], classes [n];
-    segmentation inside boxes: the same and masks bool [n, height, width]; pose: the same and keypoints [n, k, 2 or 3];
+    segmentation inside boxes: the same and masks bool [n, height, width], the photo at any scale;
+    pose: the same and keypoints [n, k, 2 or 3];
     rotated boxes: polygons [n, 4, 2], scores, classes; text: polygons [n, 4, 2]; classification: scores [classes];
     segmentation: class_map [height, width].
     """
@@ -42,27 +43,27 @@ class Row:
     threshold: float = 0.25
     #: What draws pictures of what the photos do not show.
     drawn: tuple[Callable[[], Pixels], ...] = ()
+    #: The folder of the photos beside the rows.
+    photos: str = "photos"
 
 
-def write(row: Row, folder: Path, photos: list[Path]) -> None:
+def write(row: Row, folder: Path) -> None:
     """Write `NAME/best.onnx` or `NAME/best`, `NAME/facts.json` and `NAME/expected.npz`."""
-    pictures = [draw(each, folder / "photos") for each in row.drawn]
-    folder = folder / row.name
-    folder.mkdir(parents=True, exist_ok=True)
-    pipeline = row.make(folder / "best.onnx")
-    arrays = {
-        f"{photo.name}/{name}": np.array(array)
-        for photo in [*photos, *pictures]
-        for name, array in pipeline(photo).items()
-    }
+    photos = [*sorted((folder / row.photos).iterdir()), *(draw(each, folder / "drawn") for each in row.drawn)]
+    own = folder / row.name
+    own.mkdir(parents=True, exist_ok=True)
+    pipeline = row.make(own / "best.onnx")
+    arrays = {f"{photo.name}/{name}": np.array(array) for photo in photos for name, array in pipeline(photo).items()}
     assert not row.real or any(array.size for array in arrays.values()), f"{row.name} finds nothing"
-    np.savez_compressed(folder / "expected.npz", **arrays)
-    facts = {"family": row.family, "task": row.task, "spec": row.spec, "real": row.real, "threshold": row.threshold}
-    (folder / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
+    np.savez_compressed(own / "expected.npz", **arrays)
+    facts = {name: getattr(row, name) for name in ("family", "task", "spec", "real", "threshold")}
+    facts["photos"] = [str(photo.relative_to(folder)) for photo in photos]
+    (own / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 
 def draw(picture: Callable[[], Pixels], folder: Path) -> Path:
     """Write a picture, called after what draws it, as PNG."""
+    folder.mkdir(exist_ok=True)
     path = folder / f"{picture.__name__}.png"
     cv2.imwrite(str(path), picture())
     return path

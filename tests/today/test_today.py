@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import cv2
 import numpy as np
 import pytest
 
@@ -29,11 +30,7 @@ ALIKE: Final = {True: 1.0, False: 0.97}
 #: What is refused, and words of the sentence that says why.
 REFUSED: Final[dict[str, str]] = {}
 #: Rows that are not equal yet, and what is known of it. One that becomes equal fails until it is taken out of here.
-NOT_YET: Final = {
-    "yolo26n-seg": "not explained; perhaps since of the best 100 those with an empty mask are left out",
-    "yolo11n-half": "not explained; with random weights much depends on how half precision is rounded",
-}
-
+NOT_YET: Final[dict[str, str]] = {}
 #: What INT8 may end with, and words of the sentence: trained weights find nothing in images that are generated.
 WITHOUT_INT8: Final[dict[int, str]] = {ExitCode.COMPRESSION: "accuracy budget", ExitCode.INPUT: "FP32 finds nothing"}
 
@@ -58,14 +55,12 @@ class Model:
     def built_from(self) -> str:
         """What a user of the model writes, for the table."""
         first, *rest = self.facts["spec"].strip().splitlines() or [""]
-        return f"`{first}`{' and preprocess' if rest else ''}" if first else "the file alone"
+        return f"`{first}`{' and more' if rest else ''}" if first else "the file alone"
 
+    @property
     def photos(self) -> list[Path]:
-        """What the home project was asked."""
-        with np.load(self.folder / "expected.npz") as arrays:
-            return [
-                self.folder.parent / "photos" / name for name in sorted({each.split("/")[0] for each in arrays.files})
-            ]
+        """What the model is asked."""
+        return [self.folder.parent / each for each in self.facts["photos"]]
 
     def expected(self, photo: Path) -> dict[str, Array]:
         """What the home project makes of a photo."""
@@ -135,10 +130,11 @@ def served_shares(model: Model, repository: Path) -> dict[str, float]:
             batched = config.max_batch_size > 0
             threshold = max(score_threshold(repository), model.facts["threshold"])
             each = []
-            for photo in model.photos():
+            for photo in model.photos:
                 served = ask(server.grpc_url, ensemble, [photo.read_bytes()], names, batched=batched)
                 one = {name: array[0] if batched else array for name, array in served.items()}
-                each.append(agreement(one, model.expected(photo), threshold))
+                height, width = cv2.imread(str(photo)).shape[:2]
+                each.append(agreement(one, model.expected(photo), threshold, (height, width)))
             shares[opened.manifest(ensemble).backend] = min(each)
     return shares
 

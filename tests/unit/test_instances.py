@@ -104,6 +104,28 @@ def test_a_query_without_a_mask_is_reported_where_asked() -> None:
         assert postprocess(outputs, Geometry(64, 64), ops)["num_detections"] == [int(keep)]
 
 
+def test_a_mask_is_empty_without_a_pixel_of_the_input() -> None:
+    """process_mask() and crop_mask(), utils/ops.py: enlarged to the input, then cut to x1 <= x < x2, y1 <= y < y2."""
+    random = np.random.default_rng(3)
+    centre, sides = random.uniform((0, 0), (640, 384), (200, 2)), random.uniform(0.2, 12, (200, 2))
+    scores, features = (
+        np.full((200, 1), 0.5),
+        np.concatenate([random.normal(size=(200, 8)), np.full((200, 1), -2.0)], 1),
+    )
+    head = np.concatenate([centre, sides, scores, features], axis=1).T.astype(np.float32)
+    maps = np.concatenate([PROTOTYPES, np.ones_like(PROTOTYPES[:1])])
+    op = InstanceMasks(size=rules.INPUT, iou_threshold=1, detections=300)
+    results = postprocess([head, maps], Geometry(*rules.INPUT), (Yolo8Head(features=9), op))
+    expected = 0
+    for (x, y, w, h, _), mix in zip(head[:5].T, features, strict=True):
+        logits = np.tensordot(mix, maps, 1).astype(np.float32)
+        whole = cv2.resize(logits, rules.INPUT[::-1], interpolation=cv2.INTER_LINEAR)
+        rows, columns = np.arange(rules.INPUT[0]), np.arange(rules.INPUT[1])
+        inside = np.ix_((rows >= y - h / 2) & (rows < y + h / 2), (columns >= x - w / 2) & (columns < x + w / 2))
+        expected += bool((whole[inside] > 0).any())
+    assert 20 < expected == int(results["num_detections"][0]) < 180
+
+
 def test_more_cells_follow_the_outline_more_closely() -> None:
     raw = rules.invented(50, 1, np.random.default_rng(0).normal(size=(50, 8)), 2)
     found = []

@@ -52,6 +52,8 @@ def test_keypoints_are_those_of_ultralytics(classes: int, dims: int, count: int)
         wanted = [(*rules.scaled(*each[:2]), each[2] if dims == 3 else 1) for each in points]
         np.testing.assert_allclose(results["keypoints"][place], wanted, atol=2e-3)
     assert not results["keypoints"][len(expected) :].any()
+    raw[4 : 4 + classes] = 0
+    assert postprocess([raw], GEOMETRY, ops)["num_detections"] == [0], "a picture of nobody"
 
 
 def spec(keypoints: int = 2, features: int = 6) -> ModelSpec:

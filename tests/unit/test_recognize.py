@@ -15,7 +15,7 @@ from qtriton.recognize.ask import FAMILIES
 from qtriton.recognize.find import find_model
 from qtriton.recognize.write import as_yaml
 from qtriton.runtime.end2end import Detections
-from qtriton.runtime.heads import Yolo8Head
+from qtriton.runtime.heads import End2EndHead, Yolo8Head
 from qtriton.runtime.maps import Mask
 from qtriton.runtime.pre import Normalize, Resize, ResizeShort
 from qtriton.runtime.scores import Softmax, TopK
@@ -37,6 +37,10 @@ ULTRALYTICS_FILES: dict[str, tuple[dict[str, str], tuple[int | str, ...], str]] 
     "pose": ({"task": "pose", "kpt_shape": "[17, 3]"}, (1, 58, 84), "ultralytics_pose"),
     "hand": ({"task": "pose", "kpt_shape": "[21, 2]"}, (1, 49, 84), "ultralytics_pose"),
     "obb": ({"task": "obb"}, (1, 8, 84), "ultralytics_obb"),
+    "seg26": ({"task": "segment", "end2end": "True"}, (1, 300, 38), "ultralytics_segment_end2end"),
+    "pose26": ({"task": "pose", "kpt_shape": "[17, 3]"}, (1, 300, 57), "ultralytics_pose_end2end"),
+    "hand26": ({"task": "pose", "kpt_shape": "[21, 2]"}, (1, 300, 48), "ultralytics_pose_end2end"),
+    "obb26": ({"task": "obb", "args": "{'nms': True}"}, (1, 300, 7), "ultralytics_obb_end2end"),
     "sem": ({"task": "semantic"}, (1, 3, 32, 32), "ultralytics_semantic"),
     "cls": ({"task": "classify", "head": "Classify"}, (1, 3), "ultralytics_classify"),
 }
@@ -66,6 +70,8 @@ def test_keypoints_of_another_number_are_read_as_the_metadata_says(tmp_path: Pat
     metadata = {**ULTRALYTICS, "task": "pose", "kpt_shape": "[21, 2]"}
     head, pose = recognize(export(tmp_path / "a.onnx", {"output0": (1, 49, 84)}, metadata=metadata)).spec.postprocess
     assert (vars(head)["features"], vars(pose)["keypoints"]) == (42, 21)
+    head, pose = recognize(export(tmp_path / "b.onnx", {"output0": (1, 300, 48)}, metadata=metadata)).spec.postprocess
+    assert (head, vars(pose)["keypoints"], vars(pose)["iou_threshold"]) == (End2EndHead(), 21, 1)
 
 
 def test_ultralytics_classifiers_are_cropped_at_their_own_size(tmp_path: Path) -> None:

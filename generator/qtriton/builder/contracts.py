@@ -62,6 +62,10 @@ POST_CONTRACTS: Final[dict[str, PostContract]] = {
         "a head float32 [4 + C, A], C classes and A boxes: centre and size in pixels, scores in 0 to 1",
         CHECKS["yolo8_head"],
     ),
+    "end2end_head": PostContract(
+        "rows float32 [n, 6 + K]: four numbers of a box in pixels, score in 0 to 1, class, and K features",
+        CHECKS["end2end_head"],
+    ),
     "yolox_head": PostContract(
         "rows float32 [A, 5 + C], a row a cell: offset from it, log of the size, objectness and scores in 0 to 1",
         CHECKS["yolox_head"],

@@ -8,9 +8,12 @@ import numpy as np
 from qtriton.builder.given import PARTS, ROUNDING, Given, in_unit, is_whole, without_ones
 from qtriton.builder.heads import CORRECT
 from qtriton.runtime.end2end import LAYOUTS, Detections, DetectionTensors, EndToEnd, OnnxNms
-from qtriton.runtime.values import Array, corners
+from qtriton.runtime.heads import End2EndHead
+from qtriton.runtime.values import Array, BoxForm, corners
 
 _OTHER_COLUMNS: Final = f"Write the right columns in the spec ({', '.join(LAYOUTS)}). {CORRECT}"
+#: The columns of a rotated box: centre and size, score, class, angle.
+ROTATED: Final = 7
 #: The inputs that tell the size of the original image.
 _SIZES: Final = frozenset({"original_hw", "original_wh"})
 #: The part of the boxes whose corners must be in order: those of a network's lowest scores need not be, and boxes of
@@ -42,6 +45,27 @@ def detections(given: Given) -> str:
         return f"what should be classes is below -1. {_OTHER_COLUMNS}"
     rows = rows[rows[:, at.kind] >= 0]
     return _finished(given, rows[:, at.box : at.box + 4], rows[:, at.score], rows[:, at.kind])
+
+
+def rows_and_features(given: Given) -> str:
+    """End2EndHead."""
+    assert isinstance(given.op, End2EndHead)
+    array = given.first
+    columns = array.shape[-1] if array.ndim else 0
+    if array.dtype.kind != "f" or columns < ROTATED or len(without_ones(array.shape, 2)) > 2:
+        return f"no rows of {ROTATED} or more. {CORRECT}"
+    rows = array.reshape(-1, columns)
+    rows = rows[np.isfinite(rows).all(axis=1) & rows.any(axis=1)]
+    boxes, scores, classes = rows[:, :4], rows[:, 4], rows[:, 5]
+    if reason := _no_objects(boxes, scores, classes, given.op.box):
+        return f"{reason} {CORRECT}"
+    if (classes < 0).any():
+        return f"what should be classes is below 0. {CORRECT}"
+    if given.classes and classes.max(initial=0) >= given.classes:
+        return f"there is a class {classes.max():.0f}, and the spec names {given.classes} from 0 on. {CORRECT}"
+    if boxes.any() and np.abs(boxes).max() <= PARTS:
+        return "boxes in parts of the image. Export the model with boxes in pixels of its input."
+    return ""
 
 
 def detection_tensors(given: Given) -> str:
@@ -90,10 +114,8 @@ def _finished(given: Given, boxes: Array, scores: Array, classes: Array) -> str:
     op = given.op
     assert isinstance(op, EndToEnd)
     correct = _OTHER_COLUMNS if isinstance(op, Detections) else CORRECT
-    if not is_whole(classes):
-        return f"what should be classes are no whole numbers. {correct}"
-    if not in_unit(scores):
-        return f"what should be scores is outside of 0 to 1. {correct}"
+    if reason := _no_objects(boxes, scores, classes, op.box):
+        return f"{reason} {correct}"
     if given.classes and classes.max(initial=0) - op.first_class >= given.classes:
         return (
             f"there is a class {classes.max():.0f}, and the spec names {given.classes} from {op.first_class} on. "
@@ -101,11 +123,20 @@ def _finished(given: Given, boxes: Array, scores: Array, classes: Array) -> str:
         )
     if op.first_class and (classes == 0).any():
         return f"there is a class 0, before the first. {CORRECT}"
-    sides = corners(boxes, op.box)
+    return _other_pixels(given, boxes)
+
+
+def _no_objects(boxes: Array, scores: Array, classes: Array, box: BoxForm) -> str:
+    """Why numbers are no boxes of that form, probabilities and classes, if they are not."""
+    if not is_whole(classes):
+        return "what should be classes are no whole numbers."
+    if not in_unit(scores):
+        return "what should be scores is outside of 0 to 1."
+    sides = corners(boxes, box)
     ordered = (sides[:, 2:] >= sides[:, :2] - ROUNDING).all(axis=1)
     if ordered.size and ordered.mean() < _ORDERED:
-        return f"the corners of the boxes are not in the order {op.box}. {CORRECT}"
-    return _other_pixels(given, boxes)
+        return f"the corners of the boxes are not in the order {box}."
+    return ""
 
 
 def _other_pixels(given: Given, boxes: Array) -> str:

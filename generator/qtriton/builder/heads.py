@@ -107,4 +107,5 @@ def candidates(given: Given) -> str:
     """Nms."""
     if not isinstance(given.value, Candidates):
         return f"no boxes of a head. Put a head before {{op: {given.op.op}}}, e.g. {{op: yolo8_head}}."
-    return other_names(given, given.value.class_scores.shape[1])
+    # Where the head knows the classes, it has compared them with the spec's.
+    return other_names(given, given.value.class_scores.shape[1]) if given.value.classes is None else ""

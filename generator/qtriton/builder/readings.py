@@ -11,13 +11,14 @@ from qtriton.builder import end2end, grids, heads
 from qtriton.builder.given import Given
 from qtriton.runtime.end2end import LAYOUTS, Detections, DetectionTensors, OnnxNms, Pixels
 from qtriton.runtime.grids import NanodetHead, PicoHead, YoloxHead
-from qtriton.runtime.heads import DetrHead, Yolo8Head, YoloHead
+from qtriton.runtime.heads import DetrHead, End2EndHead, Yolo8Head, YoloHead
 from qtriton.runtime.post import PostOp
 
 #: The check of each operation that reads a detector's outputs.
 CHECKS: Final[Mapping[str, Callable[[Given], str]]] = {
     "yolo_head": heads.yolo,
     "yolo8_head": heads.yolo8,
+    "end2end_head": end2end.rows_and_features,
     "yolox_head": grids.yolox,
     "detr_head": heads.detr,
     "nanodet_head": grids.nanodet,
@@ -87,6 +88,7 @@ def _known(given: Given) -> Iterator[PostOp]:
     size = (height, width)
     seen: Pixels = "image" if end2end.knows_original(given) else "input"
     yield from (YoloHead(), Yolo8Head(), Yolo8Head(turned=True), YoloxHead(size), NanodetHead(size), PicoHead(size))
+    yield End2EndHead(box="cxcywh" if given.first.shape[-1:] == (end2end.ROTATED,) else "xyxy")
     yield from (DetrHead(size), DetrHead(size, activation="softmax"), DetrHead(size, activation="none"))
     for columns in LAYOUTS:
         yield Detections(size, pixels=seen, columns=columns)

@@ -60,6 +60,17 @@ def _against_complement(scores: Array, ops: Sequence[PostOp]) -> Array:
 
 
 def _of_candidates(fp32: Candidates, other: Candidates) -> float:
+    if fp32.classes is None or other.classes is None:
+        found = _of_places(fp32, other)
+    else:  # chosen by the model, in an order of their own
+        chosen = (Detected(each.boxes(), each.scores()[:, 0], np.asarray(each.classes)) for each in (fp32, other))
+        found = _of_detections(*chosen)
+    if fp32.prototypes is None or other.prototypes is None:
+        return found
+    return found + float(np.abs(other.prototypes - fp32.prototypes).mean() / max(fp32.prototypes.std(), _TINY))
+
+
+def _of_places(fp32: Candidates, other: Candidates) -> float:
     scores, others = fp32.scores(), other.scores()
     relevant = scores.max(axis=1) > _SCORE
     if not relevant.any():
@@ -67,10 +78,7 @@ def _of_candidates(fp32: Candidates, other: Candidates) -> float:
     weights = scores[relevant].max(axis=1)
     box_change = 1 - _iou(fp32.boxes(relevant), other.boxes(relevant))
     score_change = np.abs(others[relevant] - scores[relevant]).max(axis=1)
-    found = float((weights * (box_change + _of_features(fp32, other, relevant)) + score_change).sum() / weights.sum())
-    if fp32.prototypes is None or other.prototypes is None:
-        return found
-    return found + float(np.abs(other.prototypes - fp32.prototypes).mean() / max(fp32.prototypes.std(), _TINY))
+    return float((weights * (box_change + _of_features(fp32, other, relevant)) + score_change).sum() / weights.sum())
 
 
 def _of_features(fp32: Candidates, other: Candidates, relevant: Array) -> Array:

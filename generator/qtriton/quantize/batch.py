@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-
-
-def one_image(source: Path, out: Path) -> None:
-    """Write `source` with the first size of every input set to 1, where it was free.
-
-    The outputs stay as they are: the rows of a detector with NMS inside are no batch.
-    """
-    import onnx
-
-    model = onnx.load(str(source))
-    fix_batch(model)
-    out.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def fix_batch(model: ModelProto) -> None:

@@ -111,7 +111,7 @@ def _rtdetr_fields(facts: Facts) -> Fields:
 
 
 def _segment_fields(facts: Facts) -> Fields:
-    last = {"op": "instance_masks", "score_threshold": 0.25, "iou_threshold": 0.7, "detections": 100}
+    last = {"op": "instance_masks", "score_threshold": 0.25, "iou_threshold": 0.7, "detections": 300}
     return _with_features(facts, _MASKS, last, "mask coefficients")
 
 
@@ -121,6 +121,14 @@ def _pose_fields(facts: Facts) -> Fields:
         return {}
     last = {"op": "pose", "score_threshold": 0.25, "iou_threshold": 0.7, "detections": 300, "keypoints": shape[0]}
     return _with_features(facts, _KEYPOINTS, last, f"keypoints {list(shape)}")
+
+
+def _finished_pose_fields(facts: Facts) -> Fields:
+    shape = facts.metadata.value("kpt_shape")
+    if not isinstance(shape, list | tuple) or len(shape) != 2 or _extra(facts) == _KEYPOINTS:
+        return {}
+    last = {"op": "pose", "score_threshold": 0.25, "iou_threshold": 1.0, "detections": 300, "keypoints": shape[0]}
+    return {"postprocess": Said([{"op": "end2end_head"}, last], f"keypoints {list(shape)}")}
 
 
 def _with_features(facts: Facts, usual: int, last: dict[str, Any], what: str) -> Fields:
@@ -138,6 +146,13 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family("ultralytics_segment", _of("segment", _raw, "[4 + C + coefficients, boxes]"), _segment_fields),
     Family("ultralytics_pose", _of("pose", _raw, "[4 + C + keypoints, boxes]"), _pose_fields),
     Family("ultralytics_obb", _of("obb", _raw, "[4 + C + 1, boxes], the angle last")),
+    Family("ultralytics_segment_end2end", _of("segment", _finished, "results: corners, score, class and masks a row")),
+    Family(
+        "ultralytics_pose_end2end",
+        _of("pose", _finished, "results: corners, score, class and keypoints a row"),
+        _finished_pose_fields,
+    ),
+    Family("ultralytics_obb_end2end", _of("obb", _finished, "results: centre, size, score, class and angle a row")),
     Family("ultralytics_classify", _of("classify", _scores, "probabilities"), _classify),
     Family("ultralytics_semantic", _of("semantic", _is_map, "a map of the image"), map_fields),
 )

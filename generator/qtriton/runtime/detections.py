@@ -55,6 +55,8 @@ class Choice:
             rows = np.nonzero(scores[np.arange(len(classes)), classes] > self.score_threshold)[0]
             classes = classes[rows]
         found = Chosen(likely[rows], scores[rows, classes], classes)
+        if value.classes is not None:
+            found = found._replace(classes=value.classes[found.rows])
         return found.at(np.argsort(-found.scores, kind="stable")[: self.candidates])
 
     def report(self, value: Candidates, chosen: Chosen, geometry: Geometry, **extra: Array) -> Results:

@@ -47,8 +47,30 @@ class Yolo8Head:
         rows = rows_of(outputs[0])
         rows = rows if self.turned else rows.T
         behind = rows.shape[1] - self.features
-        prototypes = outputs[1].reshape(outputs[1].shape[-3:]) if len(outputs) > 1 and outputs[1].ndim > 2 else None
-        return Candidates(rows[:, :4], rows[:, 4:behind], rows[:, behind:], prototypes, form=self.box)
+        features = rows[:, behind:]
+        return Candidates(rows[:, :4], rows[:, 4:behind], features, _prototypes(outputs), form=self.box)
+
+
+@dataclass(frozen=True)
+class End2EndHead:
+    """Read rows [n, 6 + K] of objects that the model has chosen itself: box, score, class, and K features.
+
+    Features are mask coefficients, keypoints or an angle. So Ultralytics exports YOLO26-seg, -pose and -obb with
+    nms=False, and all such models with nms=True: Detect.postprocess() in ultralytics/ultralytics,
+    ultralytics/nn/modules/head.py, and NMSModel of its ultralytics/engine/exporter.py. Each object is found once: end
+    with an operation of iou_threshold 1. Rows [n, 6] are what `detections` reads.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    op: Literal["end2end_head"] = "end2end_head"
+    #: What the four numbers of a box are, in pixels of the input; those of a rotated box are cxcywh.
+    box: BoxForm = "xyxy"
+
+    def __call__(self, outputs: Sequence[Array], geometry: Geometry) -> Candidates:
+        rows = rows_of(outputs[0])
+        rows = rows[np.isfinite(rows).all(axis=1) & (rows[:, 5] >= 0)]
+        kinds = rows[:, 5].astype(np.int32)
+        return Candidates(rows[:, :4], rows[:, 4:5], rows[:, 6:], _prototypes(outputs), form=self.box, classes=kinds)
 
 
 @dataclass(frozen=True)
@@ -86,3 +108,8 @@ class DetrHead:
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         scores = powers / powers.sum(axis=1, keepdims=True)
         return scores[:, :-1]
+
+
+def _prototypes(outputs: Sequence[Array]) -> Array | None:
+    """The second output as the masks that coefficients mix, [K, height, width]; none where there is none."""
+    return outputs[1].reshape(outputs[1].shape[-3:]) if len(outputs) > 1 and outputs[1].ndim > 2 else None

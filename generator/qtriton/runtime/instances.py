@@ -12,8 +12,6 @@ from .values import Array, Candidates, Output, Results
 
 #: Beyond this a probability is 0 or 255 in any case.
 _SURE = 20.0
-#: Above this a place belongs to the object.
-_EVEN = 127.5
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,8 @@ class InstanceMasks(Choice):
     Results are those of `nms`, and masks uint8 [detections, mask_size, mask_size]: 255 times the probability that a
     place belongs to the object, on a grid that is stretched over its box. A pixel belongs to it where the grid, resized
     to the box, is above 127.5; outside of the box nothing does. So process_mask_native() of ultralytics/ultralytics,
-    ultralytics/utils/ops.py does for the whole image, and torchvision's paste_masks_in_image() with such grids.
+    ultralytics/utils/ops.py does for the whole image, and torchvision's paste_masks_in_image() with such grids. Objects
+    without a pixel of the model's input are left out, as SegmentationPredictor does by process_mask().
     """
 
     task: ClassVar[str] = "instance_segmentation"
@@ -41,18 +40,29 @@ class InstanceMasks(Choice):
     def __call__(self, value: Candidates, geometry: Geometry) -> Results:
         chosen = self.choose(value)
         maps = _maps(value, chosen.rows)
+        if not self.keep_empty:
+            pairs = zip(value.boxes(chosen.rows), maps, strict=True)
+            there = np.nonzero([self._is_there(box, logits) for box, logits in pairs])[0]
+            chosen, maps = chosen.at(there), maps[there]
         boxes = to_original(value.boxes(chosen.rows), geometry)
         masks = np.zeros((len(boxes), self.mask_size, self.mask_size), np.uint8)
         grid = (self.mask_size, self.mask_size)
         for place, (box, logits) in enumerate(zip(boxes, maps, strict=True)):
             masks[place] = _probabilities(on_grid(logits, self.size, box, grid, geometry))
-        there = (boxes[:, 2:] > boxes[:, :2]).all(axis=1) & (masks.max(axis=(1, 2), initial=0) > _EVEN)
-        there |= self.keep_empty
-        return self.report(value, chosen.at(np.nonzero(there)[0]), geometry, masks=masks[there])
+        return self.report(value, chosen, geometry, masks=masks)
 
     def outputs(self) -> tuple[Output, ...]:
         """The result tensors."""
         return (*super().outputs(), Output("masks", "UINT8", (self.detections, self.mask_size, self.mask_size)))
+
+    def _is_there(self, box: Array, logits: Array) -> bool:
+        """Whether a map of the model's input has a pixel of it above zero within a box of it."""
+        first, end = np.ceil(box.clip(0, [*self.size[::-1]] * 2)).astype(int).reshape(2, 2)
+        if (end <= first).any():
+            return False
+        columns, rows = (end - first).tolist()
+        inside = on_grid(logits, self.size, np.array([*first, *end]), (rows, columns), Geometry(*self.size))
+        return bool(inside.max() > 0)
 
 
 def _maps(value: Candidates, rows: Array) -> Array:

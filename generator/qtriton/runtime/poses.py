@@ -27,7 +27,9 @@ class Pose(Choice):
     def __call__(self, value: Candidates, geometry: Geometry) -> Results:
         chosen = self.choose(value)
         assert value.features is not None  # the contract of this operation
-        points = value.features[chosen.rows].reshape(len(chosen.rows), self.keypoints, -1)
+        # Not -1 for the numbers of a keypoint: where nothing is found, NumPy cannot tell.
+        each = value.features.shape[1] // self.keypoints
+        points = value.features[chosen.rows].reshape(len(chosen.rows), self.keypoints, each)
         return self.report(value, chosen, geometry, keypoints=_with_scores(points, geometry))
 
     def outputs(self) -> tuple[Output, ...]:

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias, get_args
 from .detections import Nms
 from .end2end import Detections, DetectionTensors, OnnxNms
 from .grids import NanodetHead, PicoHead, YoloxHead
-from .heads import DetrHead, Yolo8Head, YoloHead
+from .heads import DetrHead, End2EndHead, Yolo8Head, YoloHead
 from .instances import InstanceMasks
 from .maps import ArgMax, ClassesFirst, Mask, Threshold, Upsample
 from .poses import Pose
@@ -16,7 +16,7 @@ from .scores import MultiLabel, Sigmoid, Softmax, TopK, TwoClasses
 from .text import TextBoxes
 from .values import Array, Results
 
-HeadOp: TypeAlias = YoloHead | Yolo8Head | YoloxHead | DetrHead | NanodetHead | PicoHead
+HeadOp: TypeAlias = YoloHead | Yolo8Head | End2EndHead | YoloxHead | DetrHead | NanodetHead | PicoHead
 DetectionOp: TypeAlias = HeadOp | Nms | Detections | DetectionTensors | OnnxNms
 ObjectOp: TypeAlias = Pose | InstanceMasks | RotatedNms | TextBoxes
 ScoreOp: TypeAlias = Softmax | Sigmoid | TwoClasses | TopK | MultiLabel

@@ -81,6 +81,8 @@ class _Turned:
         """Which boxes no better one of their class overlaps, best first, at most so many."""
         finite = np.isfinite(self.spreads).all(axis=1) & np.isfinite(self.centres).all(axis=1)
         finite &= np.isfinite(chosen.scores)
+        if threshold >= 1:  # no IoU is above it
+            return np.nonzero(finite)[0][:most]
         keep: list[int] = []
         for place in np.nonzero(finite)[0].tolist():
             if len(keep) == most:

@@ -24,7 +24,8 @@ class Candidates(NamedTuple):
 
     Features float32 [A, K] are what a head gives beside them: mask coefficients, keypoints or an angle. Prototypes
     float32 [K, height, width] are the masks that the coefficients mix; without features, one is the mask of each box.
-    Objectness float32 [A] is the score of any object at all, which class scores are multiplied by.
+    Objectness float32 [A] is the score of any object at all, which class scores are multiplied by. Classes int32 [A]
+    are there where a model has chosen one for each box; class scores are [A, 1] then.
 
     There are tens of thousands of places, and a few with an object, so nothing is computed before it is asked for.
     """
@@ -36,6 +37,7 @@ class Candidates(NamedTuple):
     objectness: Array | None = None
     #: What the four numbers are, in pixels of the model's input.
     form: BoxForm = "xyxy"
+    classes: Array | None = None
 
     def boxes(self, rows: Array | slice = _ALL) -> Array:
         """Boxes float32 [n, 4] of some rows or all: x1, y1, x2, y2 in pixels of the model's input."""

@@ -9,8 +9,9 @@ from typing import Final
 
 from qtriton.backends.base import ArtifactSources, Serving
 from qtriton.compress.scales import Scales
-from qtriton.quantize.batch import one_image
+from qtriton.quantize.batch import fix_batch
 from qtriton.quantize.openvino import emit_openvino
+from qtriton.quantize.slices import split_for_gathers
 from qtriton.target import Precision, Target
 
 ENGINE: Final = Path(__file__).with_name("engine.py")
@@ -54,9 +55,22 @@ class OpenVino:
 
         artifact = out / _FILES[0]
         if target.precision is Precision.FP32:
-            one_image(sources.export_onnx(), artifact)
+            _write(sources.export_onnx(), artifact)
             return {}
         scales = Scales.load(sources.learn_scales())
         report = emit_openvino(sources.export_onnx(), scales, target, artifact, sources.float_layers)
-        one_image(artifact, artifact)
+        _write(artifact, artifact)
         return report.float_reasons
+
+
+def _write(source: Path, out: Path) -> None:
+    """Write an ONNX file with the first size of every input set to 1, where it was free, as OpenVINO reads it.
+
+    The outputs stay as they are: the rows of a detector with NMS inside are no batch.
+    """
+    import onnx
+
+    model = onnx.load(str(source))
+    fix_batch(model)
+    split_for_gathers(model)
+    out.write_bytes(model.SerializeToString(deterministic=True))
