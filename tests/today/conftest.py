@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,9 +26,10 @@ TABLE = REPO / "results" / "today.md"
 PHOTOS = 32
 
 
-def exported_models() -> list[Path]:
-    """The folders of the exported models."""
-    return sorted(path.parent for folder in EXPORTED for path in folder.glob("*/facts.json"))
+def exported_models(real: bool | None = None) -> list[Path]:
+    """The folders of the exported models: all, or those with trained weights, or with random ones."""
+    facts = sorted(path for folder in EXPORTED for path in folder.glob("*/facts.json"))
+    return [path.parent for path in facts if real is None or json.loads(path.read_text())["real"] is real]
 
 
 @pytest.fixture(scope="session")

@@ -101,11 +101,23 @@ def test_served_equals_the_home_project(model: Model, tmp_path: Path) -> None:
     assert equal, shares
 
 
+@pytest.mark.parametrize("model", exported_models(real=True), indirect=True, ids=lambda folder: str(folder.name))
 def test_int8_is_within_the_budget_or_fp32_stays(model: Model, drawn: Path, tmp_path: Path) -> None:
     """What is over the budget ends with a sentence, and the FP32 that was published before stays."""
+    build_int8(model, drawn, tmp_path / "repository")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", exported_models(real=False), indirect=True, ids=lambda folder: str(folder.name))
+def test_int8_of_random_weights_is_refused_with_a_sentence(model: Model, drawn: Path, tmp_path: Path) -> None:
+    """Errors of random weights grow from layer to layer, so few are within the budget: two hours for a refusal."""
+    build_int8(model, drawn, tmp_path / "repository")
+
+
+def build_int8(model: Model, drawn: Path, repository: Path) -> None:
+    """Publish FP32, then build INT8 on both backends."""
     if model.folder.name in REFUSED:
         pytest.skip(REFUSED[model.folder.name])
-    repository = tmp_path / "repository"
     code, said = build(model, repository, "--precision", "fp32")
     assert code == ExitCode.DONE, said
     fast = ("--method", "ptq", "--algorithm", "avg", "--learner", "onnxruntime")
