@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import rfdetr
 import torch
 from torch import nn
@@ -35,17 +36,27 @@ def make(path: Path, name: str) -> Pipeline:
 
 
 def predict(model: Any, photo: Path) -> Results:
-    """What has a score over a half; masks bool [n, height, width] where it segments."""
+    """What has a score over a half; masks bool [n, height, width] where it segments.
+
+    What a mask has outside of its box is left out, as `instance_masks` says: random ones are all over the photo.
+    """
     found = model.predict(str(photo), threshold=THRESHOLD, include_source_image=False)
-    masks = {} if found.mask is None else {"masks": found.mask}
+    masks = {} if found.mask is None else {"masks": within(found.mask, found.xyxy)}
     return {"boxes": found.xyxy, "scores": found.confidence, "classes": found.class_id, **masks}
+
+
+def within(masks: Any, boxes: Any) -> Any:
+    """Masks cut to the whole pixels of their boxes."""
+    rows, columns = np.arange(masks.shape[1])[:, None], np.arange(masks.shape[2])
+    x1, y1, x2, y2 = np.rint(boxes).T[:, :, None, None]
+    return masks & (columns >= x1) & (columns < x2) & (rows >= y1) & (rows < y2)
 
 
 ROWS: Final = [
     Row(
         "rfdetr-seg-nano",
         "rfdetr",
-        "instance segmentation",
+        "instance_segmentation",
         partial(make, name="RFDETRSegNano"),
         threshold=THRESHOLD,
     ),

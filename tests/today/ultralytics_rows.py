@@ -37,9 +37,9 @@ SCENES: Final = "scenes"
 #: What a user of qtriton calls Ultralytics' task.
 TASKS: Final = {
     "detect": "detection",
-    "segment": "instances",
-    "pose": "pose",
-    "obb": "rotated",
+    "segment": "instance_segmentation",
+    "pose": "keypoints",
+    "obb": "rotated_detection",
     "classify": "classification",
     "semantic": "segmentation",
 }
