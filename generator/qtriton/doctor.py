@@ -51,6 +51,7 @@ PACKAGES: Final = (
     Package("tritonclient", "2.73.0"),
     Package("nvidia-pytriton", "0.7.0", pinned=True),
     Package("opencv-python", "4.6.0.66"),
+    Package("pillow", "13.0.0"),
     Package("simplejpeg", "1.9.0"),
 )
 

@@ -1,10 +1,12 @@
 """Decode an encoded image into pixels, or say why it cannot be done."""
 
+import io
 import struct
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from .errors import ImageError
 from .formats import Header, is_tiff, is_webp, read_bmp, read_tiff, read_webp
@@ -83,6 +85,8 @@ def _pixels(data: bytes, channels: int, flags: int) -> npt.NDArray[np.uint8]:
         decoded = decode_jpeg(data, "CMYK" if channels == _CMYK else "BGR")
         if decoded is not None and channels != _CMYK:
             return decoded
+    if is_webp(data):
+        return _webp_pixels(data)
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
@@ -90,6 +94,15 @@ def _pixels(data: bytes, channels: int, flags: int) -> npt.NDArray[np.uint8]:
     if pixels is None:
         raise ImageError("OpenCV cannot decode the image: it is corrupt")
     return np.asarray(pixels, np.uint8)
+
+
+def _webp_pixels(data: bytes) -> npt.NDArray[np.uint8]:
+    """By Pillow: the libwebp of OpenCV before 4.8.1 writes beyond its memory for some files (CVE-2023-4863)."""
+    try:
+        with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
+            return np.asarray(image.convert("RGB"))[..., ::-1].copy()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageError(f"Pillow cannot decode the image: {error}") from error
 
 
 def _png_size(data: bytes) -> tuple[int, int]:
