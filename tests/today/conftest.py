@@ -46,5 +46,5 @@ def table() -> Iterator[None]:
     lines = TABLE.parent / "today"
     lines.mkdir(parents=True, exist_ok=True)
     yield
-    head = "| Model | Task | Built from | ONNX Runtime | OpenVINO | Why |\n|---|---|---|---|---|---|\n"
+    head = "| Model | Task | Built from | ONNX Runtime | OpenVINO |\n|---|---|---|---|---|\n"
     TABLE.write_text(head + "".join(path.read_text() for path in sorted(lines.glob("*.txt"))))

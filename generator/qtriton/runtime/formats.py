@@ -10,6 +10,9 @@ from typing import Final, NamedTuple
 
 from .errors import ImageError
 
+#: What EXIF begins with in a JPEG, and in some WebP files.
+EXIF: Final = b"Exif\x00\x00"
+
 
 class Header(NamedTuple):
     """The size in pixels, and how the image is turned, 1 to 8 as EXIF counts, where OpenCV does not see to that."""
@@ -60,7 +63,7 @@ def _webp_orientation(data: bytes) -> int:
     while at + 8 <= len(data):
         (length,) = struct.unpack_from("<I", data, at + 4)
         if data[at : at + 4] == b"EXIF":
-            return exif_orientation(data[at + 8 : at + 8 + length].removeprefix(b"Exif\x00\x00"))
+            return exif_orientation(data[at + 8 : at + 8 + length])
         at += 8 + length + length % 2
     return 1
 
@@ -167,7 +170,7 @@ def _inflates(strip: bytes, needed: int) -> bool:
 def exif_orientation(exif: bytes) -> int:
     """How EXIF says that an image is turned, 1 to 8; 1 where it says nothing that one can read, as viewers do."""
     try:
-        orientation = _Tags(exif).one(_ORIENTATION, 1)
+        orientation = _Tags(exif.removeprefix(EXIF)).one(_ORIENTATION, 1)
     except ImageError:
         return 1
     return orientation if 1 <= orientation <= 8 else 1

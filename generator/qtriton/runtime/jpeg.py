@@ -13,7 +13,7 @@ import numpy.typing as npt
 import simplejpeg
 
 from .errors import ImageError
-from .formats import Header, exif_orientation
+from .formats import EXIF, Header, exif_orientation
 
 _START: Final = b"\xff\xd8"
 #: What a marker begins with; 0xFF00 and a row of 0xFF are none. libjpeg skips whatever is before it (T.81, B.1.1.2).
@@ -24,7 +24,6 @@ _END_OF_SCAN: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 # Start-of-frame markers carry the size; C4, C8 and CC in this range are no frames (T.81, table B.1).
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _EOI, _SOS, _APP1 = 0xD9, 0xDA, 0xE1
-_EXIF: Final = b"Exif\x00\x00"
 #: Warnings of libjpeg (jerror.h) behind which the picture is whole: stray bytes between segments, and notes on headers.
 _STRAY: Final = "extraneous bytes before marker"
 _HARMLESS: Final = ("Unknown Adobe color transform", "unknown JFIF revision", "Invalid SOS parameters")
@@ -51,8 +50,8 @@ def read_jpeg(data: bytes) -> tuple[Header, int]:
     orientation, frame = 1, None
     for marker, begin, end in _segments(data, header=True):
         body = data[begin + 4 : end]
-        if marker == _APP1 and body.startswith(_EXIF):
-            orientation = exif_orientation(body[len(_EXIF) :])
+        if marker == _APP1 and body.startswith(EXIF):
+            orientation = exif_orientation(body)
         if marker in _FRAMES and len(body) >= 6:
             frame = struct.unpack_from(">HHB", body, 1)
     if frame is None:
