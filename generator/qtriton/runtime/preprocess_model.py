@@ -29,7 +29,7 @@ class TritonPythonModel:
         try:
             images = pb_utils.get_input_tensor_by_name(request, "image").as_numpy().reshape(-1)
             frames = [preprocess(image, self.settings.ops, self.settings.max_pixels) for image in images]
-            tensor = batch([frame.pixels for frame in frames])
+            tensor = np.ascontiguousarray(batch([frame.pixels for frame in frames]))
             geometry = np.asarray([frame.geometry for frame in frames], np.float32)
             extras = {
                 name: batch([extra_input(kind, frame) for frame in frames])
