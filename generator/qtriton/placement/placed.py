@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from qtriton.backends.base import Moves
 from qtriton.backends.runner import Signature
+from qtriton.compress.normalize.opset import upgrade, with_output_shapes
+from qtriton.errors import ModelError
 from qtriton.placement.classes import ClassChoice, choose_classes
 from qtriton.placement.prologue import take_pixels
 from qtriton.placement.selection import select_rows
 from qtriton.placement.split import Epilogue, Prologue
 from qtriton.quantize.graph import inputs_of
 from qtriton.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+#: Of the axes that are inputs, and of GatherND with batches.
+_MIN_OPSET: Final = 13
 
 
 class PlacedSpec(ModelSpec):
@@ -75,12 +83,16 @@ class Placed:
         return replace(whole, outputs=(changed, *others))
 
     def write(self, path: Path) -> None:
-        """Move into the graph of an ONNX file what belongs there."""
+        """Move into the graph of an ONNX file what belongs there.
+
+        Raises:
+            ModelError: it is of an old opset, and cannot be brought into a newer one.
+        """
         import onnx
 
         if self.moves is None:
             return
-        model = onnx.load(str(path))
+        model = _upgraded(onnx.load(str(path)), self.spec.name)
         if self.epilogue is not None:
             output, does = model.graph.output[0].name, self.epilogue.does
             if isinstance(does, ClassChoice):
@@ -97,3 +109,14 @@ class Placed:
         """The name of the input for the image, which an artifact with no other may call as it likes."""
         names = [value.name for value in inputs_of(model.graph)]
         return self.spec.input.name if self.spec.input.name in names else names[0]
+
+
+def _upgraded(model: ModelProto, name: str) -> ModelProto:
+    """The model in an opset that has what is written into it."""
+    try:
+        return upgrade(with_output_shapes(model), _MIN_OPSET)
+    except Exception as error:  # the converter raises kinds of its own
+        raise ModelError(
+            f"{name}: its opset cannot be raised to {_MIN_OPSET}, in which its graph could do more ({error}). Pass "
+            "--placement steps, or export it with a newer opset."
+        ) from error
