@@ -14,6 +14,7 @@ from qtriton.errors import InputError
 from qtriton.labels import LabelledImages
 from qtriton.metrics.agreement import agreement
 from qtriton.metrics.score import Score
+from qtriton.placement.placed import Placed
 from qtriton.progress import SILENT
 from qtriton.runtime.values import Results
 from qtriton.target import Precision, Target
@@ -42,9 +43,10 @@ class World:
         self.results, self.tmp_path, self.stages = results, tmp_path, 0
         images = (tmp_path / "a.png",)
         images[0].write_bytes(b"")
+        spec: Any = SimpleNamespace(name="m", task="detection", published=None)
         self.context: Any = SimpleNamespace(
-            spec=SimpleNamespace(name="m", task="detection", published=None),
-            ground_truth=None, unlabelled=images, results={}, reporter=SILENT, stage=self.stage,
+            spec=spec, ground_truth=None, unlabelled=images, results={}, reporter=SILENT, stage=self.stage,
+            placements={FP32.target.backend: Placed(spec)},
         )  # fmt: skip
         monkeypatch.setattr(module, "_key", lambda *args: args)
         monkeypatch.setattr(module, "on_all_cores", lambda target: target)

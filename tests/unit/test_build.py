@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -55,8 +56,9 @@ input: {name: image, dims: [3, 8, 8]}
 preprocess: [{op: resize, size: [8, 8]}, {op: rgb}, {op: normalize}, {op: chw}]
 postprocess: [{op: softmax}, {op: top_k, k: 3}]
 """
-SIGNATURE = Signature((TensorInfo("image", "FP32", (-1, 3, 8, 8)),), (TensorInfo("scores", "FP32", (-1, 3)),))
-ENSEMBLE = {"ten_onnxruntime_fp32", "ten_onnxruntime_fp32_runtime", "ten_preprocess", "ten_postprocess"}
+#: Of a graph that normalises the pixels itself, as is the default.
+SIGNATURE = Signature((TensorInfo("image", "UINT8", (-1, 8, 8, 3)),), (TensorInfo("scores", "FP32", (-1, 3)),))
+ENSEMBLE = {"ten_onnxruntime_fp32", "ten_onnxruntime_fp32_runtime", "ten_preprocess_pixels", "ten_postprocess"}
 
 
 @pytest.fixture
@@ -124,7 +126,7 @@ def test_interrupted_before_the_swap_nothing_was_published(
     assert models() == set()
 
 
-@pytest.mark.parametrize("step", ["_write_shared", "_write_variant", "write_record", "check"])
+@pytest.mark.parametrize("step", ["_write_steps", "_write_variant", "write_record", "check"])
 def test_interrupted_while_it_writes_nothing_was_published(
     home: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -281,8 +283,7 @@ class Backends:
         self, context: BuildContext, result: Artifact, record: PublishRecord, max_batch: int
     ) -> Variant:
         made = fp32_variant(context, result, record, max_batch)
-        target = Target(result.target.backend, Precision.INT8)
-        return Variant(target, made.artifact, None, made.signature, made.manifest, record, max_batch)
+        return replace(made, target=Target(result.target.backend, Precision.INT8))
 
     def publish(self, plan: Plan, fp32: Path, variants: tuple[Variant, ...], reporter: object) -> None:
         self.published = [f"{each.target.backend}_{each.target.precision.value}" for each in variants]
