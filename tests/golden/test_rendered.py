@@ -3,7 +3,10 @@
 `python -m pytest tests/golden --update-golden` writes the files anew; read the diff before committing it.
 """
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,8 +15,10 @@ from qtriton.backends import BACKENDS
 from qtriton.backends.runner import Signature, TensorInfo
 from qtriton.backends.tensorrt.recipe import engine_recipe
 from qtriton.builder.assemble import publish
-from qtriton.builder.variant import Variant
+from qtriton.builder.placing import placed
+from qtriton.builder.variant import Variant, shares
 from qtriton.options import BuildOptions
+from qtriton.placement.placed import Placed
 from qtriton.plan import Plan
 from qtriton.progress import SILENT
 from qtriton.repository.manifest import File, Manifest, Metric
@@ -63,10 +68,32 @@ def tiny_onnx(path: Path, name: str) -> None:
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
 
 
-def variant(target: Target, artifact: Path, name: str) -> Variant:
+def default_placement(target: Target, fp32: Path, name: str) -> Placed:
+    """Where a build has the operations unless it is told otherwise."""
+    context = SimpleNamespace(placements={}, options=BuildOptions())
+    sources: Any = SimpleNamespace(spec=load_spec(name), context=context, unchanged_onnx=lambda: fp32)
+    return placed(sources, target)
+
+
+def artifact_of(target: Target, fp32: Path, where: Placed) -> Path:
+    """A folder with the files of a target; the graph has in it what moves there."""
+    folder = fp32.parent / f"{target.backend}-{target.precision.value}"
+    folder.mkdir(exist_ok=True)
+    for name in BACKENDS[target.backend].files(target):
+        if name == "model.onnx":
+            shutil.copyfile(fp32, folder / name)
+            where.write(folder / name)
+        else:
+            (folder / name).write_text("what it holds is of no interest here")
+    engine_recipe(dict(where.spec.inputs), 8, Precision.INT8_FP16).save(folder)
+    return folder
+
+
+def variant(target: Target, fp32: Path, name: str) -> Variant:
+    where = default_placement(target, fp32, name)
+    folder = artifact_of(target, fp32, where)
     metric = Metric(name="metric", value=50.0, images=10)
-    names = BACKENDS[target.backend].files(target)
-    files = [File(name=each, sha256=sha256_file(artifact.parent / each)) for each in names]
+    files = [File(name=each, sha256=sha256_file(folder / each)) for each in BACKENDS[target.backend].files(target)]
     manifest = Manifest(
         model=name,
         title=load_spec(name).title,
@@ -81,27 +108,23 @@ def variant(target: Target, artifact: Path, name: str) -> Variant:
         method=None if target.precision is Precision.FP32 else Method.PTQ,
         metric=metric,
         fp32_metric=metric,
+        placement=shares(where),
     )
     spec, (output, dims) = load_spec(name), OUTPUTS[name]
     own_input, own_output, batch = OWN_NAMES[target.backend]
-    signature = Signature(
-        (TensorInfo(own_input.format(spec.input.name), "FP32", (batch, *spec.input.dims)),),
-        (TensorInfo(own_output.format(output), "FP32", (batch, *dims)),),
-    )
-    return Variant(
-        target, artifact.parent, None, signature, manifest, PublishRecord(name, "spec", "key"), spec.max_batch_size
-    )
+    kind = "UINT8" if where.prologue else "FP32"
+    image = TensorInfo(own_input.format(spec.input.name), kind, (batch, *where.spec.fed[0]))
+    whole = Signature((image,), (TensorInfo(own_output.format(output), "FP32", (batch, *dims)),))
+    record = PublishRecord(name, "spec", "key")
+    return Variant(target, folder, None, where.outputs(whole), manifest, record, where, spec.max_batch_size)
 
 
 @pytest.fixture
 def rendered(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """The repository of an INT8 build on every backend of the model that the test names."""
+    """The repository that a default build publishes, in every precision of every backend, of the model of the test."""
     name: str = request.param
     artifact = tmp_path / "model.onnx"
     tiny_onnx(artifact, name)
-    for part in ("model.pdmodel", "model.pdiparams", "model.fp32.onnx"):
-        (tmp_path / part).write_text("what it holds is of no interest here")
-    engine_recipe(dict(load_spec(name).inputs), 8, Precision.INT8_FP16).save(tmp_path)
     targets = tuple(
         Target(each, precision)
         for each, backend in BACKENDS.items()

@@ -97,9 +97,7 @@ class World:
         batch = batch if self.spec.max_batch_size else 1
         signature = Signature((TensorInfo(image, "FP32", (batch, 3, 8, 8)),), (TensorInfo(scores, "FP32", (batch, 5)),))
         record = PublishRecord(self.spec.name, key, manifest.key)
-        return Variant(
-            target, folder, None, signature, manifest, record, Placed(self.spec), self.spec.max_batch_size
-        )
+        return Variant(target, folder, None, signature, manifest, record, Placed(self.spec), self.spec.max_batch_size)
 
     def publish(self, *variants: Variant, fp32: Path | None = None) -> None:
         options = BuildOptions(

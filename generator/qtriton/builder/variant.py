@@ -100,14 +100,15 @@ def _variant(
         parents=context.parents(target.precision),
         images=str(images.resolve()) if images is not None else "",
         versions=dict(package_versions(__name__)),
-        placement=_shares(where),
+        placement=shares(where),
         measured_in=fallback.title if (fallback := cpu_fallback(target)) else "",
         **details,
     )
     return Variant(target, artifact.folder, artifact.engine, artifact.signature(), manifest, record, where, max_batch)
 
 
-def _shares(where: Placed) -> Shares:
+def shares(where: Placed) -> Shares:
+    """What of a spec the graph does and what the steps, in words."""
     before, behind = (", ".join(op.op for op in ops) for ops in (where.spec.preprocess, where.spec.postprocess))
     return Shares(
         preprocess=before,
