@@ -41,7 +41,7 @@ def choose_classes(model: ModelProto, output: str, choice: ClassChoice) -> None:
         above = editor.add("Greater", [whole, editor.constant(choice.above, whole, np.float32)], whole)
         ids = editor.add("Squeeze", [above, editor.constant([choice.axis], whole)], whole)
     ids = editor.add("Cast", [ids], whole, to=TensorProto.UINT8)
-    editor.give(ids, output, sizes)
+    editor.give(ids, whole, output, sizes)
     (value,) = (each for each in model.graph.output if each.name == output)
     value.type.tensor_type.elem_type = TensorProto.UINT8
     editor.finish()

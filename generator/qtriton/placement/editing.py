@@ -21,14 +21,9 @@ _AXES_ARE_INPUT: Final = 18
 Shape = tuple[int, ...] | None
 
 
-def whole_name(output: str) -> str:
-    """What the tensor of an output is called once something else takes its name."""
-    return f"{output}_whole"
-
-
 def free_output(model: ModelProto, output: str) -> str:
     """Rename the tensor of an output, and the output with it, so that what is made of it can have its name."""
-    new = whole_name(output)
+    new = FreshNames(model).fresh(f"{output}_whole")
     for node in model.graph.node:
         node.input[:] = [new if name == output else name for name in node.input]
         node.output[:] = [new if name == output else name for name in node.output]
@@ -82,9 +77,9 @@ class Editor:
             return self.add("ReduceMax", [tensor], tensor, axes=[axis], keepdims=0)
         return self.add("ReduceMax", [tensor, self.constant([axis], tensor)], tensor, keepdims=0)
 
-    def give(self, tensor: str, output: str, sizes: Sequence[int]) -> None:
-        """Make a tensor that was added the output of that name, with these sizes behind the batch."""
-        (value,) = (each for each in self.model.graph.output if each.name == whole_name(output))
+    def give(self, tensor: str, whole: str, output: str, sizes: Sequence[int]) -> None:
+        """Make a tensor that was added the output of that name, in another's place, with these sizes behind the batch."""
+        (value,) = (each for each in self.model.graph.output if each.name == whole)
         (node,) = (each for each in self._added if tensor in each.output)
         node.output[list(node.output).index(tensor)] = value.name = output
         kind = value.type.tensor_type

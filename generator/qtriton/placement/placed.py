@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Of the axes that are inputs, and of GatherND with batches.
 _MIN_OPSET: Final = 13
+#: The format of files of that opset; before 4, every constant was an input too.
+_MIN_IR: Final = 7
 
 
 class PlacedSpec(ModelSpec):
@@ -114,9 +116,14 @@ class Placed:
 def _upgraded(model: ModelProto, name: str) -> ModelProto:
     """The model in an opset that has what is written into it."""
     try:
-        return upgrade(with_output_shapes(model), _MIN_OPSET)
+        model = upgrade(with_output_shapes(model), _MIN_OPSET)
     except Exception as error:  # the converter raises kinds of its own
         raise ModelError(
             f"{name}: its opset cannot be raised to {_MIN_OPSET}, in which its graph could do more ({error}). Pass "
             "--placement steps, or export it with a newer opset."
         ) from error
+    inputs = inputs_of(model.graph)
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    model.ir_version = max(model.ir_version, _MIN_IR)
+    return model

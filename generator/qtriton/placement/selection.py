@@ -37,7 +37,7 @@ def select_rows(model: ModelProto, output: str, selection: RowSelection) -> None
     shape = editor.shape(whole)
     assert shape is not None and len(shape) == 3  # whoever chose the selection has looked
     rows = _Selecting(editor, selection).of(whole)
-    editor.give(rows, output, (selection.count, shape[3 - selection.axis]))
+    editor.give(rows, whole, output, (selection.count, shape[3 - selection.axis]))
     editor.finish()
 
 

@@ -1,0 +1,187 @@
+"""The best rows of a head, chosen in its graph: those that sorting the finished head gives, computed for few rows."""
+
+from collections.abc import Mapping
+from math import prod
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto
+
+from qtriton.placement.selection import RowSelection, select_rows
+from .nets import V5_ROWS, V8_ROWS, Array, Net, Shape, arithmetic, run, yolov5, yolov8
+
+COUNT = 40
+
+
+def feed_of(inputs: Mapping[str, Shape], batch: int, *, ties: bool = False, seed: int = 0) -> dict[str, Array]:
+    """Random features; with ties, of a few values only, so that many scores are equal."""
+    rng = np.random.default_rng(seed)
+    shapes = {name: (batch, *(int(size) for size in shape[1:])) for name, shape in inputs.items()}
+    if ties:
+        return {name: rng.integers(-2, 3, shape).astype(np.float32) for name, shape in shapes.items()}
+    return {name: rng.normal(0, 2, shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def best_rows(head: Array, selection: RowSelection) -> Array:
+    """What a selection is defined as: the rows [batch, count, columns] by their score, equal ones in their order."""
+    rows = head if selection.axis == 1 else head.transpose(0, 2, 1)
+    low, high = selection.scores
+    scores = rows[..., low:high].max(axis=2)
+    if selection.objectness is not None:
+        scores = rows[..., selection.objectness] * scores
+    order = np.argsort(-scores, axis=1, kind="stable")[:, : selection.count]
+    return np.take_along_axis(rows, order[..., np.newaxis], axis=1)
+
+
+def selected(model: ModelProto, selection: RowSelection) -> ModelProto:
+    """A copy with the selection in its graph."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    select_rows(copy, "output", selection)
+    onnx.checker.check_model(copy, full_check=True)
+    return copy
+
+
+def check_selection(
+    model: ModelProto, inputs: Mapping[str, Shape], selection: RowSelection, *, ties: bool = False
+) -> ModelProto:
+    chosen = selected(model, selection)
+    free = isinstance(next(iter(inputs.values()))[0], str)
+    for batch in (1, 2) if free else (1,):
+        feed = feed_of(inputs, batch, ties=ties)
+        (before, *others), (after, *same) = run(model, feed), run(chosen, feed)
+        np.testing.assert_array_equal(after, best_rows(before, selection))
+        for one, two in zip(others, same, strict=True):
+            np.testing.assert_array_equal(one, two)
+    return chosen
+
+
+def check_few_are_computed(chosen: ModelProto, rows: int, columns: int) -> None:
+    """Nothing is computed of all rows but one score of each, or its parts."""
+    costs = [(op, number) for op, number in arithmetic(chosen) if op != "Softmax"]
+    assert costs and max(number for _, number in costs) <= max(rows, COUNT * columns), costs
+
+
+def v5(classes: int = 8) -> RowSelection:
+    return RowSelection(1, COUNT, (5, 5 + classes), objectness=4)
+
+
+@pytest.mark.parametrize("ties", [False, True], ids=["apart", "ties"])
+@pytest.mark.parametrize("sliced", [False, True], ids=["split", "slice"])
+@pytest.mark.parametrize("free", [True, False], ids=["free batch", "batch of 1"])
+def test_yolov5(free: bool, sliced: bool, ties: bool) -> None:
+    model, inputs = yolov5(free=free, sliced=sliced)
+    chosen = check_selection(model, inputs, v5(), ties=ties)
+    check_few_are_computed(chosen, sum(V5_ROWS), 13)
+    (output,) = chosen.graph.output
+    assert [size.dim_value for size in output.type.tensor_type.shape.dim][1:] == [COUNT, 13]
+    assert max(number for op, number in arithmetic(chosen) if op == "Pow") <= 2 * COUNT
+
+
+@pytest.mark.parametrize("opset", [13, 18, 20])
+def test_of_every_opset(opset: int) -> None:
+    """The axes of ReduceMax are an input since 18, and Split has a number of outputs."""
+    model, inputs = yolov5(opset=opset)
+    check_few_are_computed(check_selection(model, inputs, v5()), sum(V5_ROWS), 13)
+
+
+def test_one_class() -> None:
+    """Its score needs no maximum."""
+    model, inputs = yolov5(classes=1)
+    chosen = check_selection(model, inputs, v5(1))
+    assert "ReduceMax" not in {node.op_type for node in chosen.graph.node}
+    check_few_are_computed(chosen, sum(V5_ROWS), 6)
+
+
+@pytest.mark.parametrize(
+    ("count", "whole"), [(17, 0), (18, 1), (19, 1), (71, 1), (72, 2), (287, 2), (288, 3), (377, 3)]
+)  # fmt: skip
+def test_a_level_of_no_more_rows_is_taken_whole(count: int, whole: int) -> None:
+    """Of larger ones so many rows are chosen first, then of all; the levels have 288, 72 and 18."""
+    model, inputs = yolov5()
+    chosen = check_selection(model, inputs, RowSelection(1, count, (5, 13), objectness=4), ties=True)
+    assert sum(node.op_type == "TopK" for node in chosen.graph.node) == 3 - whole + 1
+
+
+def test_columns_behind_the_scores_come_along() -> None:
+    model, inputs = yolov5(features=3)
+    chosen = check_selection(model, inputs, v5())
+    check_few_are_computed(chosen, sum(V5_ROWS), 16)
+
+
+def test_rounded_to_half_and_back() -> None:
+    """As what is exported with --half ends, once it is in 32 bits again."""
+
+    def rounded(net: Net, tensor: str) -> str:
+        return net.add("Cast", net.add("Cast", tensor, to=onnx.TensorProto.FLOAT16), to=onnx.TensorProto.FLOAT)
+
+    model, inputs = yolov5(end=rounded)
+    check_selection(model, inputs, v5())
+
+
+def test_an_output_that_another_node_reads_too() -> None:
+    model, inputs = yolov5(more=lambda net, output: net.add("Neg", output, name="negative"))
+    chosen = check_selection(model, inputs, v5())
+    assert [value.name for value in chosen.graph.output] == ["output", "negative"]
+
+
+@pytest.mark.parametrize("ties", [False, True], ids=["apart", "ties"])
+@pytest.mark.parametrize("features", [0, 5])
+@pytest.mark.parametrize("turned", [False, True], ids=["columns first", "turned"])
+@pytest.mark.parametrize("free", [True, False], ids=["free batch", "batch of 1"])
+def test_yolov8(free: bool, turned: bool, features: int, ties: bool) -> None:
+    model, inputs = yolov8(free=free, turned=turned, features=features)
+    chosen = check_selection(model, inputs, RowSelection(1 if turned else 2, COUNT // 2, (4, 12)), ties=ties)
+    check_few_are_computed(chosen, V8_ROWS, 12 + features)
+    softmax = {number for op, number in arithmetic(chosen) if op == "Softmax"}
+    assert softmax == {4 * 4 * (COUNT // 2)}
+
+
+def test_of_one_class_and_no_objectness() -> None:
+    model, inputs = yolov8(classes=1)
+    check_few_are_computed(check_selection(model, inputs, RowSelection(2, COUNT // 2, (4, 5))), V8_ROWS, 5)
+
+
+def test_scores_that_are_a_product_are_computed_of_all_rows_and_boxes_are_not() -> None:
+    """The largest of products is not the product of the largest."""
+    model, inputs = yolov8(premultiplied=True)
+    chosen = check_selection(model, inputs, RowSelection(2, COUNT // 2, (4, 12)))
+    large = {(op, number) for op, number in arithmetic(chosen) if number % V8_ROWS == 0}
+    assert large == {("Mul", 8 * V8_ROWS), ("Sigmoid", 8 * V8_ROWS), ("Sigmoid", V8_ROWS)}
+
+
+def head(end: Net, tensor: str, shape: Shape, **inputs: Shape) -> ModelProto:
+    end.add("Identity", tensor, name="output")
+    return end.model(inputs, {"output": shape})
+
+
+@pytest.mark.parametrize("opset", [13, 18])
+def test_rows_of_any_head_are_chosen_where_no_rule_applies(opset: int) -> None:
+    """What mixes rows, as MatMul along them does, is finished before."""
+    net = Net(opset)
+    weights = net.constant(np.random.default_rng(1).normal(size=(30, 30)))
+    mixed = net.add("MatMul", "x", weights)
+    model = head(net, net.add("Sigmoid", mixed), ["batch", 9, 30], x=["batch", 9, 30])
+    chosen = check_selection(model, {"x": ["batch", 9, 30]}, RowSelection(2, 7, (4, 9)))
+    assert prod((9, 30)) not in [number for op, number in arithmetic(chosen) if op == "Sigmoid"]
+
+
+def test_a_concat_with_a_constant_along_the_rows() -> None:
+    net = Net()
+    rows = net.add("Concat", "x", net.constant(np.random.default_rng(1).normal(size=(1, 5, 9))), axis=1)
+    model = head(net, rows, [1, 25, 9], x=[1, 20, 9])
+    check_selection(model, {"x": [1, 20, 9]}, RowSelection(1, 7, (4, 9)))
+
+
+def test_a_name_that_is_taken() -> None:
+    """A tensor of the graph may be called as the finished output is."""
+    net = Net()
+    whole = net.add("Neg", "x", name="output_whole")
+    model = head(net, net.add("Add", whole, "x"), ["batch", 20, 9], x=["batch", 20, 9])
+    check_selection(model, {"x": ["batch", 20, 9]}, RowSelection(1, 7, (4, 9)))
+
+
+def test_an_input_is_the_head() -> None:
+    model = head(Net(), "x", ["batch", 20, 9], x=["batch", 20, 9])
+    check_selection(model, {"x": ["batch", 20, 9]}, RowSelection(1, 7, (4, 9), objectness=3), ties=False)
