@@ -8,15 +8,14 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 
 from qtriton.placement.editing import Editor, free_output
-from qtriton.placement.pushing import Best, Chooser, Rows, same_numbers
+from qtriton.placement.pushing import Best, Chooser, Rows
 
-from .nets import Array, Net, arithmetic, run
+from .nets import Array, Net, run
 
 CHOSEN: Final = 3
 BATCH: Final = 2
@@ -160,7 +159,9 @@ class Chain:
             sizes.append(self.of([each for each in range(1, left + 1) if left % each == 0]))
             left //= sizes[-1]
         sizes = [*sizes, left] if left > 1 or not sizes else sizes
-        said = [self.of([size, 0]) if self.sizes[place : place + 1] == (size,) else size for place, size in enumerate(sizes)]
+        said = [
+            self.of([size, 0]) if self.sizes[place : place + 1] == (size,) else size for place, size in enumerate(sizes)
+        ]
         if self.of([False, True]):
             said[self.number(0, len(said) - 1)] = -1
         return self.net.reshape(tensor, [0, *said]), tuple(sizes)

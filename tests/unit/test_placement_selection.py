@@ -9,6 +9,7 @@ import pytest
 from onnx import ModelProto
 
 from qtriton.placement.selection import RowSelection, select_rows
+
 from .nets import V5_ROWS, V8_ROWS, Array, Net, Shape, arithmetic, run, yolov5, yolov8
 
 COUNT = 40

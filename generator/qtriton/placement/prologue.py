@@ -122,8 +122,9 @@ class _Prologue:
         for op_type, numbers, neutral in (("Mul", factor, 1), ("Sub", offset, 0)):
             if (numbers == neutral).all():
                 continue
+            shared = numbers[:1] if (numbers == numbers[0]).all() else numbers
             shape = (-1,) if last else (-1, 1, 1)
-            tensor = self._add(op_type, [tensor, self._constant(numbers.reshape(shape))])
+            tensor = self._add(op_type, [tensor, self._constant(shared.reshape(shape))])
         return tensor
 
     def _constant(self, array: NDArray[Any]) -> str:
@@ -158,13 +159,16 @@ class _Prologue:
             if not readers or tensor in self._view.outputs:
                 return []
             for node in readers:
-                if node.op_type == "QuantizeLinear" and node.input[0] == tensor:
+                if node.op_type == "QuantizeLinear" and node.input[0] == tensor and not self._is_output(node):
                     ends.append(node)
                 elif node.op_type in _MOVES and node.input[0] == tensor:
                     tensors += node.output
                 else:
                     return []
         return ends
+
+    def _is_output(self, node: NodeProto) -> bool:
+        return node.output[0] in self._view.outputs
 
     def _gives_pixels(self, node: NodeProto) -> bool:
         """Whether a quantization makes of each normalised pixel the pixel itself."""

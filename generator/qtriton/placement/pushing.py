@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from onnx import NodeProto
 
 #: Operations on one tensor, number by number, that leave open nothing about which of two numbers is larger.
-_RISING: Final = frozenset({"Sigmoid", "HardSigmoid", "Relu", "Exp", "Tanh", "Softplus", "Identity", "Cast"})
+_RISING: Final = frozenset({"Sigmoid", "Relu", "Exp", "Tanh", "Softplus", "Identity", "Cast"})
 #: Operations on one tensor, number by number.
-_UNARY: Final = _RISING | {"Neg", "Abs", "Sqrt", "Reciprocal", "Log", "Clip"}
+_UNARY: Final = _RISING | {"HardSigmoid", "Neg", "Abs", "Sqrt", "Reciprocal", "Log", "Clip"}
 _BINARY: Final = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Max", "Min"})
 _RESHAPES: Final = frozenset({"Reshape", "Unsqueeze", "Squeeze", "Flatten"})
 _QUANTIZED: Final = frozenset({"QuantizeLinear", "DequantizeLinear"})
@@ -105,8 +105,15 @@ class Chooser:
             case op if op in _QUANTIZED:  # of all numbers alike
                 return all(self._editor.shape(name) == () for name in node.input[1:])
             case "Conv":
-                return at.first > 1 and at.end - at.first == 1 and _is_pointwise(node)
+                return at.first > 1 and at.end - at.first == 1 and self._is_pointwise(node)
         return False
+
+    def _is_pointwise(self, node: NodeProto) -> bool:
+        """Whether a convolution looks at one place at a time."""
+        _, _, *kernel = self._editor.shape(node.input[1]) or ()
+        strides, pads = attribute(node, "strides", [1]), attribute(node, "pads", [0])
+        assert isinstance(strides, list) and isinstance(pads, list)
+        return {*kernel, *strides} == {1} and not any(pads)
 
     def _along(self, node: NodeProto, rank: int, at: Rows) -> dict[str, str] | None:
         """An operation along one axis, which must be one of columns."""
@@ -166,7 +173,7 @@ class Chooser:
 
     def _slice(self, node: NodeProto, rank: int, at: Rows) -> dict[str, str] | None:
         edit = self._editor
-        if len(node.input) < 4 or not self._is_constant(*node.input[1:]):
+        if not _has_axes(node) or not self._is_constant(*node.input[1:]):
             return None
         axes = [int(each) % rank for each in edit.view.constants[node.input[3]]]
         if any(at.has(axis) or not axis for axis in axes):
@@ -267,7 +274,7 @@ class Best:
     def _start(self, node: NodeProto, rank: int, axis: int) -> int | None:
         """Where a Slice begins, if it is one of this axis alone, in steps of one."""
         constants = self._editor.view.constants
-        if len(node.input) < 4 or any(name not in constants for name in node.input[1:] if name):
+        if not _has_axes(node) or any(name not in constants for name in node.input[1:] if name):
             return None
         starts, _, axes, *steps = (constants[name].reshape(-1).tolist() for name in node.input[1:] if name)
         alone = [each % rank for each in axes] == [axis] and all(each == [1] for each in steps)
@@ -326,9 +333,6 @@ def _are_known(editor: Editor, node: NodeProto) -> bool:
     return all(shape is not None and -1 not in shape[1:] for shape in shapes)
 
 
-def _is_pointwise(node: NodeProto) -> bool:
-    """Whether a convolution looks at one place at a time."""
-    ones = (attribute(node, name, [1]) for name in ("kernel_shape", "strides"))
-    return all(set(each) == {1} for each in ones if isinstance(each, list)) and not any(
-        attribute(node, "pads", [0])  # type: ignore[arg-type]
-    )
+def _has_axes(node: NodeProto) -> bool:
+    """Whether a Slice says which axes it cuts: else they are the first ones, that of the batch among them."""
+    return len(node.input) > 3 and bool(node.input[3])
