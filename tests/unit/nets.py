@@ -59,12 +59,12 @@ class Net:
     def model(self, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape], ir_version: int = 8) -> ModelProto:
         """The graph with its inputs and outputs, all float32 but what is called indexes."""
         kinds = {"indexes": TensorProto.INT64}
-        ends = (
+        begin, end = (
             [helper.make_tensor_value_info(name, kinds.get(name, TensorProto.FLOAT), shape) for name, shape in side]
             for side in (inputs.items(), outputs.items())
         )
         constants = [numpy_helper.from_array(array, name) for name, array in self.constants.items()]
-        graph = helper.make_graph(self.nodes, "net", *ends, constants)
+        graph = helper.make_graph(self.nodes, "net", begin, end, constants)
         opsets = [helper.make_opsetid("", self.opset)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=ir_version)
         onnx.checker.check_model(model)

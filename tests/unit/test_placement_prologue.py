@@ -18,7 +18,7 @@ HEIGHT, WIDTH = 6, 8
 IMAGENET: Final = Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 AS_FLOATS: Final = (Moves(0), Moves(0, cast_first=True))
 AS_QUANTIZED: Final = Moves(0, as_quantized=True)
-STEP: Final = np.float32(1 / 255)
+STEP: Final = 1 / 255
 
 
 def images(channels: int, count: int = 2) -> Array:
@@ -103,9 +103,8 @@ def test_whatever_else_reads_the_image_reads_floats() -> None:
 
 def quantized(net: Net, tensor: str, scale: float = STEP, zero: int = 0, kind: type = np.uint8) -> str:
     """A number of each quantized value, as a layer of integers reads it."""
-    return net.add(
-        "Cast", net.add("QuantizeLinear", tensor, net.constant(scale), net.constant(zero, kind)), to=onnx.TensorProto.FLOAT
-    )  # fmt: skip
+    integers = net.add("QuantizeLinear", tensor, net.constant(scale), net.constant(zero, kind))
+    return net.add("Cast", integers, to=onnx.TensorProto.FLOAT)
 
 
 def both(model: ModelProto, normalize: Normalize, moves: Moves = AS_QUANTIZED) -> ModelProto:
@@ -183,8 +182,8 @@ def test_an_image_that_leaves_the_graph_quantized() -> None:
     net = Net()
     net.add("QuantizeLinear", "x", net.constant(STEP), net.constant(0, np.uint8), name="bytes")
     net.add("Cast", "bytes", name="y", to=onnx.TensorProto.FLOAT)
-    shape = ["batch", 3, HEIGHT, WIDTH]
-    model = net.model({"x": shape}, {"y": shape})
+    shape: list[int | str | None] = ["batch", 3, HEIGHT, WIDTH]
+    model = net.model({"x": ["batch", 3, HEIGHT, WIDTH]}, {"y": ["batch", 3, HEIGHT, WIDTH]})
     model.graph.output.append(onnx.helper.make_tensor_value_info("bytes", onnx.TensorProto.UINT8, shape))
     made = taking_pixels(model, 3, Normalize(), AS_QUANTIZED)
     pixels = images(3)

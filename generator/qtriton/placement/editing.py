@@ -78,7 +78,7 @@ class Editor:
         return self.add("ReduceMax", [tensor, self.constant([axis], tensor)], tensor, keepdims=0)
 
     def give(self, tensor: str, whole: str, output: str, sizes: Sequence[int]) -> None:
-        """Make a tensor that was added the output of that name, in another's place, with these sizes behind the batch."""
+        """Make a tensor that was added the output of that name, in place of the whole, with sizes behind the batch."""
         (value,) = (each for each in self.model.graph.output if each.name == whole)
         (node,) = (each for each in self._added if tensor in each.output)
         node.output[list(node.output).index(tensor)] = value.name = output
