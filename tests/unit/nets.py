@@ -108,6 +108,7 @@ def yolov5(
     features: int = 0,
     end: Callable[[Net, str], str] | None = None,
     more: Callable[[Net, str], str] | None = None,
+    image: str = "",
 ) -> tuple[ModelProto, dict[str, Shape]]:
     """The head of YOLOv5: rows [N, A, 5 + C + features]; the shapes of what its convolutions give.
 
@@ -119,18 +120,23 @@ def yolov5(
         features: columns behind the scores.
         end: what follows on the joined levels.
         more: what makes a second output of the first.
+        image: the input of 64 x 96 pixels that the convolutions read; else what they give is the input.
     """
     net, columns = Net(opset), 5 + classes + features
-    inputs: dict[str, Shape] = {}
+    batch: int | str = "batch" if free else 1
+    inputs: dict[str, Shape] = {image: [batch, 3, 64, 96]} if image else {}
     levels = []
     for level, (height, width) in enumerate(SIZES):
-        image = f"p{level}"
-        inputs[image] = ["batch" if free else 1, 3 * columns, height, width]
-        levels.append(_yolov5_level(net, image, level, columns, free=free, sliced=sliced))
+        name, stride = f"p{level}", STRIDES[level]
+        if image:
+            weights = np.random.default_rng(level).normal(0, 0.2, (3 * columns, 3, stride, stride))
+            net.add("Conv", image, net.constant(weights), name=name, strides=[stride, stride])
+        else:
+            inputs[name] = [batch, 3 * columns, height, width]
+        levels.append(_yolov5_level(net, name, level, columns, free=free, sliced=sliced))
     joined = net.add("Concat", *levels, name="joined" if end else "output", axis=1)
     if end is not None:
         net.add("Identity", end(net, joined), name="output")
-    batch = "batch" if free else 1
     outputs: dict[str, Shape] = {"output": [batch, sum(V5_ROWS), columns]}
     if more is not None:
         outputs[more(net, "output")] = [batch, sum(V5_ROWS), columns]

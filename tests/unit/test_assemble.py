@@ -9,12 +9,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from qtriton.backends.base import Moves
 from qtriton.backends.runner import Signature, TensorInfo
 from qtriton.builder.assemble import publish
-from qtriton.builder.variant import Variant
+from qtriton.builder.variant import Variant, shares
 from qtriton.errors import RepositoryError
 from qtriton.options import BuildOptions
 from qtriton.placement.placed import Placed
+from qtriton.placement.split import prologue_of
 from qtriton.plan import Plan
 from qtriton.progress import SILENT
 from qtriton.repository import check
@@ -83,21 +85,32 @@ class World:
         return path
 
     def variant(
-        self, target: Target, key: str = "spec 1", image: str = "image", scores: str = "scores", batch: int = -1
+        self,
+        target: Target,
+        key: str = "spec 1",
+        image: str = "image",
+        scores: str = "scores",
+        batch: int = -1,
+        *,
+        pixels: bool = False,
     ) -> Variant:
-        folder = self.home / f"artifact-{target.precision.value}-{key}"
+        """A variant of the network; with pixels, its graph normalises them."""
+        where = Placed.of(self.spec, prologue_of(self.spec) if pixels else None, None, Moves(least_saving=0))
+        folder = self.home / f"artifact-{target.backend}-{target.precision.value}-{key}{'-pixels' * pixels}"
         folder.mkdir(exist_ok=True)
         path = self.write(folder / "model.onnx", image, scores)
+        where.write(path)
         manifest = Manifest(
             model=self.spec.name, title="Ten", backend=target.backend, precision=target.precision, threads=1,
             key=f"{key} {target.precision.value}", artifact=File(name="model.onnx", sha256=sha256_file(path)),
             source=File(name="w.onnx", sha256="0" * 64), licence="none",
-            metric=Metric(name="Top1", value=75.0, images=4),
+            metric=Metric(name="Top1", value=75.0, images=4), placement=shares(where),
         )  # fmt: skip
         batch = batch if self.spec.max_batch_size else 1
-        signature = Signature((TensorInfo(image, "FP32", (batch, 3, 8, 8)),), (TensorInfo(scores, "FP32", (batch, 5)),))
+        fed = TensorInfo(image, "UINT8" if pixels else "FP32", (batch, *where.spec.fed[0]))
+        signature = Signature((fed,), (TensorInfo(scores, "FP32", (batch, 5)),))
         record = PublishRecord(self.spec.name, key, manifest.key)
-        return Variant(target, folder, None, signature, manifest, record, Placed(self.spec), self.spec.max_batch_size)
+        return Variant(target, folder, None, signature, manifest, record, where, self.spec.max_batch_size)
 
     def publish(self, *variants: Variant, fp32: Path | None = None) -> None:
         options = BuildOptions(
@@ -140,7 +153,7 @@ def test_variants_share_their_steps_and_the_whole_passes_the_check(world: World)
         version = world.repository / Names.of("ten", target).runtime / "1"
         assert Manifest.read(version).precision is target.precision
         assert (version / "model.onnx").read_bytes() == (
-            world.home / f"artifact-{target.precision.value}-spec 1" / "model.onnx"
+            world.home / f"artifact-{target.backend}-{target.precision.value}-spec 1" / "model.onnx"
         ).read_bytes()
 
 
@@ -292,3 +305,80 @@ def test_a_client_that_only_has_the_address_learns_what_it_needs(tmp_path: Path)
 def test_without_class_names_there_is_no_parameter_of_them(world: World) -> None:
     world.publish(world.variant(FP32))
     assert "classes" not in world.config("ten_onnxruntime_fp32").parameters
+
+
+# Where the operations are.
+
+
+def steps(repository: Path) -> set[str]:
+    return {path.name.removeprefix("ten_") for path in repository.iterdir() if not path.name.startswith("ten_o")}
+
+
+def test_a_graph_that_normalises_has_a_step_that_gives_pixels(world: World) -> None:
+    world.publish(world.variant(FP32, pixels=True), world.variant(INT8, pixels=True))
+
+    assert steps(world.repository) == {"preprocess_pixels", "postprocess"}
+    assert list(problems(world.repository)) == []
+    (image, geometry) = world.config("ten_preprocess_pixels").output
+    assert (image.name, list(image.dims), geometry.name) == ("image", [8, 8, 3], "geometry")
+    assert world.config("ten_onnxruntime_fp32_runtime").input[0].data_type == image.data_type == 2  # TYPE_UINT8
+    settings = json.loads((world.repository / "ten_preprocess_pixels" / "1" / "spec.json").read_text())
+    assert [op["op"] for op in settings["ops"]] == ["resize", "rgb"]
+    about = json.loads(world.config("ten_onnxruntime_int8").parameters["qtriton"].string_value)
+    assert about["steps"]["preprocess"] == "ten_preprocess_pixels"
+    assert set(wiring(world.config("ten_onnxruntime_fp32"))) == {
+        "ten_preprocess_pixels",
+        "ten_onnxruntime_fp32_runtime",
+        "ten_postprocess",
+    }
+
+
+def test_pixels_of_one_image_have_all_their_sizes(tmp_path: Path) -> None:
+    world = World(tmp_path, "max_batch_size: 0\n")
+    world.publish(world.variant(FP32, pixels=True))
+    (image, _) = world.config("ten_preprocess_pixels").output
+    assert list(image.dims) == [1, 8, 8, 3]
+    assert list(problems(world.repository)) == []
+
+
+def test_each_variant_has_the_steps_that_go_with_its_graph(world: World) -> None:
+    world.publish(world.variant(FP32), world.variant(INT8, pixels=True))
+    assert steps(world.repository) == {"preprocess", "preprocess_pixels", "postprocess"}
+    assert list(problems(world.repository)) == []
+    assert "ten_preprocess" in wiring(world.config("ten_onnxruntime_fp32"))
+
+
+@pytest.mark.parametrize("pixels", [False, True])
+def test_steps_that_no_ensemble_has_any_more_are_removed(world: World, pixels: bool) -> None:
+    """As another placement was asked for this time."""
+    world.publish(world.variant(FP32, pixels=not pixels))
+    world.publish(world.variant(FP32, pixels=pixels))
+    assert steps(world.repository) == {"preprocess_pixels" if pixels else "preprocess", "postprocess"}
+    assert world.warnings.messages == [] and list(problems(world.repository)) == []
+
+
+def test_steps_that_another_ensemble_has_are_kept(world: World) -> None:
+    """Of an earlier build, as of another backend or precision."""
+    world.publish(world.variant(INT8))
+    before = content(world.repository)
+    world.publish(world.variant(FP32, pixels=True))
+
+    assert steps(world.repository) == {"preprocess", "preprocess_pixels", "postprocess"}
+    kept = {name: each for name, each in before.items() if not name.startswith("ten_postprocess")}
+    assert kept.items() <= content(world.repository).items()
+    assert list(problems(world.repository)) == []
+
+    world.publish(world.variant(INT8, pixels=True))
+    assert steps(world.repository) == {"preprocess_pixels", "postprocess"}
+
+
+def test_steps_that_the_ensemble_of_somebody_else_has_are_kept(world: World) -> None:
+    """Which name they have is not ours to judge."""
+    world.publish(world.variant(FP32))
+    theirs = world.repository / "theirs" / "config.pbtxt"
+    theirs.parent.mkdir()
+    theirs.write_text((world.repository / "ten_onnxruntime_fp32" / "config.pbtxt").read_text().replace(
+        'name: "ten_onnxruntime_fp32"', 'name: "theirs"'
+    ))  # fmt: skip
+    world.publish(world.variant(FP32, pixels=True))
+    assert steps(world.repository) - {"theirs"} == {"preprocess", "preprocess_pixels", "postprocess"}
