@@ -6,7 +6,7 @@ import pytest
 
 from qtriton.builder.choice import fastest
 from qtriton.report.explain import sections
-from qtriton.repository.manifest import File, Gate, Layer, Manifest, Metric, Speed, Trial
+from qtriton.repository.manifest import File, Gate, Layer, Manifest, Metric, Shares, Speed, Trial
 from qtriton.target import Precision
 
 
@@ -88,3 +88,53 @@ def test_what_was_not_timed_is_not_recommended() -> None:
     assert [row[-1] for row in table.rows] == ["", ""]
     assert why.title.startswith("Nothing was timed, as this runs on a GPU")
     assert "measured in ONNX Runtime in place of TensorRT" in measured.title
+
+
+MOVED = Shares(
+    preprocess="letterbox, rgb",
+    prologue="normalize, chw",
+    epilogue="the best 3000 of 25200 rows",
+    postprocess="yolo_head, nms",
+)
+STEPS = Shares(preprocess="letterbox, rgb, normalize, chw", postprocess="yolo_head, nms")
+IN_GRAPH = (
+    "In the graph: normalize, chw; the best 3000 of 25200 rows. In the steps: letterbox, rgb; yolo_head, nms."
+)  # fmt: skip
+IN_STEPS = "In the graph: the network alone. In the steps: letterbox, rgb, normalize, chw; yolo_head, nms."
+
+
+def placements(*manifests: Manifest) -> list[str]:
+    return [line for line in told(*manifests).splitlines() if "In the steps" in line]
+
+
+def test_explain_says_where_the_operations_run() -> None:
+    both = [manifest("a", each, placement=MOVED) for each in (Precision.FP32, Precision.INT8)]
+    assert placements(*both) == [IN_GRAPH], "once for those that have it alike"
+
+
+def test_explain_says_it_of_each_variant_where_they_differ() -> None:
+    graph, steps = manifest("a", Precision.FP32, placement=MOVED), manifest("b", Precision.FP32, placement=STEPS)
+    assert placements(graph, steps) == [f"m_a_fp32. {IN_GRAPH}", f"m_b_fp32. {IN_STEPS}"]
+
+
+def test_what_only_one_end_of_the_graph_does() -> None:
+    pixels = MOVED.model_copy(update={"epilogue": ""})
+    (line,) = placements(manifest("a", Precision.FP32, placement=pixels))
+    assert line == "In the graph: normalize, chw. In the steps: letterbox, rgb; yolo_head, nms."
+
+
+def test_of_what_an_older_qtriton_built_nothing_is_said() -> None:
+    old = manifest("a", Precision.FP32)
+    assert placements(old) == []
+    assert placements(old, manifest("b", Precision.FP32, placement=MOVED)) == [f"m_b_fp32. {IN_GRAPH}"]
+
+
+def test_where_the_operations_run_is_part_of_the_manifest() -> None:
+    """Which `qtriton explain --json` prints."""
+    told = manifest("a", Precision.FP32, placement=MOVED).model_dump(mode="json")
+    assert told["placement"] == MOVED.model_dump()
+    assert Manifest.model_validate(told).moved == MOVED.moved
+    assert (MOVED.moved.steps, STEPS.moved.steps) == (
+        ("preprocess_pixels", "postprocess_chosen"),
+        ("preprocess", "postprocess"),
+    )

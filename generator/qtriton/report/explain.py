@@ -10,7 +10,7 @@ from qtriton.backends import title_of
 from qtriton.builder.choice import MIN_SPEEDUP, fastest, gain
 from qtriton.recipe import Learner
 from qtriton.report.tables import speedup_cell
-from qtriton.repository.manifest import Layer, Manifest
+from qtriton.repository.manifest import Layer, Manifest, Shares
 
 #: How many layers are shown without --all.
 _MAX_LAYERS: Final = 15
@@ -46,6 +46,7 @@ def sections(manifests: Mapping[str, Manifest], all_layers: bool) -> Iterator[Se
     first = next(iter(manifests.values()))
     yield Section(f"{first.title}: what is published", headers, tuple(rows))
     yield Section(_why(default, manifests))
+    yield from _placements(manifests)
     for name, manifest in manifests.items():
         if manifest.gate is not None:
             yield from _details(name, manifest, all_layers)
@@ -85,6 +86,19 @@ def _why(default: Manifest, manifests: Mapping[str, Manifest]) -> str:
         f"FP32 stays: the fastest compressed model is {ratio:.2f} times as fast as the fastest FP32, and "
         f"below {MIN_SPEEDUP} it is not worth its accuracy drop."
     )
+
+
+def _placements(manifests: Mapping[str, Manifest]) -> Iterator[Section]:
+    """Where the operations run, once for the variants that have them in the same place."""
+    names: dict[Shares, list[str]] = {}
+    for name, manifest in manifests.items():
+        if manifest.placement is not None:
+            names.setdefault(manifest.placement, []).append(name)
+    for shares, alike in names.items():
+        graph = "; ".join(filter(None, (shares.prologue, shares.epilogue))) or "the network alone"
+        steps = "; ".join(filter(None, (shares.preprocess, shares.postprocess)))
+        of = f"{', '.join(alike)}. " if len(alike) < len(manifests) else ""
+        yield Section(f"{of}In the graph: {graph}. In the steps: {steps}.")
 
 
 def _details(name: str, manifest: Manifest, all_layers: bool) -> Iterator[Section]:
