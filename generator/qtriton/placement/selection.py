@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qtriton.placement.editing import Editor, free_output
+from qtriton.placement.anchors import split_heads
+from qtriton.placement.editing import Editor, free_output, state_reshapes
 from qtriton.placement.pushing import Best, Chooser, Rows, axis_of
 
 if TYPE_CHECKING:
@@ -28,11 +29,21 @@ class RowSelection:
     scores: tuple[int, int]
     #: The column of the objectness; none where there is none.
     objectness: int | None = None
+    #: How many columns there are.
+    width: int = 0
+
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """The columns before which scores begin, and those behind them, if there are any."""
+        low, high = self.scores
+        return (low, high) if high < self.width else (low,)
 
 
 def select_rows(model: ModelProto, output: str, selection: RowSelection) -> None:
     """Make an output the selected rows, float32 [batch, count, columns]; the model is changed in place."""
     whole = free_output(model, output)
+    state_reshapes(model)
+    split_heads(model, selection.cuts)
     editor = Editor(model)
     shape = editor.shape(whole)
     assert shape is not None and len(shape) == 3  # whoever chose the selection has looked
