@@ -43,9 +43,10 @@ class Metrics:
             with self._opener.open(self.url, timeout=_TIMEOUT_S) as answer:
                 text = answer.read().decode()
         except (OSError, HTTPException, ValueError) as error:
+            reason = getattr(error, "reason", error)
             raise ClientError(
-                f"{self.url}: no metrics there ({error}). Check that the server runs and has metrics "
-                "(qtriton serve --metrics-port), or measure without them.",
+                f"{self.url}: no metrics there ({reason}). Check that the server runs and has metrics (qtriton serve "
+                "--metrics-port), or measure without them.",
                 EXIT_ENVIRONMENT,
             ) from error
         return read_decoding(text, step)

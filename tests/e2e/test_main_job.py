@@ -134,6 +134,16 @@ def test_decode_is_told_by_the_metrics_of_a_running_server(
         assert row["decode"] == "-" if older else 0 < float(row["decode"]) < float(row["End2End"])
 
 
+def test_metrics_that_are_not_there_are_refused(server: Server, demo_images: list[Path], tmp_path: Path) -> None:
+    url = f"http://{server.http_url}/metrics"
+    done = qtriton(
+        "bench", "--url", server.grpc_url, "--metrics-url", url, "--images", demo_images[0].parent, "--requests", 1,
+        "--output", tmp_path / "results.json",
+    )  # fmt: skip
+    assert done.returncode == 5 and not (tmp_path / "results.json").exists()
+    assert f"{url}: no metrics there" in " ".join(done.stderr.split())
+
+
 def test_bench_and_report(demo_repository: Path, demo_build: dict[str, Any], tmp_path: Path) -> None:
     done = qtriton(
         "bench", demo_repository, "--requests", 40, "--output", tmp_path / "results" / "a.json", "--json", cwd=tmp_path

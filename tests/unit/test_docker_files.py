@@ -56,7 +56,9 @@ def test_verify_runs_the_server_as_serve_does() -> None:
 
 
 def test_the_server_gets_the_settings_of_the_embedded_one() -> None:
-    said = dict(re.findall(r"^(?:ENV)? +(\w+)=(\S+)", (DOCKER / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE))
+    said = dict(
+        re.findall(r"^(?:ENV)? +(\w+)=(\S+)", (DOCKER / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
     assert said.items() >= DEFAULTS.items()
 
 
