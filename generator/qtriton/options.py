@@ -37,6 +37,17 @@ class LearnerChoice(str, Enum):
     ONNXRUNTIME = "onnxruntime"
 
 
+class Placement(str, Enum):
+    """Where the end of preprocess and the beginning of postprocess are done."""
+
+    #: Where that was measured to be faster, by backend and size.
+    AUTO = "auto"
+    #: In the python steps around the model.
+    STEPS = "steps"
+    #: In the model's graph, all that can be.
+    GRAPH = "graph"
+
+
 _DATA: Final = "Data"
 _ACCURACY: Final = "Accuracy"
 _TRAINING: Final = "Training (--method qat)"
@@ -60,6 +71,13 @@ class BuildOptions:
         Path, typer.Option("--repository", help="The Triton model repository to publish into.", metavar="DIR")
     ] = DEFAULT_REPOSITORY
     threads: Annotated[int, typer.Option(help="CPU threads of each instance of the runtime step.")] = 1
+    placement: Annotated[
+        Placement,
+        typer.Option(
+            help="Where normalisation, and the selection of a detector's rows or the class of a pixel, is done: in the "
+            "python steps, in the model's graph, or, by default, where it was measured to be faster."
+        ),
+    ] = Placement.AUTO
     weights: Annotated[
         Path | None,
         typer.Option(

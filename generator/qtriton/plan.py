@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from qtriton.backends import backend_for
 from qtriton.errors import InputError
-from qtriton.options import BuildOptions
+from qtriton.options import BuildOptions, Placement
 from qtriton.recipe import Learner
 from qtriton.repository.naming import Names
 from qtriton.request import Request, check_options
@@ -99,6 +99,8 @@ def _target(name: str, request: Request) -> Target:
     pinned, level = options.pinned_memory, options.optimization_level
     target = Target(name, options.precision, options.threads, request.vnni, pinned, level, device)
     gpu = backend_for(target).gpu
+    if options.placement is Placement.GRAPH and backend_for(target).moves is None:
+        raise InputError(f"--placement graph: nothing moves into what {name} runs. Leave the option out.")
     if pinned and gpu is None:
         raise InputError(f"--pinned-memory: {backend_for(target).title} runs on the CPU here. Leave the option out.")
     if level != OPTIMIZATION_LEVEL and (gpu is None or not gpu.plan):
@@ -140,7 +142,8 @@ def _loading(target: Target) -> str:
 
 def _steps(spec: ModelSpec, options: BuildOptions, variants: Sequence[Target], at_hand: Path | None) -> list[Step]:
     weights = options.weights or at_hand
-    folders = dict.fromkeys(name for target in variants for name in Names.of(spec.name, target).all)
+    names = [Names.of(spec.name, target) for target in variants]
+    folders = [folder for each in names for folder in (each.runtime, each.ensemble)]
     where = f"from {weights}" if weights else f"by downloading {spec.source.url}"
     steps = [
         Step("fetch", f"take the FP32 weights {where}"),
@@ -160,7 +163,7 @@ def _steps(spec: ModelSpec, options: BuildOptions, variants: Sequence[Target], a
     if options.validation or spec.data:
         on = options.validation or "generated scenes"
         steps.append(Step("evaluate", f"measure {TASKS[spec.task].metric} of each on {on}"))
-    steps.append(Step("render", f"write {', '.join(folders)}"))
+    steps.append(Step("render", f"write {', '.join(folders)}, and the steps before and behind"))
     steps.append(Step("check", "check every config, tensor and file without a server"))
     steps.append(Step("publish", f"swap them into {options.repository}, old or new, never half"))
     return steps

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from qtriton.runtime import post, pre
@@ -193,9 +194,14 @@ class ModelSpec(_Frozen):
         return last.outputs()
 
     @property
+    def fed(self) -> tuple[tuple[int, ...], Any]:
+        """The shape of an image without the batch, and its dtype, as the preprocess step gives it."""
+        return self.input.dims, np.float32
+
+    @property
     def inputs(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
         """Names and shapes of all that the model takes, without the batch."""
-        return ((self.input.name, self.input.dims), *((name, (2,)) for name in self.extra_inputs))
+        return ((self.input.name, self.fed[0]), *((name, (2,)) for name in self.extra_inputs))
 
 
 def _wrong_channels(ops: tuple[pre.PreOp, ...], wanted: int) -> Iterator[str]:

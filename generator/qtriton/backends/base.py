@@ -38,6 +38,18 @@ class Serving:
 
 
 @dataclass(frozen=True)
+class Moves:
+    """What of a spec's operations may move into the graph of an artifact, which is ONNX then."""
+
+    #: The bytes an image that an epilogue must keep in the graph to be worth its time there.
+    least_saving: int
+    #: Whether pixels are made floats before they are moved: TensorRT moves no bytes.
+    cast_first: bool = False
+    #: Whether pixels may take the place of their quantized values: OpenVINO then rounds otherwise behind them.
+    as_quantized: bool = False
+
+
+@dataclass(frozen=True)
 class CpuFallback:
     """What runs an artifact where the GPU or its runtime is missing: the same model on the CPU, other kernels."""
 
@@ -92,8 +104,12 @@ class ArtifactSources(Protocol):
         """The outputs of the nodes of the FP32 ONNX whose values FP16 cannot hold on the calibration images."""
         ...
 
-    def input_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of every input of the model, without the batch."""
+    def input_shapes(self, target: Target) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of every input of a target's artifact, without the batch."""
+        ...
+
+    def pixels(self) -> tuple[float, float] | None:
+        """What the lowest and the highest value of a pixel become, where each value becomes a step of that range."""
         ...
 
     def max_batch(self) -> int:
@@ -130,6 +146,11 @@ class Backend(Protocol):
     @property
     def gpu(self) -> GpuRuntime | None:
         """Its GPU runtime; none where it runs on the CPU."""
+        ...
+
+    @property
+    def moves(self) -> Moves | None:
+        """What of a spec's operations may move into its artifacts' graphs; none where they are no ONNX."""
         ...
 
     @property

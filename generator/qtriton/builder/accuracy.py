@@ -12,6 +12,8 @@ from qtriton.builder.artifact import Artifact, on_all_cores
 from qtriton.builder.cache_key import StageKey
 from qtriton.builder.context import BuildContext
 from qtriton.builder.evaluate import measure_accuracy, measure_agreement, measure_emptiness, predict_all
+from qtriton.builder.placing import placed
+from qtriton.builder.sources import Sources
 from qtriton.errors import InputError
 from qtriton.metrics.score import Score
 from qtriton.repository.manifest import Metric
@@ -83,7 +85,7 @@ def _score(context: BuildContext, artifact: Artifact) -> tuple[Metric, Score] | 
 
     def produce(folder: Path) -> None:
         with context.reporter.progress(f"{context.spec.name}: {name} of {artifact}") as progress:
-            score = measure_accuracy(target, artifact.opened, context.spec, data, progress)
+            score = measure_accuracy(target, artifact.opened, placed(Sources(context), target).spec, data, progress)
             _save(folder, score.value, score.chance)
 
     key = _key(context, artifact, "metric", (data_sha256,), measure_accuracy)
@@ -156,7 +158,7 @@ def _results(context: BuildContext, artifact: Artifact, images: Sequence[Path]) 
     if place not in kept:
         target = on_all_cores(artifact.target)
         with context.reporter.progress(f"{context.spec.name}: results of {artifact}") as progress:
-            kept[place] = predict_all(target, artifact.opened, context.spec, images, progress)
+            kept[place] = predict_all(target, artifact.opened, placed(Sources(context), target).spec, images, progress)
     return kept[place]
 
 

@@ -14,6 +14,7 @@ from qtriton.backends.runner import Signature, running
 from qtriton.builder.cache_key import StageKey
 from qtriton.builder.engine import build_engine
 from qtriton.builder.fp32 import read_signature
+from qtriton.builder.placing import placed
 from qtriton.builder.sources import Sources
 from qtriton.errors import ArtifactLoadError, CompressionError
 from qtriton.recipe import Recipe
@@ -23,6 +24,7 @@ from qtriton.workspace import sha256_file
 
 #: Which layers of an artifact are kept in floating point and why, beside it.
 _FLOAT_LAYERS_FILE: Final = "floats.json"
+_ONNX: Final = ".onnx"
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,14 @@ def write_artifact(sources: Sources, target: Target, folder: Path) -> None:
     Raises:
         ArtifactLoadError: the runtime refuses it, or it gives other outputs than the FP32 model.
     """
-    backend, spec = backend_for(target), sources.spec
+    backend, spec, where = backend_for(target), sources.spec, placed(sources, target)
     float_layers: Mapping[str, str] = backend.emit(sources, target, folder)
+    for name in backend.files(target):
+        if backend.moves is not None and name.endswith(_ONNX):
+            where.write(folder / name)
     with running(replace(target, device=""), folder / backend.files(target)[0]) as run:
         signature = Signature(run.inputs, run.outputs)
-    original = read_signature(sources.export_onnx(), spec)
+    original = where.outputs(read_signature(sources.export_onnx(), spec))
     if not signature.answers_like(original):
         raise ArtifactLoadError(
             f"{spec.name}: {backend.title} gives {signature.describe_outputs()}, the FP32 ONNX model "
@@ -103,6 +108,7 @@ def write_artifact(sources: Sources, target: Target, folder: Path) -> None:
 def _inputs(sources: Sources, target: Target) -> tuple[object, ...]:
     """What an artifact is made from, beside code."""
     inputs: list[object] = [sources.context.spec_key, target.backend, target.precision.value]
+    inputs.append(placed(sources, target).key)
     if target.precision.quantized:
         inputs += [target.vnni, sources.scales_key.digest, sorted(sources.float_layers)]
     if target.precision.half:

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from qtriton.backends import backend_for
-from qtriton.backends.runner import TensorInfo
+from qtriton.backends.runner import Signature, TensorInfo
 from qtriton.builder.feeding import match_inputs
 from qtriton.builder.fp32 import read_signature
 from qtriton.builder.variant import Variant
@@ -18,7 +20,7 @@ from qtriton.plan import Plan
 from qtriton.progress import Reporter
 from qtriton.repository.check import check
 from qtriton.repository.config import Config, DataType, Ensemble, EnsembleStep, PythonStep, RuntimeStep, Tensor
-from qtriton.repository.naming import CONFIG, VERSION, Names, runtime_of
+from qtriton.repository.naming import CONFIG, STEPS, VERSION, Names, runtime_of
 from qtriton.repository.read import Repository
 from qtriton.repository.record import write_record
 from qtriton.repository.render import render_config
@@ -47,7 +49,7 @@ def publish(plan: Plan, fp32: Path, variants: Sequence[Variant], reporter: Repor
     staging: Staging | None = None
     try:
         with reporter.progress(f"{plan.spec.name}: publish"), staged(plan.request.options.repository) as staging:
-            _stage(staging, plan, _tensors(read_signature(fp32, plan.spec).outputs, plan.spec), variants, reporter)
+            _stage(staging, plan.spec, read_signature(fp32, plan.spec), variants, reporter)
             staging.commit()
     except KeyboardInterrupt:  # also while the old repository is removed
         published = "everything" if staging is not None and staging.committed else "nothing"
@@ -55,21 +57,38 @@ def publish(plan: Plan, fp32: Path, variants: Sequence[Variant], reporter: Repor
 
 
 def _stage(
-    staging: Staging, plan: Plan, outputs: Sequence[Tensor], variants: Sequence[Variant], reporter: Reporter
+    staging: Staging, spec: ModelSpec, whole: Signature, variants: Sequence[Variant], reporter: Reporter
 ) -> None:
     for ensemble in _stale(staging.folder, variants[0]):
         reporter.warn(f"{ensemble} was built from another spec or other weights, so it is removed.")
         staging.remove(ensemble)
         staging.remove(runtime_of(ensemble))
-    _write_shared(staging, plan, outputs)
+    alike = {variant.manifest.moved: variant for variant in variants}
     for variant in variants:
-        _write_variant(staging, plan.spec, variant, outputs)
+        outputs = _tensors(variant.placed.outputs(whole).outputs, spec)
+        if alike[variant.manifest.moved] is variant:
+            _write_steps(staging, variant, outputs)
+        _write_variant(staging, spec, variant, outputs)
+    _remove_unused_steps(staging, spec.name)
     for variant in variants:
-        write_record(staging.folder, Names.of(plan.spec.name, variant.target), variant.record)
-    names = {name for variant in variants for name in Names.of(plan.spec.name, variant.target).all}
+        write_record(staging.folder, _names(variant), variant.record)
+    names = {name for variant in variants for name in _names(variant).all}
     problems = [problem for problem in check(staging.folder) if problem.model in names]
     if problems:
         raise RepositoryError("not published: " + "; ".join(map(str, problems)))
+
+
+def _names(variant: Variant) -> Names:
+    return Names.of(variant.manifest.model, variant.target, variant.manifest.moved)
+
+
+def _remove_unused_steps(staging: Staging, model: str) -> None:
+    """Remove the steps of a model that no ensemble has any more, as a graph does a part of their work."""
+    configs = [config for _, config in Repository(staging.folder).configs() if config is not None]
+    used = {step.model_name for config in configs for step in config.ensemble_scheduling.step}
+    for name in (f"{model}_{step}" for step in STEPS):
+        if name not in used:
+            staging.remove(name)
 
 
 def _stale(folder: Path, variant: Variant) -> tuple[str, ...]:
@@ -93,20 +112,24 @@ def _single(spec: ModelSpec, *tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 def _inputs(spec: ModelSpec) -> tuple[Tensor, ...]:
-    return _single(spec, *(Tensor(name, DataType.FP32, dims) for name, dims in spec.inputs))
+    """What the model takes, the image first."""
+    image = DataType.UINT8 if np.dtype(spec.fed[1]) == np.uint8 else DataType.FP32
+    kinds = (image, *(DataType.FP32 for _ in spec.extra_inputs))
+    return _single(spec, *(Tensor(name, kind, dims) for kind, (name, dims) in zip(kinds, spec.inputs, strict=True)))
 
 
 def _results(spec: ModelSpec) -> tuple[Tensor, ...]:
     return tuple(Tensor(out.name, DataType(out.dtype), out.dims) for out in spec.results)
 
 
-def _write_shared(staging: Staging, plan: Plan, outputs: Sequence[Tensor]) -> None:
-    spec, names = plan.spec, plan.names
+def _write_steps(staging: Staging, variant: Variant, outputs: Sequence[Tensor]) -> None:
+    """The steps of a variant, which those share whose graphs do the same."""
+    spec, names = variant.placed.spec, _names(variant)
     batch = spec.max_batch_size
     (geometry,) = _single(spec, _GEOMETRY)
     pre = PythonStep(names.preprocess, batch, (_IMAGE,), (*_inputs(spec), geometry))
     post = PythonStep(names.postprocess, batch, (*outputs, geometry), _results(spec))
-    settings = spec.model_dump(mode="json")
+    settings = spec.model_dump(mode="json", include={"preprocess", "postprocess"})
     pre_settings = {"ops": settings["preprocess"], "output": spec.input.name, "max_pixels": spec.max_pixels}
     pre_settings |= {"extra_inputs": spec.extra_inputs}
     post_settings = {"ops": settings["postprocess"], "inputs": [t.name for t in outputs], "batched": batch > 0}
@@ -115,9 +138,11 @@ def _write_shared(staging: Staging, plan: Plan, outputs: Sequence[Tensor]) -> No
 
 
 def _write_variant(staging: Staging, spec: ModelSpec, variant: Variant, outputs: Sequence[Tensor]) -> None:
-    names, backend = Names.of(spec.name, variant.target), backend_for(variant.target)
+    names, backend = _names(variant), backend_for(variant.target)
     input_names = match_inputs(spec, tuple(info.name for info in variant.signature.inputs))
-    inputs = tuple(Tensor(input_names[tensor.name], tensor.dtype, tensor.dims) for tensor in _inputs(spec))
+    inputs = tuple(
+        Tensor(input_names[tensor.name], tensor.dtype, tensor.dims) for tensor in _inputs(variant.placed.spec)
+    )
     runtime_outputs = _artifact_outputs(spec, variant, outputs)
     batch = min(variant.max_batch, 1) if variant.signature.inputs[0].shape[0] == 1 else variant.max_batch
     runtime = RuntimeStep(names.runtime, backend.serving(variant.target), batch, inputs, runtime_outputs)

@@ -15,6 +15,7 @@ from qtriton.datasets import list_images
 from qtriton.errors import InputError, QtritonError
 from qtriton.labels import LabelledImages
 from qtriton.options import BuildOptions
+from qtriton.placement.placed import Placed
 from qtriton.plan import Plan
 from qtriton.progress import Reporter
 from qtriton.repository.steps import shipped_sha256
@@ -38,6 +39,8 @@ class BuildContext:
     reporter: Reporter
     #: The stages that have failed in this build, by their keys: what one backend could not get, another cannot.
     failed: dict[str, QtritonError] = field(default_factory=dict)
+    #: Where the operations are, by backend, as far as it was asked.
+    placements: dict[str, Placed] = field(default_factory=dict)
     #: What was warned about.
     warned: set[str] = field(default_factory=set)
 

@@ -37,10 +37,11 @@ def read_frame(path: Path, spec: ModelSpec) -> Frame:
 
 def check_frame(frame: Frame, spec: ModelSpec) -> None:
     """Raise ModelError where the operations do not give the model's input."""
-    if frame.pixels.shape != spec.input.dims or frame.pixels.dtype != np.float32:
+    shape, dtype = spec.fed
+    if frame.pixels.shape != shape or frame.pixels.dtype != dtype:
         raise ModelError(
             f"{spec.name}: preprocess gives {frame.pixels.dtype} {list(frame.pixels.shape)}, but the model's input "
-            f"{spec.input.name} is float32 {list(spec.input.dims)}. Correct the sizes or add {{op: normalize}}."
+            f"{spec.input.name} is {np.dtype(dtype)} {list(shape)}. Correct the sizes or add {{op: normalize}}."
         )
 
 

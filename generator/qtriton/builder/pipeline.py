@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from qtriton import resources
+from qtriton.backends import backend_for
 from qtriton.builder.artifact import Artifact, make_artifact
 from qtriton.builder.assemble import publish
 from qtriton.builder.cache_key import StageKey
@@ -86,8 +87,9 @@ def _record(context: BuildContext, target: Target) -> PublishRecord:
             *(options.max_accuracy_drop, options.accept_drop, target.vnni),
         )
     what = target.backend, target.precision.value, target.threads, target.optimization_level, target.device
+    where = options.placement.value if backend_for(target).moves else ""
     templates = [sha256_file(path) for path in sorted(resources.templates().glob("*.j2"))]
-    inputs = (context.spec_key, what, how, context.parents(target.precision), templates)
+    inputs = (context.spec_key, what, where, how, context.parents(target.precision), templates)
     return PublishRecord(context.spec.name, context.spec_key, StageKey("published", inputs, build).digest)
 
 

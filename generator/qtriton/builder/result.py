@@ -78,7 +78,7 @@ class BuildResult:
         }
 
     def _variant(self, target: Target, manifest: Manifest) -> dict[str, Any]:
-        names = self.names(target)
+        names = Names.of(self.plan.spec.name, target, manifest.moved)
         version = Repository(self.repository.path.resolve()).version(names.runtime)
         return {
             "backend": target.backend,

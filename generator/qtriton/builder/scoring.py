@@ -18,6 +18,7 @@ from qtriton.metrics.poses import POSES
 from qtriton.metrics.rotated import ROTATED
 from qtriton.metrics.score import Score
 from qtriton.metrics.top1 import top1
+from qtriton.placement.placed import PlacedSpec
 from qtriton.runtime.maps import ArgMax, Mask, Threshold
 from qtriton.runtime.post import PostOp
 from qtriton.runtime.values import Array, Results
@@ -141,7 +142,9 @@ def _same_size(measured: Measured) -> Iterator[tuple[Array, Array]]:
 def _check_ids(measured: Measured, counts: Confusion) -> None:
     """An id that the model has no score for; integers are ids already, and tell not how many there are."""
     top = int(counts.sum(axis=1).nonzero()[0].max())
-    known = next(filter(None, map(_count_ids, measured.spec.postprocess, measured.values)), top + 1)
+    counts_by_op = map(_count_ids, measured.spec.postprocess, measured.values)
+    chosen = measured.spec.ids if isinstance(measured.spec, PlacedSpec) else 0
+    known = chosen or next(filter(None, counts_by_op), top + 1)
     if top >= known:
         raise InputError(
             f"--labels: class id {top} in the masks, but {measured.spec.name} knows the classes 0 to {known - 1}. "

@@ -16,10 +16,13 @@ from qtriton.builder.fp16_range import read_overflowing, write_overflowing
 from qtriton.builder.fp32 import read_signature, write_fp32_onnx
 from qtriton.builder.learning import learn_with_act
 from qtriton.builder.onnx_ranges import OnnxRanges
+from qtriton.builder.placing import placed
 from qtriton.builder.sensitivity import load_costs, measure_sensitivity, save_costs
 from qtriton.compress.act import import_onnx, restore_float, train
 from qtriton.compress.scales import QUANTIZED, SCALES_FILE, Scales
 from qtriton.errors import UnsupportedError
+from qtriton.placement.prologue import is_stepped, pixel_values
+from qtriton.placement.split import prologue_of
 from qtriton.quantize.equalize import has_depthwise
 from qtriton.quantize.qdq import Writer, x86_writer
 from qtriton.quantize.sensitivity import LayerCost
@@ -60,6 +63,10 @@ class Sources:
         """The FP32 model as an ONNX file that fits the spec; equalized, where the recipe says so."""
         if self.recipe.equalized:
             return self.with_recipe(Recipe())._ranges().equalize()
+        return self.unchanged_onnx()
+
+    def unchanged_onnx(self) -> Path:
+        """The FP32 model as an ONNX file that fits the spec."""
         return self._fp32() / _ONNX
 
     def import_notes(self) -> str:
@@ -116,11 +123,22 @@ class Sources:
         key = StageKey(f"{self.spec.name}-fp16", inputs, write_overflowing)
         return read_overflowing(self.context.stage(key, produce))
 
-    def input_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of all that the model takes, without the batch, under the names of the ONNX."""
+    def input_shapes(self, target: Target) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of all that a target's artifact takes, without the batch, under the names of the ONNX."""
+        return self._shapes(placed(self, target).spec)
+
+    def _shapes(self, spec: ModelSpec) -> dict[str, tuple[int, ...]]:
         signature = read_signature(self.export_onnx(), self.spec)
-        names = match_inputs(self.spec, tuple(tensor.name for tensor in signature.inputs))
-        return {names[name]: dims for name, dims in self.spec.inputs}
+        names = match_inputs(spec, tuple(tensor.name for tensor in signature.inputs))
+        return {names[name]: dims for name, dims in spec.inputs}
+
+    def pixels(self) -> tuple[float, float] | None:
+        """What the lowest and the highest value of a pixel become, where each value becomes a step of that range."""
+        prologue = prologue_of(self.spec)
+        if prologue is None:
+            return None
+        values = pixel_values(prologue.normalize, self.spec.input.dims[0])
+        return (0.0, float(values.max())) if is_stepped(values) else None
 
     def max_batch(self) -> int:
         """The largest batch; 0 where the ONNX has a fixed shape."""
@@ -170,7 +188,7 @@ class Sources:
         return StageKey(f"{self.spec.name}-scales", inputs, producer)
 
     def _ranges(self) -> OnnxRanges:
-        return OnnxRanges(self.context, self.export_onnx(), self.input_shapes())
+        return OnnxRanges(self.context, self.export_onnx(), self._shapes(self.spec))
 
     def _train(self) -> Path | None:
         """What training makes of the FP32 model; none where the recipe has no training."""

@@ -64,5 +64,6 @@ def _repeats(once_ns: float, least_ms: float) -> int:
 def random_feed(run: Runner) -> Feed:
     """One random image; whatever else the model takes is 1."""
     first, *others = run.inputs
-    random = np.random.default_rng(0).random((1, *first.shape[1:]), np.float32)
-    return {first.name: random, **{tensor.name: np.ones((1, *tensor.shape[1:]), np.float32) for tensor in others}}
+    random, shape = np.random.default_rng(0), (1, *first.shape[1:])
+    image = random.integers(0, 256, shape, np.uint8) if first.datatype == "UINT8" else random.random(shape, np.float32)
+    return {first.name: image, **{tensor.name: np.ones((1, *tensor.shape[1:]), np.float32) for tensor in others}}

@@ -21,6 +21,7 @@ from qtriton.builder.context import BuildContext
 from qtriton.builder.contracts import check_postprocess, checked_preprocess
 from qtriton.builder.end2end import without_batch
 from qtriton.builder.feeding import check_frame, feed, ordered_outputs
+from qtriton.builder.placing import placed
 from qtriton.builder.sources import Sources
 from qtriton.datasets import list_images
 from qtriton.errors import ArtifactLoadError, ModelError
@@ -68,7 +69,7 @@ def fitted(context: BuildContext) -> BuildContext:
     onnx = Sources(context).export_onnx()
     target = Target("onnxruntime", Precision.FP32)
     try:
-        tried = _try(context, target, onnx, (sha256_file(onnx),))
+        tried = _try(context, context.spec, target, onnx, (sha256_file(onnx),))
     except ArtifactLoadError:
         return context  # another backend may take it; each is tried
     for note in tried.notes:
@@ -94,9 +95,9 @@ def try_artifact(context: BuildContext, artifact: Artifact) -> int:
         ArtifactLoadError: its runtime cannot run it, or gives outputs that config.pbtxt cannot state.
         ModelError: an operation of the spec does not take what it is given.
     """
-    target, spec = artifact.target, context.spec
+    target, spec = artifact.target, placed(Sources(context), artifact.target).spec
     main = artifact.folder / artifact.files()[0].name
-    tried = _try(context, target, main, tuple(each.sha256 for each in artifact.files()))
+    tried = _try(context, spec, target, main, tuple(each.sha256 for each in artifact.files()))
     if tried.max_batch == 0 < spec.max_batch_size:
         raise ArtifactLoadError(
             f"{spec.name}: in {target.backend} {tried.reason}. Write max_batch_size: 0 in the spec, or choose another "
@@ -107,8 +108,8 @@ def try_artifact(context: BuildContext, artifact: Artifact) -> int:
     return tried.max_batch
 
 
-def _try(context: BuildContext, target: Target, model: Path, sha256s: tuple[str, ...]) -> Tried:
-    spec, images = context.spec, _real_images(context)
+def _try(context: BuildContext, spec: ModelSpec, target: Target, model: Path, sha256s: tuple[str, ...]) -> Tried:
+    images = _real_images(context)
     plain = on_all_cores(replace(target, device=""))
 
     def produce(folder: Path) -> None:
@@ -146,7 +147,7 @@ def try_model(target: Target, model: Path, spec: ModelSpec, images: Sequence[Pat
 def _check_warm_up(run: Runner, spec: ModelSpec, like: Frame) -> None:
     """A server warms up on zeros, in which a detector finds nothing; where that fails, it is never ready."""
     try:
-        run(feed(run, like._replace(pixels=np.zeros(spec.input.dims, np.float32)), spec))
+        run(feed(run, like._replace(pixels=np.zeros(*spec.fed)), spec))
     except ArtifactLoadError as error:
         raise ArtifactLoadError(
             f"{spec.name}: it runs on images, but not on zeros, which a server warms up with: {error} Nor will it "

@@ -13,9 +13,12 @@ from qtriton.builder.accuracy import fp32_accuracy
 from qtriton.builder.artifact import Artifact
 from qtriton.builder.cache_key import package_versions
 from qtriton.builder.context import BuildContext
+from qtriton.builder.placing import placed
 from qtriton.builder.search import SearchResult
+from qtriton.builder.sources import Sources
+from qtriton.placement.placed import Placed
 from qtriton.quantize.sensitivity import LayerCost
-from qtriton.repository.manifest import File, Layer, Manifest
+from qtriton.repository.manifest import File, Layer, Manifest, Shares
 from qtriton.repository.record import PublishRecord
 from qtriton.target import Method, Target
 
@@ -32,6 +35,8 @@ class Variant:
     signature: Signature
     manifest: Manifest
     record: PublishRecord
+    #: Where the operations of the model are.
+    placed: Placed
     #: The largest batch that it answers as it answers one by one; 0 where its outputs have no batch.
     max_batch: int
 
@@ -78,6 +83,7 @@ def _variant(
     context: BuildContext, artifact: Artifact, record: PublishRecord, max_batch: int, details: dict[str, Any]
 ) -> Variant:
     target, spec = artifact.target, context.spec
+    where = placed(Sources(context), target)
     main, *parts = artifact.files()
     images = context.datasets.validation or context.datasets.calibration
     manifest = Manifest(
@@ -94,10 +100,21 @@ def _variant(
         parents=context.parents(target.precision),
         images=str(images.resolve()) if images is not None else "",
         versions=dict(package_versions(__name__)),
+        placement=_shares(where),
         measured_in=fallback.title if (fallback := cpu_fallback(target)) else "",
         **details,
     )
-    return Variant(target, artifact.folder, artifact.engine, artifact.signature(), manifest, record, max_batch)
+    return Variant(target, artifact.folder, artifact.engine, artifact.signature(), manifest, record, where, max_batch)
+
+
+def _shares(where: Placed) -> Shares:
+    before, behind = (", ".join(op.op for op in ops) for ops in (where.spec.preprocess, where.spec.postprocess))
+    return Shares(
+        preprocess=before,
+        prologue=str(where.prologue or ""),
+        epilogue=str(where.epilogue or ""),
+        postprocess=behind,
+    )
 
 
 def _layers(artifact: Artifact, costs: Sequence[LayerCost]) -> tuple[Layer, ...]:

@@ -20,7 +20,12 @@ from qtriton.target import Target
 
 
 def emit_openvino(
-    fp32: Path, scales: Scales, target: Target, out: Path, float_layers: frozenset[str] = frozenset()
+    fp32: Path,
+    scales: Scales,
+    target: Target,
+    out: Path,
+    float_layers: frozenset[str] = frozenset(),
+    pixels: tuple[float, float] | None = None,
 ) -> EmitReport:
     """Write the INT8 model of `fp32` to `out` for OpenVINO; see `emit` for what is raised.
 
@@ -30,8 +35,9 @@ def emit_openvino(
         target: the CPU that it is for.
         out: the ONNX file to write.
         float_layers: layers, as the scales name them, that are kept in floating point.
+        pixels: see Policy.
     """
-    policy = Policy(image_layer=True, between=False, float_layers=float_layers)
+    policy = Policy(image_layer=True, between=False, float_layers=float_layers, pixels=pixels)
     return write_quantized(fp32, scales, out, policy, partial(OpenVinoWriter, vnni=target.vnni))
 
 

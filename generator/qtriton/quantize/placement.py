@@ -39,6 +39,9 @@ class Policy:
     between: bool = True
     #: Without `between`: what additions and concatenations join is quantized too, where a layer reads the result.
     joins: bool = False
+    #: What the lowest and the highest value of a pixel become, where each value is a step of that range: it is known,
+    #: need not be learnt, and quantizing gives back the pixels.
+    pixels: tuple[float, float] | None = None
     #: Layers, as ACT's scales name them, that are kept in floating point to stay within the accuracy budget.
     float_layers: frozenset[str] = frozenset()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,12 +68,13 @@ def write_quantized(fp32: Path, scales: Scales, out: Path, policy: Policy, write
     import onnx
 
     model = load_simplified(fp32)
-    layers = with_training(model, match_layers(GraphView(model), scales.layers))
+    view = GraphView(model)
+    layers = _with_pixels(view, with_training(model, match_layers(view, scales.layers)), policy)
     if not policy.image_layer:
         int8_layers = {name: layer for name, layer in layers.items() if layer.learnt.name not in policy.float_layers}
         layers = {**layers, **rewrite(model, int8_layers)}
     view = GraphView(model)
-    ranges = Ranges(view, layers, Range(*scales.image))
+    ranges = Ranges(view, layers, Range(*(policy.pixels or scales.image)))
     placement = place(view, layers, ranges, policy)
     quantized = [name for name in layers if name in placement.nodes]
     if not quantized:
@@ -86,6 +87,19 @@ def write_quantized(fp32: Path, scales: Scales, out: Path, policy: Policy, write
     staged.write_bytes(model.SerializeToString(deterministic=True))
     staged.replace(out)
     return EmitReport(len(layers), len(quantized), len(placement.nodes), dict(placement.float_reasons))
+
+
+def _with_pixels(view: GraphView, layers: dict[str, Layer], policy: Policy) -> dict[str, Layer]:
+    """The layers with the range of pixels for those that read the image, where it is known."""
+    if policy.pixels is None:
+        return layers
+    low, high = policy.pixels
+    return {
+        name: replace(layer, learnt=replace(layer.learnt, input_threshold=high, input_low=low))
+        if layer.node.input[0] in view.inputs
+        else layer
+        for name, layer in layers.items()
+    }
 
 
 def load_simplified(fp32: Path) -> ModelProto:

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from qtriton.repository.naming import NOTHING, Moved
 from qtriton.target import Method, Precision
 
 FILE: Final = "manifest.json"
@@ -67,6 +68,20 @@ class Speed(_Frozen):
         return self.fp32_ms / self.compressed_ms
 
 
+class Shares(_Frozen):
+    """Which operations the graph of an artifact does, and which are left to the steps, in words."""
+
+    preprocess: str
+    prologue: str = ""
+    epilogue: str = ""
+    postprocess: str
+
+    @property
+    def moved(self) -> Moved:
+        """What the graph does."""
+        return Moved(bool(self.prologue), bool(self.epilogue))
+
+
 class Trial(_Frozen):
     """A recipe that was tried, and its accuracy drop in points."""
 
@@ -107,6 +122,8 @@ class Manifest(_Frozen):
     method: Method | None = None
     metric: Metric | None = None
     fp32_metric: Metric | None = None
+    #: Where its operations are; none in what an older qtriton built, whose steps do all.
+    placement: Shares | None = None
     #: Compression settings, and what was decided by them.
     settings: dict[str, Any] = {}
     #: What it was built from, by SHA-256: weights, images, labels.
@@ -120,6 +137,11 @@ class Manifest(_Frozen):
     tried: tuple[Trial, ...] = ()
     layers: tuple[Layer, ...] = ()
     versions: dict[str, str] = {}
+
+    @property
+    def moved(self) -> Moved:
+        """What of the steps' work its graph does."""
+        return NOTHING if self.placement is None else self.placement.moved
 
     def write(self, folder: Path) -> None:
         """Write manifest.json into a folder that is not published yet."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
 from qtriton.target import Target
@@ -19,6 +20,29 @@ def runtime_of(ensemble: str) -> str:
 
 
 @dataclass(frozen=True)
+class Moved:
+    """What of the steps' work a graph does."""
+
+    #: It takes pixels.
+    prologue: bool = False
+    #: It chooses rows or classes.
+    epilogue: bool = False
+
+    @property
+    def steps(self) -> tuple[str, str]:
+        """What the steps around it are called, behind the model's name: those that do less have names of their own."""
+        return (
+            "preprocess_pixels" if self.prologue else "preprocess",
+            "postprocess_chosen" if self.epilogue else "postprocess",
+        )
+
+
+NOTHING: Final = Moved()
+#: The steps of a model by all their names.
+STEPS: Final = tuple(dict.fromkeys(step for moved in product((False, True), repeat=2) for step in Moved(*moved).steps))
+
+
+@dataclass(frozen=True)
 class Names:
     """What a variant is called in the model repository."""
 
@@ -28,10 +52,11 @@ class Names:
     ensemble: str
 
     @classmethod
-    def of(cls, model: str, target: Target) -> Names:
-        """Pre- and postprocessing are shared by all variants of a model."""
+    def of(cls, model: str, target: Target, moved: Moved = NOTHING) -> Names:
+        """Pre- and postprocessing are shared by all variants of a model whose graphs do the same of it."""
         ensemble = f"{model}_{target.backend.replace('-', '_')}_{target.precision.slug}{'_pm' * target.pinned}"
-        return cls(f"{model}_preprocess", runtime_of(ensemble), f"{model}_postprocess", ensemble)
+        preprocess, postprocess = (f"{model}_{step}" for step in moved.steps)
+        return cls(preprocess, runtime_of(ensemble), postprocess, ensemble)
 
     @property
     def all(self) -> tuple[str, str, str, str]:

@@ -243,12 +243,16 @@ class Normalize:
         height, width, channels = frame.pixels.shape
         # Channel by channel, into the order that Chw wants: on whole interleaved pixels NumPy takes 17 times as long.
         planes = np.empty((channels, height, width), np.float32)
-        factors, offsets = (np.broadcast_to(each, channels) for each in (self._factor, self._offset))
-        for plane, out, factor, offset in zip(cv2.split(frame.pixels), planes, factors, offsets, strict=True):
+        for plane, out, factor, offset in zip(cv2.split(frame.pixels), planes, *self.factors(channels), strict=True):
             np.multiply(plane, factor, out=out)
             if offset:
                 out -= offset
         return frame._replace(pixels=planes.transpose(1, 2, 0))
+
+    def factors(self, channels: int) -> tuple[Array, Array]:
+        """What a pixel is multiplied by, and what is subtracted then, float32 [channels] each."""
+        factor, offset = (np.broadcast_to(each, channels) for each in (self._factor, self._offset))
+        return factor, offset
 
 
 @dataclass(frozen=True)
@@ -270,7 +274,9 @@ PRE_OPS: Final[dict[str, type[PreOp]]] = {each.op: each for each in get_args(Pre
 
 def extra_input(kind: ExtraInput, frame: Frame) -> Array:
     """The tensor of an extra input for one preprocessed image."""
-    was, (height, width) = frame.geometry, frame.pixels.shape[1:]
+    # Bytes are [height, width, C] still: a graph that takes them moves the channels.
+    size = frame.pixels.shape[:2] if frame.pixels.dtype == np.uint8 else frame.pixels.shape[1:]
+    was, (height, width) = frame.geometry, size
     values: dict[ExtraInput, tuple[float, float]] = {
         "scale_factor": (was.scale_y, was.scale_x),
         "im_shape": (height, width),

@@ -37,7 +37,7 @@ class TritonPythonModel:
         try:
             images = pb_utils.get_input_tensor_by_name(request, "image").as_numpy().reshape(-1)
             frames, decode_ns = zip(*map(self._frame, images), strict=True)
-            tensor = batch([frame.pixels for frame in frames])
+            tensor = np.ascontiguousarray(batch([frame.pixels for frame in frames]))
             geometry = np.asarray([frame.geometry for frame in frames], np.float32)
             extras = {
                 name: batch([extra_input(kind, frame) for frame in frames])

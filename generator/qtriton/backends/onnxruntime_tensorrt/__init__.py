@@ -30,6 +30,8 @@ class OnnxRuntimeTensorRt:
     precisions: frozenset[Precision] = frozenset({Precision.FP32, Precision.FP16, Precision.INT8})
     packages: tuple[str, ...] = ("onnxruntime-gpu",)
     engine: Path = onnxruntime.ENGINE
+    #: Not measured, so nothing moves.
+    moves: None = None
 
     @property
     def gpu(self) -> GpuRuntime:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from qtriton.backends.base import ArtifactSources, Serving
+from qtriton.backends.base import ArtifactSources, Moves, Serving
 from qtriton.compress.scales import Scales
 from qtriton.quantize.batch import fix_batch
 from qtriton.quantize.openvino import emit_openvino
@@ -16,6 +16,8 @@ from qtriton.target import Precision, Target
 
 ENGINE: Final = Path(__file__).with_name("engine.py")
 _FILES: Final = ("model.onnx",)
+#: As in ONNX Runtime.
+MOVES: Final = Moves(least_saving=3 << 20)
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class OpenVino:
     packages: tuple[str, ...] = ("openvino",)
     engine: Path = ENGINE
     gpu: None = None
+    moves: Moves = MOVES
 
     def files(self, target: Target) -> tuple[str, ...]:
         """One ONNX file."""
@@ -58,7 +61,7 @@ class OpenVino:
             _write(sources.export_onnx(), artifact)
             return {}
         scales = Scales.load(sources.learn_scales())
-        report = emit_openvino(sources.export_onnx(), scales, target, artifact, sources.float_layers)
+        report = emit_openvino(sources.export_onnx(), scales, target, artifact, sources.float_layers, sources.pixels())
         _write(artifact, artifact)
         return report.float_reasons
 

@@ -28,6 +28,7 @@ class Paddle:
     packages: tuple[str, ...] = ("paddlepaddle", *UNDECLARED_DEPENDENCIES)
     engine: Path = ENGINE
     gpu: None = None
+    moves: None = None
 
     def files(self, target: Target) -> tuple[str, ...]:
         """A program and its weights."""

@@ -27,6 +27,7 @@ class PaddleTensorRt:
     precisions: frozenset[Precision] = frozenset({Precision.FP32, Precision.FP16, Precision.INT8_FP16})
     packages: tuple[str, ...] = ("paddlepaddle-gpu", *paddle.UNDECLARED_DEPENDENCIES)
     engine: Path = paddle.ENGINE
+    moves: None = None
 
     @property
     def gpu(self) -> GpuRuntime:

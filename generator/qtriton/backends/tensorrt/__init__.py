@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from qtriton.backends.base import ArtifactSources, CpuFallback, GpuRuntime, Serving
+from qtriton.backends.base import ArtifactSources, CpuFallback, GpuRuntime, Moves, Serving
 from qtriton.backends.tensorrt.recipe import FACTS, FILE, engine_recipe
 from qtriton.backends.tensorrt.typed import write_flagged, write_typed
 from qtriton.target import Precision, Target
@@ -25,6 +25,8 @@ TYPED: Final = "model.onnx"
 #: The same in FP32, for TensorRT 8, which reads no FP16 Q/DQ and takes FP16 as a flag.
 FLAGGED: Final = "model.fp32.onnx"
 PLAN: Final = "model.plan"
+#: A GPU selects rows in no time, and copies them over a bus.
+MOVES: Final = Moves(least_saving=1 << 18, cast_first=True)
 #: What is built on the machine that serves it, and may be built again there: not part of what is published.
 ENGINE_FILES: Final = (PLAN, FACTS)
 
@@ -42,6 +44,7 @@ class TensorRt:
     precisions: frozenset[Precision] = frozenset(Precision)
     packages: tuple[str, ...] = ("tensorrt", "cuda-python")
     engine: Path = ENGINE
+    moves: Moves = MOVES
 
     @property
     def gpu(self) -> GpuRuntime:
@@ -63,7 +66,7 @@ class TensorRt:
         """Write the typed ONNX and the recipe of its engine."""
 
         level = target.optimization_level
-        engine_recipe(sources.input_shapes(), sources.max_batch(), target.precision, level).save(out)
+        engine_recipe(sources.input_shapes(target), sources.max_batch(), target.precision, level).save(out)
         if not target.precision.half:
             return write_flagged(sources, target.precision, out / TYPED)
         float_reasons = write_flagged(sources, target.precision, out / FLAGGED)

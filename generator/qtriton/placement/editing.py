@@ -1,0 +1,124 @@
+"""An ONNX graph that nodes are added to: the shapes of its tensors, who makes them, and new names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from qtriton.compress.normalize.graph import opset_of
+from qtriton.fresh_names import FreshNames
+from qtriton.placement.shapes import batched_shapes
+from qtriton.quantize.graph import GraphView
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+#: Since this opset the axes of ReduceMax are an input.
+_AXES_ARE_INPUT: Final = 18
+#: Sizes of a tensor, -1 where one is free; none where they are unknown.
+Shape = tuple[int, ...] | None
+
+
+def whole_name(output: str) -> str:
+    """What the tensor of an output is called once something else takes its name."""
+    return f"{output}_whole"
+
+
+def free_output(model: ModelProto, output: str) -> str:
+    """Rename the tensor of an output, and the output with it, so that what is made of it can have its name."""
+    new = whole_name(output)
+    for node in model.graph.node:
+        node.input[:] = [new if name == output else name for name in node.input]
+        node.output[:] = [new if name == output else name for name in node.output]
+    for value in model.graph.output:
+        value.name = new if value.name == output else value.name
+    return new
+
+
+class Editor:
+    """Adds nodes to a model of opset 13 or later; `finish` puts them in order and drops what nothing needs."""
+
+    def __init__(self, model: ModelProto) -> None:
+        self.model = model
+        self.view = GraphView(model)
+        self._shapes = batched_shapes(model)
+        self._names = FreshNames(model)
+        self._added: list[NodeProto] = []
+
+    def shape(self, tensor: str) -> Shape:
+        """The sizes of a tensor of the model as it was; none where they are unknown, or do not begin with the batch."""
+        constant = self.view.constants.get(tensor)
+        return self._shapes.get(tensor) if constant is None else constant.shape
+
+    def producer(self, tensor: str) -> NodeProto | None:
+        """The node that makes a tensor of the model as it was; none of an input or a constant."""
+        return None if tensor in self.view.constants else self.view.producer.get(tensor)
+
+    def add(self, op_type: str, inputs: Sequence[str], like: str, **attributes: Any) -> str:
+        """Add a node; the name of its output, which resembles that of another tensor."""
+        return self.add_split(op_type, inputs, (like,), **attributes)[0]
+
+    def add_split(self, op_type: str, inputs: Sequence[str], like: Sequence[str], **attributes: Any) -> list[str]:
+        """Add a node with as many outputs as names to resemble."""
+        from onnx import helper
+
+        outputs = [self._names.fresh(f"{name}_placed") for name in like]
+        self._added.append(helper.make_node(op_type, list(inputs), outputs, name=outputs[0], **attributes))
+        return outputs
+
+    def constant(self, value: object, like: str, dtype: Any = np.int64) -> str:
+        """The name of a new constant."""
+        from onnx import numpy_helper
+
+        name = self._names.fresh(f"{like}_constant")
+        self.model.graph.initializer.append(numpy_helper.from_array(np.asarray(value, dtype), name))
+        return name
+
+    def reduce_max(self, tensor: str, axis: int) -> str:
+        """The largest number along an axis, which goes."""
+        if opset_of(self.model) < _AXES_ARE_INPUT:
+            return self.add("ReduceMax", [tensor], tensor, axes=[axis], keepdims=0)
+        return self.add("ReduceMax", [tensor, self.constant([axis], tensor)], tensor, keepdims=0)
+
+    def give(self, tensor: str, output: str, sizes: Sequence[int]) -> None:
+        """Make a tensor that was added the output of that name, with these sizes behind the batch."""
+        (value,) = (each for each in self.model.graph.output if each.name == whole_name(output))
+        (node,) = (each for each in self._added if tensor in each.output)
+        node.output[list(node.output).index(tensor)] = value.name = output
+        kind = value.type.tensor_type
+        del kind.shape.dim[1:]
+        for size in sizes:
+            kind.shape.dim.add().dim_value = size
+
+    def finish(self) -> None:
+        """Write the nodes in an order that runs, without those, and constants, that no output needs."""
+        graph = self.model.graph
+        nodes = [*graph.node, *self._added]
+        producer = {name: node for node in nodes for name in node.output}
+        ordered: dict[int, NodeProto] = {}
+        stack = [(producer[value.name], False) for value in reversed(graph.output) if value.name in producer]
+        while stack:
+            node, ready = stack.pop()
+            if id(node) in ordered:
+                continue
+            if ready:
+                ordered[id(node)] = node
+                continue
+            stack.append((node, True))
+            stack += [(producer[name], False) for name in (*node.input, *_outer(node)) if name in producer]
+        kept = list(ordered.values())
+        del graph.node[:]
+        graph.node.extend(kept)
+        used = {name for node in kept for name in (*node.input, *_outer(node))} | {each.name for each in graph.output}
+        constants = [tensor for tensor in graph.initializer if tensor.name in used]
+        del graph.initializer[:]
+        graph.initializer.extend(constants)
+        del graph.value_info[:]
+
+
+def _outer(node: NodeProto) -> list[str]:
+    """What the graphs within a node, as those of If, read of the graph around it, and more."""
+    inner = [each.g for each in node.attribute if each.HasField("g")]
+    return [name for graph in inner for each in graph.node for name in (*each.input, *_outer(each))]

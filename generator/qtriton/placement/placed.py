@@ -1,0 +1,122 @@
+"""A model as its artifact and the steps around it share the work: what the graph does, and what is left of the spec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from qtriton.backends.base import Moves
+from qtriton.backends.runner import Signature
+from qtriton.compress.normalize.opset import upgrade, with_output_shapes
+from qtriton.errors import ModelError
+from qtriton.placement.classes import ClassChoice, choose_classes
+from qtriton.placement.prologue import take_pixels
+from qtriton.placement.selection import select_rows
+from qtriton.placement.split import Epilogue, Prologue
+from qtriton.quantize.graph import inputs_of
+from qtriton.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+#: Of the axes that are inputs, and of GatherND with batches.
+_MIN_OPSET: Final = 13
+
+
+class PlacedSpec(ModelSpec):
+    """A spec whose operations are those of the steps; it is made of a valid one, and not validated again."""
+
+    #: Whether the model takes pixels, uint8 [batch, height, width, C].
+    pixels: bool = False
+    #: How many class ids the graph chooses among; 0 where it chooses none.
+    ids: int = 0
+
+    @property
+    def fed(self) -> tuple[tuple[int, ...], Any]:
+        """The shape of an image without the batch, and its dtype, as the preprocess step gives it."""
+        channels, height, width = self.input.dims
+        return ((height, width, channels), np.uint8) if self.pixels else super().fed
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where the operations of a model are."""
+
+    #: The model as the steps have it.
+    spec: ModelSpec
+    prologue: Prologue | None = None
+    epilogue: Epilogue | None = None
+    #: What the runtime of the graph is best at; none where nothing moves.
+    moves: Moves | None = None
+
+    @classmethod
+    def of(cls, spec: ModelSpec, prologue: Prologue | None, epilogue: Epilogue | None, moves: Moves) -> Placed:
+        """A spec without what the graph does."""
+        if prologue is None and epilogue is None:
+            return cls(spec)
+        fields: dict[str, Any] = {name: getattr(spec, name) for name in ModelSpec.model_fields}
+        if prologue is not None:
+            fields |= {"preprocess": prologue.before, "pixels": True}
+        if epilogue is not None:
+            fields |= {"postprocess": epilogue.behind, "ids": epilogue.classes}
+        return cls(PlacedSpec.model_construct(**fields), prologue, epilogue, moves)
+
+    @property
+    def key(self) -> str:
+        """What an artifact depends on of this."""
+        return repr((self.prologue, self.epilogue and self.epilogue.does, self.moves))
+
+    def outputs(self, whole: Signature) -> Signature:
+        """The tensors of a model once the epilogue is in its graph."""
+        if self.epilogue is None:
+            return whole
+        first, *others = whole.outputs
+        does = self.epilogue.does
+        if isinstance(does, ClassChoice):
+            sizes = tuple(size for axis, size in enumerate(first.shape) if axis != does.axis)
+            changed = replace(first, datatype="UINT8", shape=sizes)
+        else:
+            changed = replace(first, shape=(first.shape[0], does.count, first.shape[3 - does.axis]))
+        return replace(whole, outputs=(changed, *others))
+
+    def write(self, path: Path) -> None:
+        """Move into the graph of an ONNX file what belongs there.
+
+        Raises:
+            ModelError: it is of an old opset, and cannot be brought into a newer one.
+        """
+        import onnx
+
+        if self.moves is None:
+            return
+        model = _upgraded(onnx.load(str(path)), self.spec.name)
+        if self.epilogue is not None:
+            output, does = model.graph.output[0].name, self.epilogue.does
+            if isinstance(does, ClassChoice):
+                choose_classes(model, output, does)
+            else:
+                select_rows(model, output, does)
+        if self.prologue is not None:
+            dims = self.spec.input.dims
+            take_pixels(model, self._image(model), dims, self.prologue.normalize, self.moves)
+        onnx.checker.check_model(model)
+        path.write_bytes(model.SerializeToString(deterministic=True))
+
+    def _image(self, model: Any) -> str:
+        """The name of the input for the image, which an artifact with no other may call as it likes."""
+        names = [value.name for value in inputs_of(model.graph)]
+        return self.spec.input.name if self.spec.input.name in names else names[0]
+
+
+def _upgraded(model: ModelProto, name: str) -> ModelProto:
+    """The model in an opset that has what is written into it."""
+    try:
+        return upgrade(with_output_shapes(model), _MIN_OPSET)
+    except Exception as error:  # the converter raises kinds of its own
+        raise ModelError(
+            f"{name}: its opset cannot be raised to {_MIN_OPSET}, in which its graph could do more ({error}). Pass "
+            "--placement steps, or export it with a newer opset."
+        ) from error

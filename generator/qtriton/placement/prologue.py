@@ -1,0 +1,180 @@
+"""Let a model take pixels as the preprocess step has them: what is left of the chain is done in the graph."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qtriton.backends.base import Moves
+from qtriton.fresh_names import FreshNames
+from qtriton.quantize.graph import GraphView, attribute, inputs_of
+from qtriton.runtime.pre import Frame, Geometry, Normalize
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+_TO_FIRST: Final = (0, 3, 1, 2)
+_LEVELS: Final = 256
+#: Operations that only move numbers, and are there for bytes as for floats.
+_MOVES: Final = frozenset({"Transpose", "Reshape", "Identity"})
+
+
+def pixel_values(normalize: Normalize, channels: int) -> NDArray[np.float32]:
+    """What becomes of every value of a pixel, float32 [channels, 256], by the operation itself."""
+    levels = np.broadcast_to(np.arange(_LEVELS, dtype=np.uint8)[np.newaxis, :, np.newaxis], (1, _LEVELS, channels))
+    frame = normalize(Frame(np.ascontiguousarray(levels), Geometry(1, _LEVELS)))
+    return np.ascontiguousarray(frame.pixels[0].T)
+
+
+def is_stepped(values: NDArray[np.float32]) -> bool:
+    """Whether normalised pixels, [channels, 256], are 0 to 255 times a factor that all channels share."""
+    steps = np.arange(_LEVELS, dtype=np.float32) * values[0, 1]
+    return bool(values[0, 1] > 0 and np.allclose(values, steps, rtol=1e-6, atol=0))
+
+
+def take_pixels(model: ModelProto, name: str, dims: tuple[int, int, int], normalize: Normalize, moves: Moves) -> None:
+    """Make an input float32 [batch, C, height, width] one of pixels, uint8 [batch, height, width, C], in place.
+
+    Where the first thing that the graph does is to quantize the image, and the quantized value is that of the pixel,
+    the pixels go there as they are, if the runtime gives the same then.
+
+    Args:
+        model: opset 13 or later.
+        name: the input.
+        dims: its channels, height and width.
+        normalize: what becomes of a pixel before the model sees it.
+        moves: what the runtime is best at.
+    """
+    _Prologue(model, name, dims, normalize).write(moves)
+
+
+class _Prologue:
+    def __init__(self, model: ModelProto, name: str, dims: tuple[int, int, int], normalize: Normalize) -> None:
+        (self._value,) = (value for value in inputs_of(model.graph) if value.name == name)
+        self._model, self._name, self._dims, self._normalize = model, name, dims, normalize
+        self._names = FreshNames(model)
+        self._nodes: list[NodeProto] = []
+        self._channels = dims[0]
+        self._view = GraphView(model)
+
+    def write(self, moves: Moves) -> None:
+        """Put the nodes in front of all others, and state the input anew."""
+        from onnx import TensorProto
+
+        graph, name = self._model.graph, self._name
+        if moves.as_quantized and self._drop_quantization():
+            floats = self._moved()
+        elif moves.cast_first:
+            floats = self._add("Transpose", [self._normalized(self._cast(name), last=True)], perm=_TO_FIRST)
+        else:
+            floats = self._normalized(self._cast(self._add("Transpose", [name], perm=_TO_FIRST)), last=False)
+        for node in graph.node:
+            node.input[:] = [floats if each == name else each for each in node.input]
+        kept = list(graph.node)
+        del graph.node[:]
+        graph.node.extend([*self._nodes, *kept])
+        kind = self._value.type.tensor_type
+        kind.elem_type = TensorProto.UINT8
+        del kind.shape.dim[1:]
+        for size in (*self._dims[1:], self._channels):
+            kind.shape.dim.add().dim_value = size
+        del graph.value_info[:]
+
+    def _add(self, op_type: str, inputs: list[str], **attributes: Any) -> str:
+        from onnx import helper
+
+        output = self._names.fresh(f"{self._name}_{op_type.lower()}")
+        self._nodes.append(helper.make_node(op_type, inputs, [output], name=output, **attributes))
+        return output
+
+    def _cast(self, tensor: str) -> str:
+        from onnx import TensorProto
+
+        return self._add("Cast", [tensor], to=TensorProto.FLOAT)
+
+    def _moved(self) -> str:
+        """The pixels where the graph has the image: channels first, or in the blocks that it is cut into at once.
+
+        As bytes those are not made by SpaceToDepth, which ONNX Runtime has for floats only before 1.24.
+        """
+        blocks = self._view.only_reader(self._name, "SpaceToDepth")
+        if blocks is None:
+            return self._add("Transpose", [self._name], perm=_TO_FIRST)
+        graph = self._model.graph
+        size = attribute(blocks, "blocksize", 1)
+        assert isinstance(size, int)
+        channels, height, width = self._dims
+        cut = [0, height // size, size, width // size, size, channels]
+        joined = [0, size * size * channels, height // size, width // size]
+        tensor = self._add("Reshape", [self._name, self._constant(np.asarray(cut, np.int64))])
+        tensor = self._add("Transpose", [tensor], perm=(0, 2, 4, 5, 1, 3))
+        tensor = self._add("Reshape", [tensor, self._constant(np.asarray(joined, np.int64))])
+        graph.node.remove(blocks)
+        for node in graph.node:
+            node.input[:] = [tensor if each == blocks.output[0] else each for each in node.input]
+        return tensor
+
+    def _normalized(self, tensor: str, *, last: bool) -> str:
+        """pixel * factor - offset, as the operation has it; one number where all channels share it."""
+        factor, offset = self._normalize.factors(self._channels)
+        for op_type, numbers, neutral in (("Mul", factor, 1), ("Sub", offset, 0)):
+            if (numbers == neutral).all():
+                continue
+            shape = (-1,) if last else (-1, 1, 1)
+            tensor = self._add(op_type, [tensor, self._constant(numbers.reshape(shape))])
+        return tensor
+
+    def _constant(self, array: NDArray[Any]) -> str:
+        from onnx import numpy_helper
+
+        name = self._names.fresh(f"{self._name}_constant")
+        self._model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def _drop_quantization(self) -> bool:
+        """Take out the quantization of the image, where it gives back the pixels; whether that was so."""
+        ends = self._quantizations()
+        if not ends or not all(self._gives_pixels(node) for node in ends):
+            return False
+        gone = {node.output[0]: node.input[0] for node in ends}
+        graph = self._model.graph
+        kept = [node for node in graph.node if node.output[0] not in gone]
+        del graph.node[:]
+        graph.node.extend(kept)
+        for node in graph.node:
+            node.input[:] = [gone.get(each, each) for each in node.input]
+        return True
+
+    def _quantizations(self) -> list[NodeProto]:
+        """The nodes that quantize the image, where all that reads it are those, behind moves; else none."""
+        blocks = self._view.only_reader(self._name, "SpaceToDepth")
+        ends: list[NodeProto] = []
+        tensors = [self._name if blocks is None else blocks.output[0]]
+        while tensors:
+            tensor = tensors.pop()
+            readers = self._view.readers(tensor)
+            if not readers or tensor in self._view.outputs:
+                return []
+            for node in readers:
+                if node.op_type == "QuantizeLinear" and node.input[0] == tensor:
+                    ends.append(node)
+                elif node.op_type in _MOVES and node.input[0] == tensor:
+                    tensors += node.output
+                else:
+                    return []
+        return ends
+
+    def _gives_pixels(self, node: NodeProto) -> bool:
+        """Whether a quantization makes of each normalised pixel the pixel itself."""
+        constants = self._view.constants
+        if len(node.input) < 3 or node.input[1] not in constants or node.input[2] not in constants:
+            return False
+        scale, zero = constants[node.input[1]], constants[node.input[2]]
+        if scale.size != 1 or zero.dtype != np.uint8 or attribute(node, "saturate", 1) != 1:
+            return False
+        values = pixel_values(self._normalize, self._channels)
+        # As ONNX has it: halves to the even number.
+        quantized = np.rint(values / float(scale)) + int(zero)
+        return bool((quantized == np.arange(_LEVELS)).all())
