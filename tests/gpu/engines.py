@@ -132,9 +132,9 @@ def median_ms(taken_ns: list[int]) -> float:
     return statistics.median(taken_ns) / 1e6
 
 
-def random_images(engine: Engine, batch: int) -> dict[str, Any]:
+def random_images(engine: Engine, batch: int, seed: int = 0) -> dict[str, Any]:
     """What an engine takes: floats from 0 to 1, or every value of a byte."""
-    rng, feed = np.random.default_rng(0), {}
+    rng, feed = np.random.default_rng(seed), {}
     for name, datatype, (_, *dims) in engine.inputs:
         dtype = next(key for key, value in DATATYPES.items() if value == datatype)
         bytes_of_it = rng.integers(0, 256, (batch, *dims), np.uint8)

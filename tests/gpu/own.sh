@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Benches a model in the embedded server with Triton's own TensorRT backend: own.sh REPOSITORY MODEL BACKENDS
+# Benches a model in the embedded server with Triton's own TensorRT backend, and compares what it answers with the engines
+# run without a server: own.sh REPOSITORY MODEL BACKENDS
 # IMAGES=DIR has the images, where those of the build are not on this machine.
 # CUDA="graphs: false" measures without CUDA graphs: it stands in the place of `graphs: true` in a copy of the configs.
 set -euo pipefail
@@ -27,4 +28,5 @@ print(next(iter(Repository.open(Path(sys.argv[1])).manifests(sys.argv[2]).values
 PY
 )}
 qtriton bench --url localhost:18001 --model "$2" --images "$images" --requests "${REQUESTS:-1000}"
+python "$(dirname "$0")/same.py" "$repository" "$2" localhost:18001
 curl --silent localhost:18002/metrics | grep ^nv_pinned_memory_pool || true

@@ -66,8 +66,8 @@ class RuntimeStep:
     def graph_batch_sizes(self) -> tuple[int, ...]:
         """The batch sizes that Triton captures as CUDA graphs: all that it serves, as a graph runs one size only.
 
-        None with max_batch_size 0, since Triton's backend captures under batch 0 and looks up under 1 (instance_state.cc
-        of its 24.10), and none where an input has a free size.
+        None with max_batch_size 0, since Triton's backend captured under batch 0 and looked up under 1 until July 2026
+        (triton-inference-server/server#7150), and none where an input has a free size.
         """
         fixed = all(size >= 0 for tensor in self.inputs for size in tensor.dims)
         return tuple(range(1, self.max_batch_size + 1)) if self.serving.cuda_graphs and fixed else ()
