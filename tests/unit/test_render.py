@@ -19,6 +19,7 @@ CLASSES = Tensor("classes", DataType.INT32, (5,))
 
 PYTHON = PythonStep("m_preprocess", 4, (IMAGE,), (PIXELS,))
 SERVING = Serving(platform="onnxruntime_onnx", parameters=(("intra_op_thread_count", "2"),))
+GRAPHS = Serving(platform="tensorrt_plan", gpu=True, cuda_graphs=True)
 RUNTIME = RuntimeStep("m_runtime", SERVING, 4, (PIXELS,), (SCORES, CLASSES))
 ENSEMBLE = Ensemble(
     "m",
@@ -111,6 +112,31 @@ def test_requests_are_joined_only_where_a_batch_has_room_for_two(size: int, batc
 
     assert message.HasField("dynamic_batching") is batched
     assert message.dynamic_batching.max_queue_delay_microseconds == (300 if batched else 0)
+
+
+@pytest.mark.parametrize(
+    ("serving", "size", "dims", "sizes"),
+    [
+        (GRAPHS, 3, (3, 8, 8), [1, 2, 3]),
+        (GRAPHS, 1, (3, 8, 8), [1]),
+        (GRAPHS, 0, (1, 3, 8, 8), []),  # Triton would never find the graph
+        (GRAPHS, 3, (3, -1, 8), []),
+        (replace(GRAPHS, cuda_graphs=False), 3, (3, 8, 8), []),
+        (SERVING, 3, (3, 8, 8), []),
+    ],
+)
+def test_a_cuda_graph_is_captured_for_every_batch_that_is_served(
+    serving: Serving, size: int, dims: tuple[int, ...], sizes: list[int]
+) -> None:
+    inputs = (Tensor("x", DataType.FP32, dims), Tensor("size", DataType.FP32, (2,)))
+
+    cuda = parse_config(render_config(RuntimeStep("m", serving, size, inputs, (SCORES,))), "m").optimization.cuda
+
+    assert cuda.graphs is bool(sizes)
+    assert [spec.batch_size for spec in cuda.graph_spec] == sizes
+    assert not any(spec.HasField("graph_lower_bound") for spec in cuda.graph_spec)  # it pads with what was there before
+    for spec in cuda.graph_spec:
+        assert {name: tuple(shape.dim) for name, shape in spec.input.items()} == {"x": dims, "size": (2,)}
 
 
 def test_what_a_runtime_does_not_need_is_not_written() -> None:
