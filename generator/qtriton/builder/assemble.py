@@ -19,7 +19,7 @@ from qtriton.progress import Reporter
 from qtriton.repository.check import check
 from qtriton.repository.config import Config, DataType, Ensemble, EnsembleStep, PythonStep, RuntimeStep, Tensor
 from qtriton.repository.naming import CONFIG, VERSION, Names, runtime_of
-from qtriton.repository.read import Repository
+from qtriton.repository.read import Repository, count_instances
 from qtriton.repository.record import write_record
 from qtriton.repository.render import render_config
 from qtriton.repository.staging import Staging, staged
@@ -61,9 +61,9 @@ def _stage(
         reporter.warn(f"{ensemble} was built from another spec or other weights, so it is removed.")
         staging.remove(ensemble)
         staging.remove(runtime_of(ensemble))
-    _write_shared(staging, plan, outputs)
     for variant in variants:
         _write_variant(staging, plan.spec, variant, outputs)
+    _write_shared(staging, plan, outputs)
     for variant in variants:
         write_record(staging.folder, Names.of(plan.spec.name, variant.target), variant.record)
     names = {name for variant in variants for name in Names.of(plan.spec.name, variant.target).all}
@@ -102,10 +102,10 @@ def _results(spec: ModelSpec) -> tuple[Tensor, ...]:
 
 def _write_shared(staging: Staging, plan: Plan, outputs: Sequence[Tensor]) -> None:
     spec, names = plan.spec, plan.names
-    batch = spec.max_batch_size
+    batch, instances = spec.max_batch_size, _shared_instances(staging.folder, plan)
     (geometry,) = _single(spec, _GEOMETRY)
-    pre = PythonStep(names.preprocess, batch, (_IMAGE,), (*_inputs(spec), geometry))
-    post = PythonStep(names.postprocess, batch, (*outputs, geometry), _results(spec))
+    pre = PythonStep(names.preprocess, batch, (_IMAGE,), (*_inputs(spec), geometry), instances)
+    post = PythonStep(names.postprocess, batch, (*outputs, geometry), _results(spec), instances)
     settings = spec.model_dump(mode="json")
     pre_settings = {"ops": settings["preprocess"], "output": spec.input.name, "max_pixels": spec.max_pixels}
     pre_settings |= {"extra_inputs": spec.extra_inputs}
@@ -114,13 +114,28 @@ def _write_shared(staging: Staging, plan: Plan, outputs: Sequence[Tensor]) -> No
     write_step(_write_config(staging, post), POSTPROCESS, post_settings)
 
 
+def _shared_instances(folder: Path, plan: Plan) -> int:
+    """As many as any runtime step that they serve has; those of this build have no record yet."""
+    repository = Repository(folder)
+    others = {runtime_of(name) for name, record in repository.records().items() if record.model == plan.spec.name}
+    published = (count_instances(config) for name, config in repository.configs() if name in others and config)
+    return max((plan.request.options.instances, *published))
+
+
 def _write_variant(staging: Staging, spec: ModelSpec, variant: Variant, outputs: Sequence[Tensor]) -> None:
     names, backend = Names.of(spec.name, variant.target), backend_for(variant.target)
     input_names = match_inputs(spec, tuple(info.name for info in variant.signature.inputs))
     inputs = tuple(Tensor(input_names[tensor.name], tensor.dtype, tensor.dims) for tensor in _inputs(spec))
     runtime_outputs = _artifact_outputs(spec, variant, outputs)
     batch = min(variant.max_batch, 1) if variant.signature.inputs[0].shape[0] == 1 else variant.max_batch
-    runtime = RuntimeStep(names.runtime, backend.serving(variant.target), batch, inputs, runtime_outputs)
+    runtime = RuntimeStep(
+        names.runtime,
+        backend.serving(variant.target),
+        batch,
+        inputs,
+        runtime_outputs,
+        instances=variant.manifest.instances,
+    )
     version = _write_config(staging, runtime)
     for name in backend.files(variant.target):
         shutil.copyfile(variant.artifact / name, version / name)

@@ -37,6 +37,7 @@ class PythonStep:
     max_batch_size: int
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    instances: int = 1
     template: Literal["python.pbtxt.j2"] = "python.pbtxt.j2"
 
 
@@ -51,6 +52,7 @@ class RuntimeStep:
     outputs: tuple[Tensor, ...]
     #: How long a request waits for others to share its batch; 0 takes what is in the queue and does not wait.
     max_queue_delay_us: int = 0
+    instances: int = 1
     template: Literal["runtime.pbtxt.j2"] = "runtime.pbtxt.j2"
 
     @property

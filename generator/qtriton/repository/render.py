@@ -46,6 +46,8 @@ def _reads_as(message: Any, config: Config) -> bool:
     if actual != expected:
         return False
     texts = {key: value.string_value for key, value in message.parameters.items()}
+    if isinstance(config, RuntimeStep | PythonStep) and [g.count for g in message.instance_group] != [config.instances]:
+        return False
     if isinstance(config, RuntimeStep):
         return _reads_as_serving(message, config) and texts == dict(config.serving.parameters)
     if isinstance(config, PythonStep):
