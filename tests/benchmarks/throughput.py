@@ -7,8 +7,9 @@ and cv2.imdecode alone, both on one thread. Beside the ensemble's clients stand 
 by themselves and call the runtime step alone, with the tensors in the message; their results are compared first. Each
 client is a process, on the cores of the server, that sends one request at a time, each image in turn. All of it takes
 turns in one run, in an order that is reversed every other round; figures are medians over the rounds, ratios medians of
-the rounds' ratios, with the lowest and the highest in brackets. For as many instances as cores, build the model with
-`--instances`.
+the rounds' ratios, with the lowest and the highest in brackets. What a request costs is its CPU time, of the client and
+of all processes of the server: on a busy machine that says more than a clock, and cores / CPU time is what could be
+reached without another line of code being faster. For as many instances as cores, build the model with `--instances`.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from typing import Final, Literal
 
 import cv2
 import numpy as np
+import psutil
 from decoding import decode_ms
 from own_client import OwnClient
 
@@ -50,7 +52,10 @@ RAMP_S: Final = 1.0
 #: Until all clients have heard of a job.
 LEAD_S: Final = 0.1
 COMPARED: Final = 4
-HEADERS = ("Client", "ms of one", "requests/s of {clients}", "of the most", "Client's CPU ms of {clients}")
+HEADERS = (
+    *("Client", "ms of one", "requests/s of {clients}", "of the most"),
+    *("CPU ms a request: client", "server", "cores / CPU"),
+)
 
 
 @dataclass(frozen=True)
@@ -75,10 +80,11 @@ class Done:
 
 @dataclass(frozen=True)
 class Load:
-    """What many clients got: answers a second, and the CPU time that a client took for each."""
+    """What many clients got: answers a second, and the CPU time of clients and server for each."""
 
     rps: float
-    cpu_ms: float
+    client_ms: float
+    server_ms: float
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,9 @@ def measured(given: argparse.Namespace) -> tuple[list[Round], int]:
             return sum(taken) / len(taken) / 1e6, grown.compute_ns / grown.requests / 1e6
 
         def many(kind: Kind) -> Load:
-            return load(ask(pipes, kind, seconds=given.seconds), given.seconds)
+            before_s = cpu_s(server.pid)
+            done = ask(pipes, kind, seconds=given.seconds)
+            return load(done, given.seconds, cpu_s(server.pid) - before_s)
 
         for kind in KINDS:
             many(kind)  # warms everything up
@@ -162,13 +170,27 @@ def rounds(
         yield Round(alone["ensemble"][1], decode(), {kind: ms for kind, (ms, _) in alone.items()}, loads)
 
 
-def load(done: Sequence[Done], seconds: float) -> Load:
-    """What ended while all clients sent."""
-    start = min(each.start_ns[0] for each in done)
+def load(done: Sequence[Done], seconds: float, server_s: float) -> Load:
+    """What ended while all clients sent, and what all requests cost.
+
+    Raises:
+        InputError: not one did.
+    """
+    start = min((each.start_ns[0] for each in done if each.start_ns), default=0)
     first, last = start + 1e9 * RAMP_S, start + 1e9 * seconds
     counted = sum(first <= end < last for each in done for end in each.end_ns)
+    if not counted:
+        raise InputError(f"no request was answered in {seconds - RAMP_S:g} s: pass more --seconds")
     requests = sum(len(each.end_ns) for each in done)
-    return Load(counted / (seconds - RAMP_S), 1e3 * sum(each.cpu_s for each in done) / requests)
+    client_s = sum(each.cpu_s for each in done)
+    return Load(counted / (seconds - RAMP_S), 1e3 * client_s / requests, 1e3 * server_s / requests)
+
+
+def cpu_s(pid: int) -> float:
+    """The CPU time of a process and of those that it has started, up to now."""
+    server = psutil.Process(pid)
+    times = [process.cpu_times() for process in (server, *server.children(recursive=True))]
+    return float(sum(each.user + each.system for each in times))
 
 
 def ask(pipes: Sequence[Connection], kind: Kind, requests: float = math.inf, seconds: float = math.inf) -> list[Done]:
@@ -208,6 +230,8 @@ def clients(url: str, given: argparse.Namespace, images: Sequence[bytes]) -> Ite
             other.close()
             pipes.append(pipe)
             processes.append(process)
+        for pipe in pipes:
+            answer_of(pipe)  # it is ready
         yield pipes
     finally:
         for pipe in pipes:
@@ -230,6 +254,7 @@ def work(pipe: Connection, url: str, repository: Path, model: str, images: Seque
                 "own": own,
             }
             require_equal(senders, images[:COMPARED])
+            pipe.send(Done([], [], 0.0))
             while True:
                 pipe.send(done_of(pipe.recv(), senders, images))
     except EOFError:
@@ -265,28 +290,29 @@ def done_of(job: Job, senders: dict[Kind, Callable[[bytes], Results]], images: S
 
 def report(given: argparse.Namespace, found: Sequence[Round], instances: int) -> None:
     cores = len(os.sched_getaffinity(0))
-    rows = []
-    for kind, label in KINDS.items():
-        cells = (
-            median(each.one_ms[kind] for each in found),
-            median(each.many[kind].rps for each in found),
-        )
-        shares, cpu_ms = [each.share(kind, cores) for each in found], median(each.many[kind].cpu_ms for each in found)
-        rows.append((label, *(f"{cell:.2f}" for cell in cells), spread(shares), f"{cpu_ms:.2f}"))
     title = f"{given.model}, {instances} instances of the runtime, {machine.cpu().model}, {cores} cores"
     headers = tuple(each.format(clients=given.clients) for each in HEADERS)
-    console.text(Table(title, headers, tuple(rows)).markdown())
+    console.text(Table(title, headers, tuple(row(kind, found, cores) for kind in KINDS)).markdown())
     runtime_ms, decoded_ms = (median(getattr(each, name) for each in found) for name in ("runtime_ms", "decode_ms"))
     most = median(1e3 * cores / (each.runtime_ms + each.decode_ms) for each in found)
-    console.text(
-        f"\nRuntime {runtime_ms:.2f} ms, cv2.imdecode {decoded_ms:.2f} ms: {cores} cores could answer at most {most:.1f} "
-        "requests/s."
-    )
+    times = f"Runtime {runtime_ms:.2f} ms, cv2.imdecode {decoded_ms:.2f} ms"
+    console.text(f"\n{times}: {most:.1f} requests/s are the most on {cores} cores.")
     slower = spread([each.one_ms["own"] / each.one_ms["ensemble"] for each in found])
     fewer = spread([each.many["own"].rps / each.many["ensemble"].rps for each in found])
     console.text(
         f"A client that preprocesses by itself waits {slower} times as long as one of the ensemble; {given.clients} of "
         f"them get {fewer} times as many answers a second."
+    )
+
+
+def row(kind: Kind, found: Sequence[Round], cores: int) -> tuple[str, ...]:
+    loads = [each.many[kind] for each in found]
+    one_ms, rps = median(each.one_ms[kind] for each in found), median(load.rps for load in loads)
+    client_ms, server_ms = median(load.client_ms for load in loads), median(load.server_ms for load in loads)
+    reachable = median(1e3 * cores / (load.client_ms + load.server_ms) for load in loads)
+    return (
+        *(KINDS[kind], f"{one_ms:.2f}", f"{rps:.2f}", spread([each.share(kind, cores) for each in found])),
+        *(f"{client_ms:.2f}", f"{server_ms:.2f}", f"{reachable:.1f}"),
     )
 
 
