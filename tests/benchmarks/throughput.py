@@ -120,16 +120,26 @@ def main() -> int:
     return 0
 
 
+def images_of(repository: Repository, name: str, folder: Path | None) -> tuple[bytes, ...]:
+    """What is sent to an ensemble.
+
+    Raises:
+        InputError: it is no ensemble, runs on several threads, or has no images.
+    """
+    if (ensembles := list(repository.ensembles([name]))) != [name]:
+        raise InputError(f"{name}: a model. Name one of its ensembles: {', '.join(ensembles)}.")
+    manifest = repository.manifest(name)
+    if manifest.threads > 1:
+        raise InputError(f"{name}: it takes {manifest.threads} cores at a time. Build it with --threads 1.")
+    place = folder or manifest.images
+    if not place:
+        raise InputError(f"{name}: it was built without images. Pass --images FOLDER.")
+    return read_images(place)
+
+
 def measured(given: argparse.Namespace) -> tuple[list[Round], int]:
     """The rounds, and the instances of the runtime step."""
-    repository = Repository.open(given.repository)
-    manifest = repository.manifest(given.model)
-    if manifest.threads > 1:
-        raise InputError(f"{given.model}: it takes {manifest.threads} cores at a time. Build it with --threads 1.")
-    place = given.images or manifest.images
-    if not place:
-        raise InputError(f"{given.model}: it was built without images. Pass --images FOLDER.")
-    images = read_images(place)
+    images = images_of(Repository.open(given.repository), given.model, given.images)
     with (
         serve(given.repository, ServerOptions(grpc_port=0, http_port=0)) as server,
         Session(server.grpc_url) as session,
@@ -153,9 +163,8 @@ def measured(given: argparse.Namespace) -> tuple[list[Round], int]:
 
         for kind in KINDS:
             many(kind)  # warms everything up
-        return list(rounds(one, many, lambda: decode_ms(images), given.rounds)), count_instances(
-            session.config(runtime)
-        )
+        found = list(rounds(one, many, lambda: decode_ms(images), given.rounds))
+        return found, count_instances(session.config(runtime))
 
 
 def rounds(
@@ -290,7 +299,8 @@ def done_of(job: Job, senders: dict[Kind, Callable[[bytes], Results]], images: S
 
 def report(given: argparse.Namespace, found: Sequence[Round], instances: int) -> None:
     cores = len(os.sched_getaffinity(0))
-    title = f"{given.model}, {instances} instances of the runtime, {machine.cpu().model}, {cores} cores"
+    served = f"{instances} instance{'s' * (instances > 1)} of the runtime"
+    title = f"{given.model}, {served}, {machine.cpu().model}, {cores} cores"
     headers = tuple(each.format(clients=given.clients) for each in HEADERS)
     console.text(Table(title, headers, tuple(row(kind, found, cores) for kind in KINDS)).markdown())
     runtime_ms, decoded_ms = (median(getattr(each, name) for each in found) for name in ("runtime_ms", "decode_ms"))

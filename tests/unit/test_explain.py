@@ -68,7 +68,7 @@ def test_explain_says_why_fp32_stays() -> None:
 def test_explain_says_how_many_instances_serve() -> None:
     assert "instances" not in told(manifest("a", Precision.FP32))
     text = told(manifest("a", Precision.FP32, instances=4))
-    assert "m_a_fp32: served by 4 instances of 1 thread each." in text
+    assert "m_a_fp32: served by 4 instances of its runtime step." in text
 
 
 def test_explain_shows_layers_in_float_first_with_what_they_would_cost() -> None:

@@ -48,7 +48,7 @@ def sections(manifests: Mapping[str, Manifest], all_layers: bool) -> Iterator[Se
     yield Section(_why(default, manifests))
     for name, manifest in manifests.items():
         if manifest.instances > 1:
-            yield Section(f"{name}: served by {manifest.instances} instances of {_threads(manifest.threads)} each.")
+            yield Section(f"{name}: served by {manifest.instances} instances of its runtime step.")
     for name, manifest in manifests.items():
         if manifest.gate is not None:
             yield from _details(name, manifest, all_layers)
@@ -90,17 +90,13 @@ def _why(default: Manifest, manifests: Mapping[str, Manifest]) -> str:
     )
 
 
-def _threads(count: int) -> str:
-    return f"{count} thread{'s' * (count > 1)}"
-
-
 def _details(name: str, manifest: Manifest, all_layers: bool) -> Iterator[Section]:
     gate, speed = manifest.gate, manifest.speed
     assert gate is not None
     judge = "labels" if gate.labelled else "FP32's results, as there are no labels"
     yield Section(f"{name}: measured by {gate.metric} on {gate.images} images, against {judge}{measured_in(manifest)}.")
     if speed is not None:
-        threads = f"{_threads(speed.threads)}, " * bool(speed.threads)
+        threads = f"{speed.threads} thread{'s' * (speed.threads > 1)}, " * bool(speed.threads)
         times = f"FP32 {speed.fp32_ms:.2f} ms, {compressed(manifest)} {speed.compressed_ms:.2f} ms"
         yield Section(f"{times} ({threads}{speed.processor}; without a server).")
     if "learner" in manifest.settings:
