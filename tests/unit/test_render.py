@@ -122,6 +122,13 @@ def test_requests_are_joined_only_where_a_batch_has_room_for_two(size: int, batc
     assert message.dynamic_batching.max_queue_delay_microseconds == (300 if batched else 0)
 
 
+@pytest.mark.parametrize(("gpu", "instances", "joined"), [(False, 1, True), (False, 2, False), (True, 2, True)])
+def test_several_instances_on_a_cpu_take_one_request_each(gpu: bool, instances: int, joined: bool) -> None:
+    runtime = replace(RUNTIME, serving=replace(SERVING, gpu=gpu), instances=instances)
+
+    assert parse_config(render_config(runtime), "m").HasField("dynamic_batching") is joined
+
+
 def test_what_a_runtime_does_not_need_is_not_written() -> None:
     text = render_config(RUNTIME)
 

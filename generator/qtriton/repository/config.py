@@ -56,6 +56,15 @@ class RuntimeStep:
     template: Literal["runtime.pbtxt.j2"] = "runtime.pbtxt.j2"
 
     @property
+    def joins_requests(self) -> bool:
+        """Whether requests that wait share a batch; several instances on a CPU rather take one each.
+
+        There a batch costs as much as its images one by one, or more where its tensors leave the CPU's cache, and
+        meanwhile the other instances would have nothing to do.
+        """
+        return self.max_batch_size > 1 and (self.serving.gpu or self.instances == 1)
+
+    @property
     def accelerator_parameters(self) -> tuple[tuple[str, str], ...]:
         """The parameters of the accelerator; with the range of batches it builds one engine, not one for each size."""
         parameters = self.serving.accelerator_parameters

@@ -63,6 +63,8 @@ def _reads_as_serving(message: Any, config: RuntimeStep) -> bool:
     groups = message.optimization.execution_accelerators.gpu_execution_accelerator
     accelerators = [(each.name, dict(each.parameters)) for each in groups]
     expected = [(serving.accelerator, dict(config.accelerator_parameters))] if serving.accelerator else []
+    if message.HasField("dynamic_batching") != config.joins_requests:
+        return False
     return actual == (serving.platform, serving.backend, serving.file) and accelerators == expected
 
 
