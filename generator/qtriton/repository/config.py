@@ -37,6 +37,7 @@ class PythonStep:
     max_batch_size: int
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    instances: int = 1
     template: Literal["python.pbtxt.j2"] = "python.pbtxt.j2"
 
 
@@ -51,7 +52,17 @@ class RuntimeStep:
     outputs: tuple[Tensor, ...]
     #: How long a request waits for others to share its batch; 0 takes what is in the queue and does not wait.
     max_queue_delay_us: int = 0
+    instances: int = 1
     template: Literal["runtime.pbtxt.j2"] = "runtime.pbtxt.j2"
+
+    @property
+    def joins_requests(self) -> bool:
+        """Whether requests that wait share a batch; several instances on a CPU rather take one each.
+
+        There a batch costs as much as its images one by one, or more where its tensors leave the CPU's cache, and
+        meanwhile the other instances would have nothing to do.
+        """
+        return self.max_batch_size > 1 and (self.serving.gpu or self.instances == 1)
 
     @property
     def accelerator_parameters(self) -> tuple[tuple[str, str], ...]:

@@ -46,6 +46,8 @@ def _reads_as(message: Any, config: Config) -> bool:
     if actual != expected:
         return False
     texts = {key: value.string_value for key, value in message.parameters.items()}
+    if isinstance(config, RuntimeStep | PythonStep) and [g.count for g in message.instance_group] != [config.instances]:
+        return False
     if isinstance(config, RuntimeStep):
         return _reads_as_serving(message, config) and texts == dict(config.serving.parameters)
     if isinstance(config, PythonStep):
@@ -61,6 +63,8 @@ def _reads_as_serving(message: Any, config: RuntimeStep) -> bool:
     groups = message.optimization.execution_accelerators.gpu_execution_accelerator
     accelerators = [(each.name, dict(each.parameters)) for each in groups]
     expected = [(serving.accelerator, dict(config.accelerator_parameters))] if serving.accelerator else []
+    if message.HasField("dynamic_batching") != config.joins_requests:
+        return False
     named = actual == (serving.platform, serving.backend, serving.file)
     return named and accelerators == expected and _reads_as_graphs(message.optimization.cuda, config)
 
