@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qtriton.builder.evaluate import predict
 from qtriton.report.tables import BREAKDOWN_HEADERS
 from qtriton.repository.manifest import Manifest
 from qtriton.server import Server, ServerOptions, serve
 from qtriton.spec_files import load_spec
 
 from .conftest import qtriton
-from .remote import ask, in_process
+from .remote import ask, deployed
 
 
 def test_build_says_where_everything_is(demo_build: dict[str, Any]) -> None:
@@ -85,11 +84,10 @@ def test_check_accepts_what_build_published(demo_repository: Path) -> None:
 
 
 def test_server_equals_in_process(server: Server, demo_repository: Path, demo_images: list[Path]) -> None:
-    spec = load_spec("demo_digits")
     for precision in ("fp32", "int8"):
         ensemble = f"demo_digits_onnxruntime_{precision}"
-        with in_process(demo_repository, ensemble) as run:
-            results = [predict(run, path, spec, spec.postprocess) for path in demo_images[:8]]
+        with deployed(demo_repository, ensemble) as predict:
+            results = [predict(path.read_bytes()) for path in demo_images[:8]]
         for path, expected in zip(demo_images, results, strict=False):
             found = ask(server.grpc_url, ensemble, [path.read_bytes()], list(expected))
             assert expected["num_detections"][0] > 0
