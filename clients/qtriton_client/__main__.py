@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             args.runtime_requests,
             args.timeout,
         )
-        results = bench(args.url, args.model, read_images(args.images), options, _progress())
+        results = bench(args.url, args.model, read_images(args.images), options, _progress(), args.metrics_url)
         if args.output:
             results.save(args.output)
     except ClientError as error:
@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Measure the ensembles that qtriton built, on a running Triton server, over gRPC.",
     )
     parser.add_argument("--url", default="localhost:8001", metavar="HOST:PORT", help="Triton's gRPC port (%(default)s)")
+    parser.add_argument("--metrics-url", metavar="URL", help="Triton's metrics, to tell decoding from preprocessing")
     parser.add_argument("--images", required=True, metavar="DIR", help="folder with images to send")
     parser.add_argument("--model", action="append", metavar="NAME", help="a model or an ensemble; repeatable (all)")
     parser.add_argument("--requests", type=int, default=1000, help="requests for each variant (%(default)s)")

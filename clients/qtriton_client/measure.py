@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from functools import partial
-from itertools import groupby
+from itertools import groupby, starmap
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import numpy as np
 
@@ -17,8 +17,9 @@ from qtriton_client.catalog import Pipeline, find
 from qtriton_client.errors import EXIT_BENCH, EXIT_INPUT, ClientError, RequestRefused
 from qtriton_client.load import Progress, Sender, Sent, Ticker, send_block
 from qtriton_client.memory import keep_memory
-from qtriton_client.results import Around, BenchResults, Block, LoadOptions, Series, StepTotals, VariantRun
-from qtriton_client.session import Prepared, Session, Tensor
+from qtriton_client.metrics import PARAMETERS, Metrics
+from qtriton_client.results import Around, BenchResults, Block, Decoding, LoadOptions, Series, StepTotals, VariantRun
+from qtriton_client.session import Parameters, Prepared, Session, Tensor
 
 Kind = Literal["end2end", "runtime"]
 
@@ -42,6 +43,7 @@ def bench(
     images: Sequence[bytes],
     options: LoadOptions | None = None,
     progress: Progress = _silent,
+    metrics_url: str | None = None,
 ) -> BenchResults:
     """Measure every variant of the models (by name of model or ensemble; None: all that the server has).
 
@@ -61,14 +63,18 @@ def bench(
     All variants of a model are warmed up, then take turns block by block, in an order that is reversed every
     other round, so that a machine that slows down or speeds up affects all of them alike.
 
+    With the URL of the server's metrics, End2End requests have the preprocess step tell in them how long it decodes.
+
     From now on, this process keeps the memory that it allocates (keep_memory).
 
     Raises:
-        ClientError: no server, no such model, request after request failed, or the server no longer answers.
+        ClientError: no server, no such model, no metrics at their URL, request after request failed, or the server no
+            longer answers.
     """
     if not images:
         raise ClientError("No images to send: give at least one image.", EXIT_INPUT)
     options = options or LoadOptions()
+    metrics = None if metrics_url is None else Metrics(metrics_url)
     keep_memory()
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     with ExitStack() as stack:
@@ -79,7 +85,7 @@ def bench(
         ticker = Ticker(progress, total)
         runs: list[VariantRun] = []
         for _, group in groupby(sorted(pipelines, key=_model), key=_model):
-            runs += _measure_model(sessions, tuple(group), images, options, ticker)
+            runs += _measure_model(sessions, tuple(group), images, options, ticker, metrics)
     return BenchResults(
         created=created,
         client_cpu=cpu_model(),
@@ -105,7 +111,10 @@ def turns(variants: int, blocks: int) -> tuple[tuple[int, ...], ...]:
     return tuple(order if block % 2 == 0 else order[::-1] for block in range(blocks))
 
 
-def read_statistics(read: Callable[[], StepTotals], at_least: int, wait_s: float = _STATISTICS_WAIT_S) -> StepTotals:
+Totals = TypeVar("Totals", StepTotals, Decoding)
+
+
+def read_statistics(read: Callable[[], Totals], at_least: int, wait_s: float = _STATISTICS_WAIT_S) -> Totals:
     """Read statistics until they count as many requests as were answered, or the wait is over."""
     end = time.monotonic() + wait_s
     while (totals := read()).requests < at_least and time.monotonic() < end:
@@ -136,10 +145,11 @@ def _measure_model(
     images: Sequence[bytes],
     options: LoadOptions,
     ticker: Ticker,
+    metrics: Metrics | None = None,
 ) -> list[VariantRun]:
     counts: dict[Kind, int] = {"end2end": options.requests, "runtime": options.runtime_calls}
     kinds = [kind for kind, count in counts.items() if count]
-    lanes = [{kind: _Lane(sessions, each, kind, images, ticker) for kind in kinds} for each in group]
+    lanes = [{kind: _Lane(sessions, each, kind, images, ticker, metrics) for kind in kinds} for each in group]
     for lane in (lane for pair in lanes for lane in pair.values()):
         lane.warm_up(options.warmup)
     sizes = {kind: split(count, options.blocks) for kind, count in counts.items()}
@@ -163,15 +173,19 @@ class _Lane:
         kind: Kind,
         images: Sequence[bytes],
         ticker: Ticker,
+        metrics: Metrics | None,
     ) -> None:
         variant = pipeline.variant
+        timed = metrics if kind == "end2end" else None
         self._target = variant.ensemble if kind == "end2end" else variant.runtime
         make = _image_inputs if kind == "end2end" else _runtime_inputs
         inputs = make(sessions[0], pipeline, images)
-        self._senders: list[Sender] = [partial(_send, each, self._target, inputs) for each in sessions]
+        parameters = PARAMETERS if timed else None
+        self._senders: list[Sender] = [partial(_send, each, self._target, inputs, parameters) for each in sessions]
         self._totals = partial(sessions[0].totals, variant.runtime)
         names = (variant.ensemble, variant.preprocess, variant.postprocess) if kind == "end2end" else ()
         self._around = [partial(sessions[0].totals, name) for name in names]
+        self._decoding = partial(timed.decoding, variant.preprocess) if timed else None
         self._ticker = ticker
         self._max_failures = min(len(inputs), _MAX_FAILURES_IN_A_ROW)
         self._failed_in_a_row = 0
@@ -180,16 +194,18 @@ class _Lane:
         self._messages: dict[str, None] = {}
 
     def warm_up(self, count: int) -> None:
-        self._send(count)
+        decoding = self._send(count)[2]
+        if count and decoding and not decoding.requests:
+            self._decoding = None  # a step of an older qtriton, for which no block needs to wait
 
     def run(self, count: int) -> None:
         before = [read() for read in self._around]
-        sent, totals = self._send(count)
+        sent, totals, decoding = self._send(count)
         done = count - len(sent.failures)
-        grown = [
-            read_statistics(read, was.requests + done) - was for read, was in zip(self._around, before, strict=True)
-        ]
-        around = Around(*grown) if grown else None
+        around = None
+        if before:
+            ensemble, preprocess, postprocess = starmap(partial(_grown, done), zip(self._around, before, strict=True))
+            around = Around(ensemble, preprocess, postprocess, decoding)
         self._messages.update(dict.fromkeys(sent.failures[place] for place in sorted(sent.failures)))
         self._blocks.append(Block(sent.start_ns, sent.end_ns, tuple(sorted(sent.failures)), totals, around))
 
@@ -198,15 +214,17 @@ class _Lane:
             raise self._failure(next(iter(self._messages)))
         return Series(tuple(self._blocks), tuple(self._messages)[:_MESSAGES])
 
-    def _send(self, count: int) -> tuple[Sent, StepTotals]:
+    def _send(self, count: int) -> tuple[Sent, StepTotals, Decoding | None]:
         before = self._totals()
+        decoded = self._decoding() if self._decoding else None
         sent = send_block(self._senders, count, self._sent, self._ticker)
         self._sent += count
         self._failed_in_a_row = self._failed_in_a_row + count if len(sent.failures) == count else 0
         if sent.failures and self._failed_in_a_row >= self._max_failures:
             raise self._failure(sent.failures[0])
-        after = read_statistics(self._totals, before.requests + count - len(sent.failures))
-        return sent, after - before
+        done = count - len(sent.failures)
+        decoding = _grown(done, self._decoding, decoded) if self._decoding and decoded else None
+        return sent, _grown(done, self._totals, before), decoding
 
     def _failure(self, reason: str) -> ClientError:
         return ClientError(
@@ -215,8 +233,13 @@ class _Lane:
         )
 
 
-def _send(session: Session, model: str, inputs: Sequence[Prepared], number: int) -> None:
-    session.infer(model, inputs[number % len(inputs)])
+def _grown(count: int, read: Callable[[], Totals], before: Totals) -> Totals:
+    """By how much totals have grown with the requests that were answered."""
+    return read_statistics(read, before.requests + count) - before
+
+
+def _send(session: Session, model: str, inputs: Sequence[Prepared], parameters: Parameters | None, number: int) -> None:
+    session.infer(model, inputs[number % len(inputs)], parameters)
 
 
 def _image_inputs(session: Session, pipeline: Pipeline, images: Sequence[bytes]) -> list[Prepared]:

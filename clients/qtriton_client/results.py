@@ -99,18 +99,35 @@ class StepTotals:
 
 
 @dataclass(frozen=True)
+class Decoding:
+    """How long a preprocess step decoded, by its own timer: a number of requests, and ns over all of them."""
+
+    requests: int
+    duration_ns: int
+
+    def __sub__(self, before: "Decoding") -> "Decoding":
+        return Decoding(self.requests - before.requests, self.duration_ns - before.duration_ns)
+
+    def __add__(self, more: "Decoding") -> "Decoding":
+        return Decoding(self.requests + more.requests, self.duration_ns + more.duration_ns)
+
+
+@dataclass(frozen=True)
 class Around:
     """Triton's statistics of the ensemble and its python steps, which other ensembles may share, meanwhile."""
 
     ensemble: StepTotals
     preprocess: StepTotals
     postprocess: StepTotals
+    #: None where the step has no timer, or the server's metrics were not read.
+    decoding: Decoding | None = None
 
     def __add__(self, more: "Around") -> "Around":
         return Around(
             self.ensemble + more.ensemble,
             self.preprocess + more.preprocess,
             self.postprocess + more.postprocess,
+            self.decoding + more.decoding if self.decoding and more.decoding else None,
         )
 
 

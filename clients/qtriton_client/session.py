@@ -14,6 +14,8 @@ from qtriton_client.results import StepTotals
 
 #: Input tensors as tritonclient wants them; sending does not change them, so threads share them.
 Prepared: TypeAlias = "list[Any]"
+#: Request parameters, by name.
+Parameters: TypeAlias = dict[str, str | int | bool]
 
 #: A float32 tensor of 640 x 640 x 3 is 4.9 MB, gRPC's default limit is 4 MiB, Triton's is this one.
 _MAX_MESSAGE: Final = 2**31 - 1
@@ -111,15 +113,15 @@ class Session:
             inputs.append(prepared)
         return inputs
 
-    def infer(self, model: str, inputs: Prepared) -> Any:
-        """Send one request and wait for its answer.
+    def infer(self, model: str, inputs: Prepared, parameters: Parameters | None = None) -> Any:
+        """Send one request, with parameters that an ensemble hands on to its steps, and wait for its answer.
 
         Raises:
             RequestRefused: this request failed, and the server still runs.
             ClientError: the server no longer answers.
         """
         try:
-            return self._client.infer(model, inputs, client_timeout=self._timeout_s)
+            return self._client.infer(model, inputs, client_timeout=self._timeout_s, parameters=parameters)
         except _failure() as error:
             status, message = _parts(error)
             # A full queue answers UNAVAILABLE too, so only the server itself can say whether it still runs.

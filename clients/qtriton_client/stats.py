@@ -38,6 +38,8 @@ class Breakdown:
     transport_ms: float
     #: Waiting for an instance of a step, of all three.
     queue_ms: float
+    #: By the timer in the preprocess step; None where it told nothing, and `preprocess_ms` holds it.
+    decode_ms: float | None
     preprocess_ms: float
     #: Of the runtime step: to get its tensors, and to compute.
     input_ms: float
@@ -49,7 +51,7 @@ class Breakdown:
     @property
     def total_ms(self) -> float:
         """The mean of End2End."""
-        return sum(float(getattr(self, part.name)) for part in fields(self))
+        return sum(float(getattr(self, part.name) or 0) for part in fields(self))
 
 
 def breakdown(run: VariantRun) -> Breakdown | None:
@@ -68,10 +70,13 @@ def breakdown(run: VariantRun) -> Breakdown | None:
 
     computing = [step.compute_input_ns + step.compute_infer_ns for step in steps]
     queue_ns = sum(step.queue_ns for step in steps)
+    told = around.decoding is not None and around.decoding.requests == summary.requests
+    decode_ns = around.decoding.duration_ns if around.decoding and told else None
     return Breakdown(
         transport_ms=summary.mean_ms - mean_ms(around.ensemble.duration_ns),
         queue_ms=mean_ms(queue_ns),
-        preprocess_ms=mean_ms(computing[0]),
+        decode_ms=None if decode_ns is None else mean_ms(decode_ns),
+        preprocess_ms=mean_ms(computing[0] - (decode_ns or 0)),
         input_ms=mean_ms(steps[1].compute_input_ns),
         inference_ms=mean_ms(steps[1].compute_infer_ns),
         postprocess_ms=mean_ms(computing[2]),

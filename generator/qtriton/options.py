@@ -71,6 +71,13 @@ class BuildOptions:
         Path, typer.Option("--repository", help="The Triton model repository to publish into.", metavar="DIR")
     ] = DEFAULT_REPOSITORY
     threads: Annotated[int, typer.Option(help="CPU threads of each instance of the runtime step.")] = 1
+    instances: Annotated[
+        int,
+        typer.Option(
+            help="Requests that are worked on at a time: instances of the runtime step (on GPUs, of each) and of the "
+            "python steps around it."
+        ),
+    ] = 1
     placement: Annotated[
         Placement,
         typer.Option(

@@ -61,6 +61,8 @@ def check_options(spec: ModelSpec, options: BuildOptions) -> None:
 def _check_ranges(options: BuildOptions) -> None:
     if options.threads < 1:
         raise InputError(f"--threads {options.threads}: at least 1.")
+    if options.instances < 1:
+        raise InputError(f"--instances {options.instances}: at least 1.")
     if options.iterations is not None and options.epochs is not None:
         raise InputError("--iterations and --epochs both say how long to train. Pass one of them.")
     training = options.training

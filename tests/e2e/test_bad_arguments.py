@@ -76,6 +76,7 @@ CASES: list[tuple[str, int, str]] = [
     ("bench nowhere", 2, "qtriton build"),
     ("bench --url 127.0.0.1:9 --images empty", 2, "empty"),
     ("bench --url 127.0.0.1:9", 2, "pass --images"),
+    ("bench --metrics-url http://127.0.0.1:9/metrics", 2, "belongs to --url"),
     ("report", 2, "qtriton bench"),
     # one cause, one exit code: what does not exist is 2, a folder without anything of qtriton's 7
     *(

@@ -13,12 +13,10 @@ import pytest
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
-from qtriton.runtime.post import postprocess
-from qtriton.runtime.pre import preprocess
 from qtriton.server import Server
 from qtriton.spec_files import load_spec
 
-from .remote import ask, in_process
+from .remote import ask, deployed
 
 ENSEMBLE = "demo_digits_onnxruntime_int8"
 NAMES = [output.name for output in load_spec("demo_digits").results]
@@ -103,11 +101,8 @@ def test_right_result(
 ) -> None:
     data = RIGHT[kind](scene)
     found = ask(server.grpc_url, ENSEMBLE, [data], NAMES)
-    spec = load_spec("demo_digits")
-    frame = preprocess(data, spec.preprocess)
-    with in_process(demo_repository, ENSEMBLE) as run:
-        raw = run({spec.input.name: frame.pixels[np.newaxis]})
-    expected = postprocess([output[0] for output in raw.values()], frame.geometry, spec.postprocess)
+    with deployed(demo_repository, ENSEMBLE) as predict:
+        expected = predict(data)
     for name, array in expected.items():
         np.testing.assert_allclose(found[name][0], array, rtol=1e-4, atol=1e-3)
     still_right()

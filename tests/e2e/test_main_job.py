@@ -1,19 +1,22 @@
 """The main job on the demo model, through the command line and a real server."""
 
 import json
+import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
-from qtriton.builder.evaluate import predict
+from qtriton.report.tables import BREAKDOWN_HEADERS
 from qtriton.repository.manifest import Manifest
-from qtriton.server import Server
+from qtriton.server import Server, ServerOptions, serve
 from qtriton.spec_files import load_spec
 
 from .conftest import qtriton
-from .remote import ask, in_process
+from .remote import ask, deployed
 
 
 def test_build_says_where_everything_is(demo_build: dict[str, Any]) -> None:
@@ -81,11 +84,10 @@ def test_check_accepts_what_build_published(demo_repository: Path) -> None:
 
 
 def test_server_equals_in_process(server: Server, demo_repository: Path, demo_images: list[Path]) -> None:
-    spec = load_spec("demo_digits")
     for precision in ("fp32", "int8"):
         ensemble = f"demo_digits_onnxruntime_{precision}"
-        with in_process(demo_repository, ensemble) as run:
-            results = [predict(run, path, spec, spec.postprocess) for path in demo_images[:8]]
+        with deployed(demo_repository, ensemble) as predict:
+            results = [predict(path.read_bytes()) for path in demo_images[:8]]
         for path, expected in zip(demo_images, results, strict=False):
             found = ask(server.grpc_url, ensemble, [path.read_bytes()], list(expected))
             assert expected["num_detections"][0] > 0
@@ -103,13 +105,53 @@ def test_a_batch_equals_its_images(server: Server, demo_images: list[Path]) -> N
             np.testing.assert_allclose(batch[name][index], single[name][0], rtol=1e-4, atol=1e-3)
 
 
+def adds_up(breakdown: dict[str, str]) -> bool:
+    """Whether the parts of End2End, of which decode may be unknown, are the whole."""
+    parts = [float(breakdown[name]) for name in BREAKDOWN_HEADERS[4:-1] if breakdown[name] != "-"]
+    return sum(parts) == pytest.approx(float(breakdown["End2End"]), rel=0.03)
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_decode_is_told_by_the_metrics_of_a_running_server(
+    demo_repository: Path, demo_images: list[Path], tmp_path: Path, older: bool
+) -> None:
+    repository = shutil.copytree(demo_repository, tmp_path / "repository")
+    for config in repository.glob("*preprocess*/config.pbtxt"):
+        config.write_text(re.sub(r"count: \d+", "count: 2", config.read_text()))
+        step = config.parent / "1" / "model.py"
+        if older:  # of a qtriton that had no timer
+            step.write_text(step.read_text().replace("if asks(request):", "if False:"))
+    with serve(repository, ServerOptions(grpc_port=0, http_port=0, metrics_port=0)) as running:
+        done = qtriton(
+            "bench", "--url", running.grpc_url, "--metrics-url", running.metrics_url, "--images", demo_images[0].parent,
+            "--requests", 40, "--concurrency", 2, "--output", tmp_path / "results.json", "--json",
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for row in json.loads(done.stdout)["breakdown"]:
+        assert adds_up(row)
+        assert row["decode"] == "-" if older else 0 < float(row["decode"]) < float(row["End2End"])
+
+
+def test_metrics_that_are_not_there_are_refused(server: Server, demo_images: list[Path], tmp_path: Path) -> None:
+    url = f"http://{server.http_url}/metrics"
+    done = qtriton(
+        "bench", "--url", server.grpc_url, "--metrics-url", url, "--images", demo_images[0].parent, "--requests", 1,
+        "--output", tmp_path / "results.json",
+    )  # fmt: skip
+    assert done.returncode == 5 and not (tmp_path / "results.json").exists()
+    assert f"{url}: no metrics there" in " ".join(done.stderr.split())
+
+
 def test_bench_and_report(demo_repository: Path, demo_build: dict[str, Any], tmp_path: Path) -> None:
     done = qtriton(
         "bench", demo_repository, "--requests", 40, "--output", tmp_path / "results" / "a.json", "--json", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout)["rows"]
+    said = json.loads(done.stdout)
+    rows = said["rows"]
     assert {row["kind"] for row in rows} == {"Runtime", "End2End"}
+    assert [row["Precision"] for row in said["breakdown"]] == ["fp32", "int8"]
+    assert all(adds_up(row) and float(row["decode"]) > 0 for row in said["breakdown"])
     by_kind = {row["kind"]: row for row in rows}
     for column in ("fp32_ms", "int8_ms"):
         assert 0 < by_kind["Runtime"][column] <= by_kind["End2End"][column]

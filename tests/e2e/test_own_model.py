@@ -2,14 +2,21 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from qtriton.server import ServerOptions, serve
+from qtriton_client.session import Session
+
 from .conftest import qtriton
+from .remote import ask
 from .test_extend import YAML, weights
+
+ENSEMBLE = "toy_onnxruntime_fp32"
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +29,24 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cv2.imwrite(str(folder / "images" / f"{index}.png"), np.full((9, 5, 3), colour, np.uint8))
     done = qtriton(
         "build", folder / "toy.yaml", "--weights", weights(folder / "toy.onnx"), "--precision", "fp32",
-        "--validation", folder / "images", "--repository", folder / "repository",
+        "--validation", folder / "images", "--repository", folder / "repository", "--instances", 2,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder / "repository"
+
+
+def test_two_instances_of_each_step_answer(repository: Path) -> None:
+    steps = ("toy_preprocess", "toy_onnxruntime_fp32_runtime", "toy_postprocess")
+    images = [path.read_bytes() for path in sorted((repository.parent / "images").iterdir())]
+    with serve(repository, ServerOptions(grpc_port=0, http_port=0)) as server:
+        with Session(server.grpc_url) as session:
+            assert [[group.count for group in session.config(step).instance_group] for step in steps] == [[2]] * 3
+        with ThreadPoolExecutor(4) as pool:
+            asked = [(image, pool.submit(ask, server.grpc_url, ENSEMBLE, [image], ["classes"])) for image in images * 8]
+        alone = {image: ask(server.grpc_url, ENSEMBLE, [image], ["classes"])["classes"] for image in images}
+        for image, answer in asked:
+            np.testing.assert_array_equal(answer.result()["classes"], alone[image])
+        assert "2 instances" in qtriton("explain", "toy", "--repository", repository).stdout
 
 
 def test_predict_prints_the_names_of_the_classes(repository: Path) -> None:

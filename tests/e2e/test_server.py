@@ -240,6 +240,41 @@ def test_metrics_answer_where_they_are_asked_for(tmp_path: Path) -> None:
         assert b"nv_inference_count" in urllib.request.urlopen(running.metrics_url, timeout=10).read()
 
 
+PYTHON = """
+name: "blas" backend: "python" max_batch_size: 8
+input { name: "x" data_type: TYPE_FP32 dims: [3] }
+output { name: "y" data_type: TYPE_FP32 dims: [3] }
+instance_group { kind: KIND_CPU count: 1 }
+"""
+BLAS = """
+import numpy as np
+import threadpoolctl
+import triton_python_backend_utils as pb_utils
+
+class TritonPythonModel:
+    def execute(self, requests):
+        threads = [each["num_threads"] for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas"]
+        tensor = pb_utils.Tensor("y", np.full((1, 3), max(threads), np.float32))
+        return [pb_utils.InferenceResponse([tensor]) for _ in requests]
+"""
+
+
+@pytest.mark.parametrize(("users", "threads"), [(None, 1), ("2", min(2, os.cpu_count() or 1))])
+def test_numpy_takes_one_core_in_a_step_unless_the_user_wants_more(
+    grpc: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, users: str | None, threads: int
+) -> None:
+    pytest.importorskip("threadpoolctl")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    if users is not None:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", users)
+    version = tmp_path / "blas" / "1"
+    version.mkdir(parents=True)
+    (version / "model.py").write_text(BLAS)
+    (version.parent / "config.pbtxt").write_text(PYTHON)
+    with serve(tmp_path, FREE) as running:
+        assert call(grpc, running, "blas", np.zeros((1, 3), np.float32)).tolist() == [[threads] * 3]
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_nothing_is_left_when_the_parent_ends(tmp_path: Path, number: signal.Signals) -> None:
     add_model(tmp_path, "good")

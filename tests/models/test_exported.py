@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from tritonclient import grpc
 
-from e2e.remote import in_process
+from e2e.remote import deployed, in_process
 from qtriton.backends import BACKENDS, native
-from qtriton.builder.evaluate import predict
 from qtriton.builder.feeding import feed, ordered_outputs, read_frame
 from qtriton.report.tables import HEADERS
 from qtriton.runtime.values import Array, Results
@@ -97,8 +96,8 @@ def test_server_equals_in_process(built: Built, photos: Path) -> None:
     images = sorted(photos.glob("*.jpg"))[:ASKED]
     with serve(built.repository, ServerOptions(grpc_port=0, http_port=0)) as server:
         for ensemble in built.ensembles:
-            with in_process(built.repository, ensemble) as run:
-                results = [predict(run, path, spec, spec.postprocess) for path in images]
+            with deployed(built.repository, ensemble) as predict:
+                results = [predict(path.read_bytes()) for path in images]
             for path, expected in zip(images, results, strict=True):
                 assert any(array.any() for array in expected.values()), f"{ensemble} {path.name}: nothing found"
                 found = ask(server.grpc_url, ensemble, path, batched=spec.max_batch_size > 0)

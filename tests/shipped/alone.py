@@ -10,9 +10,12 @@ import sys
 import types
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+
+#: What asks a step to time itself.
+TIMINGS = '{"qtriton_timings":true}'
 
 
 class _Blocked:
@@ -49,15 +52,52 @@ class Response:
     error: Any = None
 
 
-def answer(folder: Path, inputs: dict[str, Any]) -> list[Response]:
-    """One batch request through the model.py of a step."""
+@dataclass
+class Request:
+    tensors: dict[str, Tensor]
+    #: As JSON.
+    text: str
+
+    def parameters(self) -> str:
+        return self.text
+
+
+#: Triton's metrics: by name and labels, what they were raised by.
+METRICS: dict[str, list[float]] = {}
+
+
+@dataclass
+class MetricFamily:
+    name: str
+    description: str
+    kind: str
+
+    COUNTER: ClassVar[str] = "counter"
+
+    def Metric(self, labels: dict[str, str]) -> "Metric":
+        return Metric(f"{self.kind} {self.name} of {labels['model']} {labels['version']}")
+
+
+@dataclass
+class Metric:
+    name: str
+
+    def increment(self, value: float) -> None:
+        METRICS.setdefault(self.name, []).append(value)
+
+
+def answer(folder: Path, inputs: dict[str, Any], parameters: str = "") -> list[Response]:
+    """One batch request through the model.py of a step, which ends then."""
     sys.path.insert(0, str(folder))
     model = importlib.import_module("1.model").TritonPythonModel()
     sys.path.remove(str(folder))
     for name in [name for name in sys.modules if name.split(".")[0] == "1"]:
         del sys.modules[name]
-    model.initialize({})
-    responses: list[Response] = model.execute([{name: Tensor(name, array) for name, array in inputs.items()}])
+    model.initialize({"model_name": "step", "model_version": "1"})
+    tensors = {name: Tensor(name, array) for name, array in inputs.items()}
+    responses: list[Response] = model.execute([Request(tensors, parameters)])
+    if hasattr(model, "finalize"):
+        model.finalize()
     return responses
 
 
@@ -65,7 +105,8 @@ def main(preprocess: str, postprocess: str, image: str, raw: str) -> None:
     sys.meta_path.insert(0, _Blocked())
     backend: Any = types.ModuleType("triton_python_backend_utils")
     backend.Tensor, backend.InferenceResponse, backend.TritonError = Tensor, Response, Error
-    backend.get_input_tensor_by_name = lambda request, name: request[name]
+    backend.get_input_tensor_by_name = lambda request, name: request.tensors[name]
+    backend.MetricFamily = MetricFamily
     sys.modules[backend.__name__] = backend
     data = np.array([[Path(image).read_bytes()]], object)
     (before,) = answer(Path(preprocess), {"image": data})
@@ -76,9 +117,15 @@ def main(preprocess: str, postprocess: str, image: str, raw: str) -> None:
     assert after.tensors is not None, after.error
     (bad,) = answer(Path(preprocess), {"image": np.array([[b"no image"]], object)})
     assert bad.error.code == Error.INVALID_ARG
-    shown = {tensor.name: tensor.array.tolist() for tensor in after.tensors}
+    (bad,) = answer(Path(preprocess), {"image": np.array([[b"no image"]], object)}, TIMINGS)
+    assert bad.error.code == Error.INVALID_ARG
+    assert not METRICS, "a step times itself for nobody, or a bad image"
+    (timed,) = answer(Path(preprocess), {"image": data.repeat(2, axis=0)}, TIMINGS)
+    assert timed.tensors and np.array_equal(timed.tensors[0].array[1], tensors["images"][0])
+    shown: dict[str, Any] = {tensor.name: tensor.array.tolist() for tensor in after.tensors}
     model_input = tensors["images"]
-    print(json.dumps({"input_mean": float(model_input.mean()), "shape": model_input.shape, "bad": bad.error, **shown}))
+    shown |= {"input_mean": float(model_input.mean()), "shape": model_input.shape, "bad": bad.error, "metrics": METRICS}
+    print(json.dumps(shown))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -46,6 +47,7 @@ def test_alone_equals_in_process(steps: tuple[Path, Path], tmp_path: Path) -> No
     raw = rng.uniform(0, 1, (1, 200, 85)).astype(np.float32)
     raw[..., :4] *= 600
     np.save(tmp_path / "raw.npy", raw)
+    start = time.monotonic()
     command = [sys.executable, "-I", str(Path(__file__).parent / "alone.py"), *map(str, steps)]
     done = subprocess.run(
         [*command, str(tmp_path / "image.jpg"), str(tmp_path / "raw.npy")],
@@ -62,4 +64,8 @@ def test_alone_equals_in_process(steps: tuple[Path, Path], tmp_path: Path) -> No
     assert alone["input_mean"] == pytest.approx(float(frame.pixels.mean()), rel=1e-6)
     for name, array in results.items():
         np.testing.assert_allclose(alone[name][0], array, rtol=1e-6, err_msg=name)
+    duration, count = alone["metrics"].items()
+    assert count == ("counter qtriton_decode_count of step 1", [1])
+    assert duration[0] == "counter qtriton_decode_duration_us of step 1"
+    assert 0 < duration[1][0] < 1e6 * (time.monotonic() - start)
     assert alone["bad"].startswith("preprocess: no JPEG, PNG, WebP, BMP or TIFF")

@@ -91,6 +91,7 @@ class World:
         image: str = "image",
         scores: str = "scores",
         batch: int = -1,
+        instances: int = 1,
         *,
         pixels: bool = False,
     ) -> Variant:
@@ -102,7 +103,8 @@ class World:
         where.write(path)
         manifest = Manifest(
             model=self.spec.name, title="Ten", backend=target.backend, precision=target.precision, threads=1,
-            key=f"{key} {target.precision.value}", artifact=File(name="model.onnx", sha256=sha256_file(path)),
+            instances=instances, key=f"{key} {target.precision.value}",
+            artifact=File(name="model.onnx", sha256=sha256_file(path)),
             source=File(name="w.onnx", sha256="0" * 64), licence="none",
             metric=Metric(name="Top1", value=75.0, images=4), placement=shares(where),
         )  # fmt: skip
@@ -114,7 +116,10 @@ class World:
 
     def publish(self, *variants: Variant, fp32: Path | None = None) -> None:
         options = BuildOptions(
-            backend="onnxruntime", precision=variants[-1].target.precision, repository=self.repository
+            backend="onnxruntime",
+            precision=variants[-1].target.precision,
+            repository=self.repository,
+            instances=variants[-1].manifest.instances,
         )
         plan = Plan(self.spec, Request(options), tuple(each.target for each in variants), ())
         publish(plan, fp32 or self.fp32, variants, self.warnings)
@@ -124,6 +129,9 @@ class World:
 
     def config(self, name: str) -> Any:
         return parse_config((self.repository / name / "config.pbtxt").read_text(), name)
+
+    def instances(self, *names: str) -> list[int]:
+        return [group.count for name in names for group in self.config(f"ten_{name}").instance_group]
 
 
 @pytest.fixture
@@ -176,6 +184,20 @@ def test_a_second_variant_is_put_beside_the_first(world: World) -> None:
     assert world.models() == folders(FP32, INT8)
     own = [name for name in before if name.startswith("ten_onnxruntime_fp32")]
     assert own and all(content(world.repository)[name] == before[name] for name in own)
+    assert list(problems(world.repository)) == []
+
+
+def test_shared_steps_have_as_many_instances_as_the_runtime_that_has_the_most(world: World) -> None:
+    """Else the second build would slow down what the first has published."""
+    steps = ("preprocess", "postprocess", "onnxruntime_fp32_runtime")
+    world.publish(world.variant(FP32, instances=2))
+    assert world.instances(*steps) == [2, 2, 2]
+
+    world.publish(world.variant(INT8, instances=3))
+    assert world.instances(*steps, "onnxruntime_int8_runtime") == [3, 3, 2, 3]
+
+    world.publish(world.variant(INT8))
+    assert world.instances(*steps, "onnxruntime_int8_runtime") == [2, 2, 2, 1]
     assert list(problems(world.repository)) == []
 
 

@@ -113,6 +113,19 @@ def test_a_build_publishes_and_the_same_again_does_nothing(home: Path) -> None:
     assert [target for target, _ in first.variants] == [target for target, _ in second.variants]
 
 
+def test_another_number_of_instances_is_published_again(home: Path) -> None:
+    numbers = (1, 2, 2, 1)
+    results = [build(plan(instances=number), Workspace(home / "cache")) for number in numbers]
+    assert [result.changed for result in results] == [True, True, False, True]
+    assert [result.variants[0][1].instances for result in results] == list(numbers)
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_less_than_one_instance_is_refused(home: Path, number: int) -> None:
+    with pytest.raises(InputError, match=rf"^--instances {number}: at least 1\.$"):
+        plan(instances=number)
+
+
 # The words after Ctrl-C.
 
 

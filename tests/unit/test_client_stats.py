@@ -26,7 +26,8 @@ from qtriton_client.catalog import Feed, pipeline
 from qtriton_client.errors import RequestRefused
 from qtriton_client.load import Ticker, send_block
 from qtriton_client.measure import cpu_model, read_statistics, split, turns
-from qtriton_client.results import Around, Block, StepTotals
+from qtriton_client.metrics import Metrics, read_decoding
+from qtriton_client.results import Around, Block, Decoding, StepTotals
 from qtriton_client.session import is_loopback
 from qtriton_client.stats import Breakdown, breakdown
 
@@ -105,11 +106,51 @@ def test_the_parts_of_end2end_add_up() -> None:
     around = Around(StepTotals(2, 0, 0, 0, 0, duration_ns=18 * MS), step, replace(step, queue_ns=2 * MS))
     run = VariantRun(variant(), Series((replace(block(10, 10), server=runtime, around=around),)), Series(()))
     parts = breakdown(run)
-    assert parts == Breakdown(1.0, 1.5, 1.5, 0.5, 2.0, 1.5, 2.0) and parts.total_ms == pytest.approx(10)
+    assert parts == Breakdown(1.0, 1.5, None, 1.5, 0.5, 2.0, 1.5, 2.0) and parts.total_ms == pytest.approx(10)
     (good,) = run.end2end.blocks
     others = replace(around, postprocess=replace(step, requests=3))
     for odd in (replace(good, around=others), block(10, 10), replace(good, failed=(0,))):
         assert breakdown(replace(run, end2end=Series((odd,)))) is None
+
+
+@pytest.mark.parametrize(
+    ("second", "decode_ms", "preprocess_ms"),
+    [(Decoding(2, 2 * MS), 0.75, 0.75), (Decoding(1, 2 * MS), None, 1.5), (None, None, 1.5)],
+)
+def test_decode_is_told_from_preprocess_where_every_request_was_timed(
+    second: Decoding | None, decode_ms: float | None, preprocess_ms: float
+) -> None:
+    step, ensemble = StepTotals(2, 0, 0, 3 * MS, 0), StepTotals(2, 0, 0, 0, 0, duration_ns=18 * MS)
+    first = Around(ensemble, step, step, Decoding(2, 1 * MS))
+    one = replace(block(10, 10), around=first)
+    blocks = (one, replace(one, around=replace(first, decoding=second)))
+    parts = breakdown(VariantRun(variant(), Series(blocks), Series(())))
+    assert parts and (parts.decode_ms, parts.preprocess_ms) == (decode_ms, preprocess_ms)
+    assert parts.total_ms == pytest.approx(10)
+
+
+METRICS = """
+# HELP qtriton_decode_duration_us Time to decode images
+# TYPE qtriton_decode_duration_us counter
+qtriton_decode_duration_us{model="m_preprocess",version="1"} 729024.1059999994
+qtriton_decode_duration_us{model="m_preprocess",version="2"} 1
+qtriton_decode_duration_us{model="xm_preprocess",version="1"} 9
+qtriton_decode_count{model="m_preprocess",version="1"} 7500
+qtriton_decode_count{model="m_preprocess",version="2"} 1.5e+06
+nv_inference_count{model="m_preprocess",version="1"} 3
+"""
+
+
+def test_the_metrics_of_a_step_are_those_of_all_its_versions() -> None:
+    assert read_decoding(METRICS, "m_preprocess") == Decoding(1_507_500, 729_025_106)
+    assert read_decoding(METRICS, "preprocess") == read_decoding("", "m_preprocess") == Decoding(0, 0)
+
+
+@pytest.mark.parametrize("url", ["localhost:8002", "localhost", "http://", "ftp://localhost:8002/metrics"])
+def test_what_is_no_url_of_metrics_is_refused(url: str) -> None:
+    with pytest.raises(ClientError, match="http://localhost:8002/metrics") as caught:
+        Metrics(url)
+    assert caught.value.exit_code == 2
 
 
 def test_a_backend_without_statistics_has_no_runtime() -> None:

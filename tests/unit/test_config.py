@@ -16,6 +16,7 @@ X, Y = Tensor("x", DataType.FP32, (3, 8, -1)), Tensor("y", DataType.INT32, (5,))
 PYTHON = PythonStep("p", 4, (X,), (Y,))
 SERVING = Serving("some_platform", "some_backend", "model.some", (("threads", "1"),))
 RUNTIME = RuntimeStep("r", SERVING, 4, (Tensor("x", DataType.FP32, (3, 8, 8)),), (Y,))
+GRAPHS = RuntimeStep("g", Serving(gpu=True, cuda_graphs=True), 2, (Tensor("x", DataType.FP32, (3, 8, 8)),), (Y,))
 ENSEMBLE = Ensemble(
     "e", 4, (X,), (Y,), (EnsembleStep("p", (("x", "x"),), (("y", "y"),)),), (("qtriton", '{"a": "\\"b\\""}'),)
 )
@@ -34,6 +35,10 @@ MISTAKES: dict[str, tuple[Config, str, str]] = {
     "backend": (RUNTIME, "backend: {{ config.serving.backend | quoted }}", 'backend: "python"'),
     "file": (RUNTIME, "default_model_filename: {{ config.serving.file | quoted }}", ""),
     "parameters of a runtime": (RUNTIME, "for key, text in config.serving.parameters", "for key, text in []"),
+    "graphs": (GRAPHS, "graphs: true", "graphs: false"),
+    "a graph's batch size": (GRAPHS, "batch_size: {{ size }}", "batch_size: 1"),
+    "a graph's input": (GRAPHS, "input { key: {{ tensor.name | quoted }}", 'input { key: "z"'),
+    "a graph's shape": (GRAPHS, 'value: { dim: [{{ tensor.dims | join(", ") }}] }', "value: { dim: [1] }"),
     "steps": (ENSEMBLE, "{% for step in config.steps %}", "{% for step in [] %}"),
     "model of a step": (ENSEMBLE, "model_name: {{ step.model | quoted }}", 'model_name: "q"'),
     "input map": (ENSEMBLE, "{% for own, ensemble in step.inputs %}", "{% for own, ensemble in step.outputs %}"),

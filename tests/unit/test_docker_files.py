@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from qtriton.backends import BACKENDS
 from qtriton.errors import InputError
 from qtriton.server import shm
-from qtriton.server.command import MALLOC
+from qtriton.server.command import DEFAULTS
 from qtriton.server.docker import HARDENED, run_command
 from qtriton.server.ports import ServerPorts
 
@@ -55,9 +55,11 @@ def test_verify_runs_the_server_as_serve_does() -> None:
     assert all(option in text for option in HARDENED)
 
 
-def test_the_server_gets_the_memory_settings_of_the_embedded_one() -> None:
-    said = dict(re.findall(r"(MALLOC_\w+)=(\d+)", (DOCKER / "Dockerfile").read_text(encoding="utf-8")))
-    assert said == MALLOC
+def test_the_server_gets_the_settings_of_the_embedded_one() -> None:
+    said = dict(
+        re.findall(r"^(?:ENV)? +(\w+)=(\S+)", (DOCKER / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    assert said.items() >= DEFAULTS.items()
 
 
 STEP = """

@@ -65,6 +65,12 @@ def test_explain_says_why_fp32_stays() -> None:
     assert "FP32 stays: the fastest compressed model is 0.80 times as fast" in told(*pair("a", 8, 10))
 
 
+def test_explain_says_how_many_instances_serve() -> None:
+    assert "instances" not in told(manifest("a", Precision.FP32))
+    text = told(manifest("a", Precision.FP32, instances=4))
+    assert "m_a_fp32: served by 4 instances of its runtime step." in text
+
+
 def test_explain_shows_layers_in_float_first_with_what_they_would_cost() -> None:
     layers = [Layer(node=f"n{i}", op="Conv", weights=(8, 8, 3, 3), macs=100, divergence=1.0) for i in range(30)]
     layers[29] = layers[29].model_copy(update={"divergence": 71.0, "float_reason": "costs too much"})

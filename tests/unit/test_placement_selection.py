@@ -64,8 +64,12 @@ def check_few_are_computed(chosen: ModelProto, rows: int, columns: int) -> None:
     assert costs and max(number for _, number in costs) <= max(rows, COUNT * columns), costs
 
 
-def v5(classes: int = 8) -> RowSelection:
-    return RowSelection(1, COUNT, (5, 5 + classes), objectness=4)
+def v5(classes: int = 8, features: int = 0) -> RowSelection:
+    return RowSelection(1, COUNT, (5, 5 + classes), objectness=4, width=5 + classes + features)
+
+
+def v8(axis: int = 2, classes: int = 8, features: int = 0) -> RowSelection:
+    return RowSelection(axis, COUNT // 2, (4, 4 + classes), width=4 + classes + features)
 
 
 @pytest.mark.parametrize("ties", [False, True], ids=["apart", "ties"])
@@ -101,13 +105,13 @@ def test_one_class() -> None:
 def test_a_level_of_no_more_rows_is_taken_whole(count: int, whole: int) -> None:
     """Of larger ones so many rows are chosen first, then of all; the levels have 288, 72 and 18."""
     model, inputs = yolov5()
-    chosen = check_selection(model, inputs, RowSelection(1, count, (5, 13), objectness=4), ties=True)
+    chosen = check_selection(model, inputs, RowSelection(1, count, (5, 13), objectness=4, width=13), ties=True)
     assert sum(node.op_type == "TopK" for node in chosen.graph.node) == 3 - whole + 1
 
 
 def test_columns_behind_the_scores_come_along() -> None:
     model, inputs = yolov5(features=3)
-    chosen = check_selection(model, inputs, v5())
+    chosen = check_selection(model, inputs, v5(features=3))
     check_few_are_computed(chosen, sum(V5_ROWS), 16)
 
 
@@ -133,7 +137,7 @@ def test_an_output_that_another_node_reads_too() -> None:
 @pytest.mark.parametrize("free", [True, False], ids=["free batch", "batch of 1"])
 def test_yolov8(free: bool, turned: bool, features: int, ties: bool) -> None:
     model, inputs = yolov8(free=free, turned=turned, features=features)
-    chosen = check_selection(model, inputs, RowSelection(1 if turned else 2, COUNT // 2, (4, 12)), ties=ties)
+    chosen = check_selection(model, inputs, v8(1 if turned else 2, features=features), ties=ties)
     check_few_are_computed(chosen, V8_ROWS, 12 + features)
     softmax = {number for op, number in arithmetic(chosen) if op == "Softmax"}
     assert softmax == {4 * 4 * (COUNT // 2)}
@@ -141,13 +145,13 @@ def test_yolov8(free: bool, turned: bool, features: int, ties: bool) -> None:
 
 def test_of_one_class_and_no_objectness() -> None:
     model, inputs = yolov8(classes=1)
-    check_few_are_computed(check_selection(model, inputs, RowSelection(2, COUNT // 2, (4, 5))), V8_ROWS, 5)
+    check_few_are_computed(check_selection(model, inputs, v8(classes=1)), V8_ROWS, 5)
 
 
 def test_scores_that_are_a_product_are_computed_of_all_rows_and_boxes_are_not() -> None:
     """The largest of products is not the product of the largest."""
     model, inputs = yolov8(premultiplied=True)
-    chosen = check_selection(model, inputs, RowSelection(2, COUNT // 2, (4, 12)))
+    chosen = check_selection(model, inputs, v8())
     large = {(op, number) for op, number in arithmetic(chosen) if number % V8_ROWS == 0}
     assert large == {("Mul", 8 * V8_ROWS), ("Sigmoid", 8 * V8_ROWS), ("Sigmoid", V8_ROWS)}
 
@@ -164,7 +168,7 @@ def test_rows_of_any_head_are_chosen_where_no_rule_applies(opset: int) -> None:
     weights = net.constant(np.random.default_rng(1).normal(size=(30, 30)))
     mixed = net.add("MatMul", "x", weights)
     model = head(net, net.add("Sigmoid", mixed), ["batch", 9, 30], x=["batch", 9, 30])
-    chosen = check_selection(model, {"x": ["batch", 9, 30]}, RowSelection(2, 7, (4, 9)))
+    chosen = check_selection(model, {"x": ["batch", 9, 30]}, RowSelection(2, 7, (4, 9), width=9))
     assert prod((9, 30)) not in [number for op, number in arithmetic(chosen) if op == "Sigmoid"]
 
 
@@ -172,7 +176,7 @@ def test_a_concat_with_a_constant_along_the_rows() -> None:
     net = Net()
     rows = net.add("Concat", "x", net.constant(np.random.default_rng(1).normal(size=(1, 5, 9))), axis=1)
     model = head(net, rows, [1, 25, 9], x=[1, 20, 9])
-    check_selection(model, {"x": [1, 20, 9]}, RowSelection(1, 7, (4, 9)))
+    check_selection(model, {"x": [1, 20, 9]}, RowSelection(1, 7, (4, 9), width=9))
 
 
 def test_a_name_that_is_taken() -> None:
@@ -180,9 +184,9 @@ def test_a_name_that_is_taken() -> None:
     net = Net()
     whole = net.add("Neg", "x", name="output_whole")
     model = head(net, net.add("Add", whole, "x"), ["batch", 20, 9], x=["batch", 20, 9])
-    check_selection(model, {"x": ["batch", 20, 9]}, RowSelection(1, 7, (4, 9)))
+    check_selection(model, {"x": ["batch", 20, 9]}, RowSelection(1, 7, (4, 9), width=9))
 
 
 def test_an_input_is_the_head() -> None:
     model = head(Net(), "x", ["batch", 20, 9], x=["batch", 20, 9])
-    check_selection(model, {"x": ["batch", 20, 9]}, RowSelection(1, 7, (4, 9), objectness=3), ties=False)
+    check_selection(model, {"x": ["batch", 20, 9]}, RowSelection(1, 7, (4, 9), objectness=3, width=9), ties=False)

@@ -105,7 +105,7 @@ def epilogue(spec: ModelSpec, *shape: int, kind: str = "FP32") -> Epilogue | Non
 
 def test_a_selection_has_as_many_rows_as_nms_looks_at() -> None:
     found = epilogue(detector(nms=", candidates: 500"), 4000, 85)
-    assert found is not None and found.does == RowSelection(1, 500, (5, 85), objectness=4)
+    assert found is not None and found.does == RowSelection(1, 500, (5, 85), objectness=4, width=85)
     assert [op.op for op in found.behind] == ["yolo_head", "nms"]
     assert (found.bytes_before, found.bytes_behind, found.rows) == (4 * 4000 * 85, 4 * 500 * 85, 4000)
     assert found.saving == 4 * 3500 * 85
@@ -114,10 +114,10 @@ def test_a_selection_has_as_many_rows_as_nms_looks_at() -> None:
 @pytest.mark.parametrize(
     ("head", "shape", "selection"),
     [
-        ("yolo8_head", (84, 8400), RowSelection(2, 3000, (4, 84))),
-        ("yolo8_head, turned: true", (8400, 84), RowSelection(1, 3000, (4, 84))),
-        ("yolo8_head, features: 32", (116, 8400), RowSelection(2, 3000, (4, 84))),
-        ("yolo8_head, turned: true, features: 5", (8400, 89), RowSelection(1, 3000, (4, 84))),
+        ("yolo8_head", (84, 8400), RowSelection(2, 3000, (4, 84), width=84)),
+        ("yolo8_head, turned: true", (8400, 84), RowSelection(1, 3000, (4, 84), width=84)),
+        ("yolo8_head, features: 32", (116, 8400), RowSelection(2, 3000, (4, 84), width=116)),
+        ("yolo8_head, turned: true, features: 5", (8400, 89), RowSelection(1, 3000, (4, 84), width=89)),
     ],
 )
 def test_a_head_without_objectness_is_turned_once_it_is_selected(

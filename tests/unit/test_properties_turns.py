@@ -4,7 +4,7 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -19,7 +19,8 @@ from qtriton_client.catalog import Pipeline
 from qtriton_client.errors import ClientError, RequestRefused
 from qtriton_client.load import Ticker, send_block
 from qtriton_client.measure import split, turns
-from qtriton_client.results import LoadOptions, StepTotals, Variant, VariantRun
+from qtriton_client.metrics import PARAMETERS, Metrics
+from qtriton_client.results import Decoding, LoadOptions, StepTotals, Variant, VariantRun
 from qtriton_client.session import Session, Tensor
 
 variants = st.integers(1, 5)
@@ -72,9 +73,12 @@ class Server:
     asked: list[str] = field(default_factory=list)
     runs: Counter[str] = field(default_factory=Counter)
     refused: frozenset[int] = frozenset()
+    #: Whether its preprocess step has a timer, and of how many requests that has told.
+    timer: bool = True
+    timed: int = 0
     lock: Any = field(default_factory=threading.Lock)
 
-    def infer(self, model: str, inputs: list[Any]) -> dict[str, Tensor]:
+    def infer(self, model: str, inputs: list[Any], parameters: dict[str, Any] | None = None) -> dict[str, Tensor]:
         with self.lock:
             if model == "pre":
                 return {"y": Tensor("y", "FP32", inputs[0].data)}
@@ -82,10 +86,15 @@ class Server:
             if model.startswith("e") and len(self.asked) in self.refused:
                 raise RequestRefused("on purpose")
             self.runs.update({f"r{model[1:]}", model, "pre", "post"})
+            self.timed += self.timer and parameters == PARAMETERS
             return {}
 
     def totals(self, model: str) -> StepTotals:
         return StepTotals(self.runs[model], 0, 0, 0, 0)
+
+    def decoding(self, step: str) -> Decoding:
+        assert step == "pre"
+        return Decoding(self.timed, 5 * self.timed)
 
     def session(self) -> Session:
         made: Any = SimpleNamespace(
@@ -109,7 +118,8 @@ class Ticks(Ticker):
 
 def measured(server: Server, number: int, options: LoadOptions, ticker: Ticks) -> list[VariantRun]:
     sessions = [server.session() for _ in range(options.concurrency)]
-    return measure._measure_model(sessions, [pipeline(each) for each in range(number)], [b"1", b"2"], options, ticker)
+    pipelines, metrics = [pipeline(each) for each in range(number)], cast("Metrics", server)
+    return measure._measure_model(sessions, pipelines, [b"1", b"2"], options, ticker, metrics)
 
 
 loads = st.builds(
@@ -138,6 +148,16 @@ def test_every_variant_gets_the_same_requests_in_turns(number: int, options: Loa
         for series, count in ((run.end2end, options.requests), (run.runtime, options.runtime_calls)):
             assert tuple(len(block.start_ns) for block in series.blocks) == split(count, options.blocks)
             assert all(block.server.requests == len(block.start_ns) for block in series.blocks)
+        for block in run.end2end.blocks:
+            sent = len(block.start_ns)
+            assert block.around and block.around.decoding == Decoding(sent, 5 * sent)
+    assert server.timed == number * (options.requests + options.warmup), "the runtime step alone is not timed"
+
+
+def test_a_step_without_a_timer_is_asked_once() -> None:
+    server, ticks = Server(timer=False), Ticks()
+    (run,) = measured(server, 1, LoadOptions(requests=4, runtime_requests=0, warmup=1), ticks)
+    assert [block.around and block.around.decoding for block in run.end2end.blocks] == [None] * 4
 
 
 @given(st.integers(2, 4), st.integers(1, 12), blocks)

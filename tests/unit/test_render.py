@@ -19,6 +19,7 @@ CLASSES = Tensor("classes", DataType.INT32, (5,))
 
 PYTHON = PythonStep("m_preprocess", 4, (IMAGE,), (PIXELS,))
 SERVING = Serving(platform="onnxruntime_onnx", parameters=(("intra_op_thread_count", "2"),))
+GRAPHS = Serving(platform="tensorrt_plan", gpu=True, cuda_graphs=True)
 RUNTIME = RuntimeStep("m_runtime", SERVING, 4, (PIXELS,), (SCORES, CLASSES))
 ENSEMBLE = Ensemble(
     "m",
@@ -105,12 +106,53 @@ def test_a_python_step_names_its_backend_and_runs_on_the_cpu() -> None:
     assert [(group.Kind.Name(group.kind), group.count) for group in message.instance_group] == [("KIND_CPU", 1)]
 
 
+@pytest.mark.parametrize("gpu", [False, True])
+def test_so_many_instances_as_are_asked_for(gpu: bool) -> None:
+    runtime = replace(RUNTIME, serving=replace(SERVING, gpu=gpu), instances=3)
+
+    for config, kind in ((runtime, "KIND_GPU" if gpu else "KIND_CPU"), (replace(PYTHON, instances=3), "KIND_CPU")):
+        (group,) = parse_config(render_config(config), "m").instance_group
+        assert (group.Kind.Name(group.kind), group.count) == (kind, 3)
+
+
 @pytest.mark.parametrize(("size", "batched"), [(1, False), (2, True), (16, True)])
 def test_requests_are_joined_only_where_a_batch_has_room_for_two(size: int, batched: bool) -> None:
     message = parse_config(render_config(replace(RUNTIME, max_batch_size=size, max_queue_delay_us=300)), "m")
 
     assert message.HasField("dynamic_batching") is batched
     assert message.dynamic_batching.max_queue_delay_microseconds == (300 if batched else 0)
+
+
+@pytest.mark.parametrize(
+    ("serving", "size", "dims", "sizes"),
+    [
+        (GRAPHS, 3, (3, 8, 8), [1, 2, 3]),
+        (GRAPHS, 1, (3, 8, 8), [1]),
+        (GRAPHS, 0, (1, 3, 8, 8), []),  # Triton would never find the graph
+        (GRAPHS, 3, (3, -1, 8), []),
+        (replace(GRAPHS, cuda_graphs=False), 3, (3, 8, 8), []),
+        (SERVING, 3, (3, 8, 8), []),
+    ],
+)
+def test_a_cuda_graph_is_captured_for_every_batch_that_is_served(
+    serving: Serving, size: int, dims: tuple[int, ...], sizes: list[int]
+) -> None:
+    inputs = (Tensor("x", DataType.FP32, dims), Tensor("size", DataType.FP32, (2,)))
+
+    cuda = parse_config(render_config(RuntimeStep("m", serving, size, inputs, (SCORES,))), "m").optimization.cuda
+
+    assert cuda.graphs is bool(sizes)
+    assert [spec.batch_size for spec in cuda.graph_spec] == sizes
+    assert not any(spec.HasField("graph_lower_bound") for spec in cuda.graph_spec)  # it pads with what was there before
+    for spec in cuda.graph_spec:
+        assert {name: tuple(shape.dim) for name, shape in spec.input.items()} == {"x": dims, "size": (2,)}
+
+
+@pytest.mark.parametrize(("gpu", "instances", "joined"), [(False, 1, True), (False, 2, False), (True, 2, True)])
+def test_several_instances_on_a_cpu_take_one_request_each(gpu: bool, instances: int, joined: bool) -> None:
+    runtime = replace(RUNTIME, serving=replace(SERVING, gpu=gpu), instances=instances)
+
+    assert parse_config(render_config(runtime), "m").HasField("dynamic_batching") is joined
 
 
 def test_what_a_runtime_does_not_need_is_not_written() -> None:
@@ -165,9 +207,13 @@ def test_a_template_that_names_what_is_not_there_raises(tmp_path: Path, monkeypa
         ('name: "another"\n', "does not say what it should"),
         ("name: {{ config.name | quoted }}\n", "does not say what it should"),
         ("name: {{ config.name }}\n", "config.pbtxt is not valid, line 1:"),
+        (
+            resources.templates().joinpath("python.pbtxt.j2").read_text().replace("config.instances", "2"),
+            "does not say",
+        ),
         ('name: "a"\nno_such_field: 1\n', "no_such_field"),
     ],
-    ids=["other name", "no tensors", "unquoted", "unknown field"],
+    ids=["other name", "no tensors", "unquoted", "other instances", "unknown field"],
 )
 def test_a_broken_template_is_told(text: str, fragment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     templates_in(tmp_path, monkeypatch, python=text)

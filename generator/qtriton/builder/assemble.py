@@ -21,7 +21,7 @@ from qtriton.progress import Reporter
 from qtriton.repository.check import check
 from qtriton.repository.config import Config, DataType, Ensemble, EnsembleStep, PythonStep, RuntimeStep, Tensor
 from qtriton.repository.naming import CONFIG, STEPS, VERSION, Names, runtime_of
-from qtriton.repository.read import Repository
+from qtriton.repository.read import Repository, count_instances
 from qtriton.repository.record import write_record
 from qtriton.repository.render import render_config
 from qtriton.repository.staging import Staging, staged
@@ -63,12 +63,11 @@ def _stage(
         reporter.warn(f"{ensemble} was built from another spec or other weights, so it is removed.")
         staging.remove(ensemble)
         staging.remove(runtime_of(ensemble))
-    alike = {variant.manifest.moved: variant for variant in variants}
     for variant in variants:
-        outputs = _tensors(variant.placed.outputs(whole).outputs, spec)
-        if alike[variant.manifest.moved] is variant:
-            _write_steps(staging, variant, outputs)
-        _write_variant(staging, spec, variant, outputs)
+        _write_variant(staging, spec, variant, _given(variant, whole))
+    alike = {variant.manifest.moved: variant for variant in variants}
+    for variant in alike.values():
+        _write_steps(staging, variant, _given(variant, whole))
     _remove_unused_steps(staging, spec.name)
     for variant in variants:
         write_record(staging.folder, _names(variant), variant.record)
@@ -122,19 +121,32 @@ def _results(spec: ModelSpec) -> tuple[Tensor, ...]:
     return tuple(Tensor(out.name, DataType(out.dtype), out.dims) for out in spec.results)
 
 
+def _given(variant: Variant, whole: Signature) -> tuple[Tensor, ...]:
+    """What the postprocess step of a variant is given, by the names of the FP32 ONNX, whose outputs those are of."""
+    return _tensors(variant.placed.outputs(whole).outputs, variant.placed.spec)
+
+
 def _write_steps(staging: Staging, variant: Variant, outputs: Sequence[Tensor]) -> None:
     """The steps of a variant, which those share whose graphs do the same."""
     spec, names = variant.placed.spec, _names(variant)
-    batch = spec.max_batch_size
+    batch, instances = spec.max_batch_size, _shared_instances(staging.folder, variant)
     (geometry,) = _single(spec, _GEOMETRY)
-    pre = PythonStep(names.preprocess, batch, (_IMAGE,), (*_inputs(spec), geometry))
-    post = PythonStep(names.postprocess, batch, (*outputs, geometry), _results(spec))
+    pre = PythonStep(names.preprocess, batch, (_IMAGE,), (*_inputs(spec), geometry), instances)
+    post = PythonStep(names.postprocess, batch, (*outputs, geometry), _results(spec), instances)
     settings = spec.model_dump(mode="json", include={"preprocess", "postprocess"})
     pre_settings = {"ops": settings["preprocess"], "output": spec.input.name, "max_pixels": spec.max_pixels}
     pre_settings |= {"extra_inputs": spec.extra_inputs}
     post_settings = {"ops": settings["postprocess"], "inputs": [t.name for t in outputs], "batched": batch > 0}
     write_step(_write_config(staging, pre), PREPROCESS, pre_settings)
     write_step(_write_config(staging, post), POSTPROCESS, post_settings)
+
+
+def _shared_instances(folder: Path, variant: Variant) -> int:
+    """As many as any runtime step of the model has; those of this build have no record yet."""
+    repository, model = Repository(folder), variant.manifest.model
+    others = {runtime_of(name) for name, record in repository.records().items() if record.model == model}
+    published = (count_instances(config) for name, config in repository.configs() if name in others and config)
+    return max((variant.manifest.instances, *published))
 
 
 def _write_variant(staging: Staging, spec: ModelSpec, variant: Variant, outputs: Sequence[Tensor]) -> None:
@@ -145,7 +157,14 @@ def _write_variant(staging: Staging, spec: ModelSpec, variant: Variant, outputs:
     )
     runtime_outputs = _artifact_outputs(spec, variant, outputs)
     batch = min(variant.max_batch, 1) if variant.signature.inputs[0].shape[0] == 1 else variant.max_batch
-    runtime = RuntimeStep(names.runtime, backend.serving(variant.target), batch, inputs, runtime_outputs)
+    runtime = RuntimeStep(
+        names.runtime,
+        backend.serving(variant.target),
+        batch,
+        inputs,
+        runtime_outputs,
+        instances=variant.manifest.instances,
+    )
     version = _write_config(staging, runtime)
     for name in backend.files(variant.target):
         shutil.copyfile(variant.artifact / name, version / name)

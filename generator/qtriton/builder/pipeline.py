@@ -86,7 +86,10 @@ def _record(context: BuildContext, target: Target) -> PublishRecord:
             *(options.method.value, options.algorithm.value, options.learner.value, repr(options.training)),
             *(options.max_accuracy_drop, options.accept_drop, target.vnni),
         )
-    what = target.backend, target.precision.value, target.threads, target.optimization_level, target.device
+    what = (
+        *(target.backend, target.precision.value, target.threads, options.instances),
+        *(target.optimization_level, target.device),
+    )
     where = options.placement.value if backend_for(target).moves else ""
     templates = [sha256_file(path) for path in sorted(resources.templates().glob("*.j2"))]
     inputs = (context.spec_key, what, where, how, context.parents(target.precision), templates)

@@ -92,6 +92,7 @@ def _variant(
         backend=target.backend,
         precision=target.precision,
         threads=target.threads,
+        instances=context.options.instances,
         key=record.key,
         artifact=main,
         parts=tuple(parts),

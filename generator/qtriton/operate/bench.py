@@ -23,15 +23,22 @@ _SCENES: Final = GeneratedData(scenes="digits", seed=0, calibration=32, validati
 
 
 def bench_server(
-    url: str, models: Sequence[str], images: Path, options: LoadOptions, reporter: Reporter = SILENT
+    url: str,
+    models: Sequence[str],
+    images: Path,
+    options: LoadOptions,
+    reporter: Reporter = SILENT,
+    metrics_url: str | None = None,
 ) -> BenchResults:
     """Measure a server that runs already; no models means all of its ensembles that qtriton built.
+
+    With the URL of its metrics, decoding is told from the rest of preprocessing.
 
     Raises:
         ClientError: the server is away, or has not what was named.
         BenchError: a Runtime is above its End2End.
     """
-    return _measure(url, url, list(models) or None, read_images(images), options, reporter)
+    return _measure(url, url, metrics_url, list(models) or None, read_images(images), options, reporter)
 
 
 def bench_repository(
@@ -60,10 +67,10 @@ def bench_repository(
         model: read_images(images or _images_of(opened, model, ensembles, workspace, reporter))
         for model, ensembles in by_model.items()
     }
-    with serve_repository(repository, ServerOptions(grpc_port=0, http_port=0), reporter) as server:
+    with serve_repository(repository, ServerOptions(grpc_port=0, http_port=0, metrics_port=0), reporter) as server:
         try:
             runs = [
-                _measure(model, server.grpc_url, ensembles, sent[model], options, reporter)
+                _measure(model, server.grpc_url, server.metrics_url, ensembles, sent[model], options, reporter)
                 for model, ensembles in by_model.items()
             ]
         except ClientError as error:
@@ -77,13 +84,14 @@ def bench_repository(
 def _measure(
     what: str,
     url: str,
+    metrics_url: str | None,
     models: Sequence[str] | None,
     images: Sequence[bytes],
     options: LoadOptions,
     reporter: Reporter,
 ) -> BenchResults:
     with reporter.progress(f"bench {what}") as progress:
-        results = measure(url, models, images, options, progress)
+        results = measure(url, models, images, options, progress, metrics_url)
     refuse_implausible(results)
     return results
 

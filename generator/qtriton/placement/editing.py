@@ -10,7 +10,7 @@ import numpy as np
 from qtriton.compress.normalize.graph import opset_of
 from qtriton.fresh_names import FreshNames
 from qtriton.placement.shapes import batched_shapes
-from qtriton.quantize.graph import GraphView
+from qtriton.quantize.graph import GraphView, attribute
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -33,7 +33,7 @@ def free_output(model: ModelProto, output: str) -> str:
 
 
 class Editor:
-    """Adds nodes to a model of opset 13 or later; `finish` puts them in order and drops what nothing needs."""
+    """Adds nodes to a model of opset 13 or later, which `finish` writes into it."""
 
     def __init__(self, model: ModelProto) -> None:
         self.model = model
@@ -88,29 +88,50 @@ class Editor:
             kind.shape.dim.add().dim_value = size
 
     def finish(self) -> None:
-        """Write the nodes in an order that runs, without those, and constants, that no output needs."""
-        graph = self.model.graph
-        nodes = [*graph.node, *self._added]
-        producer = {name: node for node in nodes for name in node.output}
-        ordered: dict[int, NodeProto] = {}
-        stack = [(producer[value.name], False) for value in reversed(graph.output) if value.name in producer]
-        while stack:
-            node, ready = stack.pop()
-            if id(node) in ordered:
-                continue
-            if ready:
-                ordered[id(node)] = node
-                continue
-            stack.append((node, True))
-            stack += [(producer[name], False) for name in (*node.input, *_outer(node)) if name in producer]
-        kept = list(ordered.values())
-        del graph.node[:]
-        graph.node.extend(kept)
-        used = {name for node in kept for name in (*node.input, *_outer(node))} | {each.name for each in graph.output}
-        constants = [tensor for tensor in graph.initializer if tensor.name in used]
-        del graph.initializer[:]
-        graph.initializer.extend(constants)
-        del graph.value_info[:]
+        """Write the nodes into the model."""
+        self.model.graph.node.extend(self._added)
+        tidy(self.model)
+
+
+def state_reshapes(model: ModelProto) -> None:
+    """Write down the shape that a Reshape gives, where the model computes it from its batch."""
+    from onnx import numpy_helper
+
+    shapes, view, names = batched_shapes(model), GraphView(model), FreshNames(model)
+    for node in model.graph.node:
+        if node.op_type != "Reshape" or node.input[1] in view.constants:
+            continue
+        before, behind = shapes.get(node.input[0]), shapes.get(node.output[0])
+        if before is not None and behind is not None and attribute(node, "allowzero", 0) == 0:
+            name = names.fresh(f"{node.output[0]}_shape")
+            model.graph.initializer.append(numpy_helper.from_array(np.array([0, *behind[1:]], np.int64), name))
+            node.input[1] = name
+    tidy(model)
+
+
+def tidy(model: ModelProto) -> None:
+    """Put the nodes in an order that runs, without those, and constants, that no output needs."""
+    graph = model.graph
+    producer = {name: node for node in graph.node for name in node.output}
+    ordered: dict[int, NodeProto] = {}
+    stack = [(producer[value.name], False) for value in reversed(graph.output) if value.name in producer]
+    while stack:
+        node, ready = stack.pop()
+        if id(node) in ordered:
+            continue
+        if ready:
+            ordered[id(node)] = node
+            continue
+        stack.append((node, True))
+        stack += [(producer[name], False) for name in (*node.input, *_outer(node)) if name in producer]
+    kept = list(ordered.values())
+    del graph.node[:]
+    graph.node.extend(kept)
+    used = {name for node in kept for name in (*node.input, *_outer(node))} | {each.name for each in graph.output}
+    constants = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(constants)
+    del graph.value_info[:]
 
 
 def _outer(node: NodeProto) -> list[str]:

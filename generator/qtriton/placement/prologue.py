@@ -83,11 +83,12 @@ class _Prologue:
         del graph.value_info[:]
 
     def _add(self, op_type: str, inputs: list[str], **attributes: Any) -> str:
-        from onnx import helper
-
         output = self._names.fresh(f"{self._name}_{op_type.lower()}")
-        self._nodes.append(helper.make_node(op_type, inputs, [output], name=output, **attributes))
+        self._nodes.append(_node(op_type, inputs, [output], **attributes))
         return output
+
+    def _sizes(self, *sizes: int) -> str:
+        return self._constant(np.asarray(sizes, np.int64))
 
     def _cast(self, tensor: str) -> str:
         from onnx import TensorProto
@@ -106,11 +107,14 @@ class _Prologue:
         size = attribute(blocks, "blocksize", 1)
         assert isinstance(size, int)
         channels, height, width = self._dims
-        cut = [0, height // size, size, width // size, size, channels]
-        joined = [0, size * size * channels, height // size, width // size]
-        tensor = self._add("Reshape", [self._name, self._constant(np.asarray(cut, np.int64))])
-        tensor = self._add("Transpose", [tensor], perm=(0, 2, 4, 5, 1, 3))
-        tensor = self._add("Reshape", [tensor, self._constant(np.asarray(joined, np.int64))])
+        # Lines of pixels are split and joined, which copies bytes that stay side by side; the last move is undone by a
+        # runtime that computes with the channels last.
+        lines = self._add("Reshape", [self._name, self._sizes(0, height // size, size, width * channels)])
+        split = [self._names.fresh(f"{self._name}_line") for _ in range(size)]
+        self._nodes.append(_node("Split", [lines, self._sizes(*[1] * size)], split, axis=2))
+        cut = self._sizes(0, height // size, width // size, size * channels)
+        tensor = self._add("Concat", [self._add("Reshape", [line, cut]) for line in split], axis=3)
+        tensor = self._add("Transpose", [tensor], perm=_TO_FIRST)
         graph.node.remove(blocks)
         for node in graph.node:
             node.input[:] = [tensor if each == blocks.output[0] else each for each in node.input]
@@ -182,3 +186,9 @@ class _Prologue:
         # As ONNX has it: halves to the even number.
         quantized = np.rint(values / float(scale)) + int(zero)
         return bool((quantized == np.arange(_LEVELS)).all())
+
+
+def _node(op_type: str, inputs: list[str], outputs: list[str], **attributes: Any) -> NodeProto:
+    from onnx import helper
+
+    return helper.make_node(op_type, inputs, outputs, name=outputs[0], **attributes)

@@ -48,6 +48,7 @@ class Chooser:
         self._editor, self._indexes = editor, indexes
         self._places = editor.add("Unsqueeze", [indexes, editor.constant([-1], indexes)], indexes)
         self._chosen: dict[tuple[str, Rows], str] = {}
+        self._others: dict[object, Chooser] = {}
 
     def rows(self, tensor: str, at: Rows) -> str:
         """The chosen rows of a tensor: its axes of rows become one."""
@@ -90,7 +91,7 @@ class Chooser:
             case "Slice":
                 return self._slice(node, len(shape), at)
             case "Transpose":
-                return self._transpose(node, len(shape), at)
+                return self._transpose(node, shape, at)
             case op if op in _RESHAPES:
                 return self._reshape(node, shape, at)
         if not self._is_row_by_row(node, at):
@@ -181,14 +182,36 @@ class Chooser:
         moved = edit.constant([at.moved(axis) for axis in axes], node.output[0])
         return self._again(node, [self.rows(node.input[0], at), *node.input[1:3], moved, *node.input[4:]])
 
-    def _transpose(self, node: NodeProto, rank: int, at: Rows) -> dict[str, str] | None:
-        perm = permutation(node, rank)
+    def _transpose(self, node: NodeProto, shape: tuple[int, ...], at: Rows) -> dict[str, str] | None:
+        perm = permutation(node, len(shape))
         sources = perm[at.first : at.end]
-        if perm[0] != 0 or sources != list(range(sources[0], sources[0] + len(sources))):
+        if perm[0] != 0 or sorted(sources) != list(range(min(sources), min(sources) + len(sources))):
             return None
+        if sources != sorted(sources):
+            return self._mixed(node, shape, at, perm)
         before = Rows(sources[0], sources[0] + len(sources))
         kept = [axis for axis in perm if axis not in sources[1:]]
         return self._again(node, [self.rows(node.input[0], before)], perm=[before.moved(axis) for axis in kept])
+
+    def _mixed(self, node: NodeProto, shape: tuple[int, ...], at: Rows, perm: list[int]) -> dict[str, str] | None:
+        """The rows of a Transpose that changes their order: chosen in the order of what it takes."""
+        edit, output = self._editor, node.output[0]
+        sources = perm[at.first : at.end]
+        before = Rows(min(sources), max(sources) + 1)
+        rest = [axis for axis in perm if not before.has(axis)]
+        source = edit.shape(node.input[0])
+        if before.first != 1 or at.first != 1 or rest != sorted(rest) or source is None:
+            return None
+        steps = {axis: prod(source[axis + 1 : before.end]) for axis in sources}
+        left, places = prod(shape[at.first : at.end]), ""
+        for axis, size in zip(sources, shape[at.first : at.end], strict=True):
+            left //= size
+            number = edit.add("Div", [self._indexes, edit.constant(left, output)], output)
+            number = edit.add("Mod", [number, edit.constant(size, output)], output)
+            number = edit.add("Mul", [number, edit.constant(steps[axis], output)], output)
+            places = edit.add("Add", [places, number], output) if places else number
+        other = self._others.setdefault((before, tuple(sources), source[1:]), Chooser(edit, places))
+        return {output: other.rows(node.input[0], before)}
 
     def _reshape(self, node: NodeProto, shape: tuple[int, ...], at: Rows) -> dict[str, str] | None:
         edit, output = self._editor, node.output[0]

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qtriton.placement.editing import Editor, free_output
+from qtriton.fresh_names import FreshNames
+from qtriton.placement.anchors import split_heads
+from qtriton.placement.editing import Editor, free_output, state_reshapes
 from qtriton.placement.pushing import Best, Chooser, Rows, axis_of
+from qtriton.quantize.graph import GraphView
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -28,17 +31,48 @@ class RowSelection:
     scores: tuple[int, int]
     #: The column of the objectness; none where there is none.
     objectness: int | None = None
+    #: How many columns there are.
+    width: int = 0
+
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """The columns before which scores begin, and those behind them, if there are any."""
+        low, high = self.scores
+        return (low, high) if high < self.width else (low,)
 
 
 def select_rows(model: ModelProto, output: str, selection: RowSelection) -> None:
     """Make an output the selected rows, float32 [batch, count, columns]; the model is changed in place."""
     whole = free_output(model, output)
+    _cast_levels(model, whole)
+    state_reshapes(model)
+    split_heads(model, selection.width, selection.cuts)
     editor = Editor(model)
     shape = editor.shape(whole)
     assert shape is not None and len(shape) == 3  # whoever chose the selection has looked
     rows = _Selecting(editor, selection).of(whole)
     editor.give(rows, whole, output, (selection.count, shape[3 - selection.axis]))
     editor.finish()
+
+
+def _cast_levels(model: ModelProto, output: str) -> None:
+    """Make FP32 of each level of a head in FP16, not of what joins them, so that levels are found."""
+    from onnx import NodeProto
+
+    view, names = GraphView(model), FreshNames(model)
+    cast = view.producer[output]
+    joined = view.producer.get(cast.input[0]) if cast.op_type == "Cast" else None
+    if joined is None or joined.op_type != "Concat" or not view.only_reader(cast.input[0], "Cast"):
+        return
+    place = list(model.graph.node).index(joined)
+    for index, name in enumerate(joined.input):
+        node = NodeProto()
+        node.CopyFrom(cast)
+        node.input[0] = name
+        joined.input[index] = node.output[0] = node.name = names.fresh(f"{name}_float")
+        model.graph.node.insert(place, node)
+    joined.output[0] = output
+    model.graph.node.remove(cast)
 
 
 class _Selecting:

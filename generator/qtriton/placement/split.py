@@ -97,11 +97,11 @@ def _selection(spec: ModelSpec, shape: tuple[int, ...]) -> Epilogue | None:
     left: PostOp
     if isinstance(head, YoloHead):
         axis, columns, left = 1, shape[2], head
-        does = RowSelection(axis, count, (_YOLO_COLUMNS, columns), objectness=_YOLO_COLUMNS - 1)
+        does = RowSelection(axis, count, (_YOLO_COLUMNS, columns), _YOLO_COLUMNS - 1, columns)
     elif isinstance(head, Yolo8Head):
         axis = 1 if head.turned else 2
         columns, left = shape[3 - axis], replace(head, turned=True)
-        does = RowSelection(axis, count, (_YOLO8_COLUMNS, columns - head.features))
+        does = RowSelection(axis, count, (_YOLO8_COLUMNS, columns - head.features), None, columns)
     else:
         return None
     if shape[axis] <= count or does.scores[0] >= does.scores[1]:

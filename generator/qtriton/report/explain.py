@@ -48,6 +48,9 @@ def sections(manifests: Mapping[str, Manifest], all_layers: bool) -> Iterator[Se
     yield Section(_why(default, manifests))
     yield from _placements(manifests)
     for name, manifest in manifests.items():
+        if manifest.instances > 1:
+            yield Section(f"{name}: served by {manifest.instances} instances of its runtime step.")
+    for name, manifest in manifests.items():
         if manifest.gate is not None:
             yield from _details(name, manifest, all_layers)
 

@@ -22,8 +22,8 @@ DETAIL_HEADERS: Final = (
     *("mean", "p50", "p90", "p99", "requests/s", "failures"),
 )
 BREAKDOWN_HEADERS: Final = (
-    *("Model", "Inference Backend", "Hardware", "Precision", "transport", "queue", "preprocess"),
-    *("input", "inference", "postprocess", "handover", "End2End"),
+    *("Model", "Inference Backend", "Hardware", "Precision", "transport", "queue", "decode"),
+    *("preprocess", "input", "inference", "postprocess", "handover", "End2End"),
 )
 #: Stands behind a latency that contradicts the other table.
 FLAG: Final = " (!)"
@@ -158,7 +158,8 @@ def _notes(measured: Sequence[Measured]) -> list[str]:
         "In the details, client-side Runtime calls the runtime step alone: its tensors travel over gRPC, uncompressed, "
         "which can take longer than the step itself.",
         "Where the time goes: the parts of End2End by Triton's statistics of each step. Transport is gRPC, the network "
-        "and the client; input and inference are the runtime step's; handover is the server between the steps.",
+        "and the client; decode is by a timer in the preprocess step, and part of preprocess where it is -; input and "
+        "inference are the runtime step's; handover is the server between the steps.",
     ]
     for one in dict.fromkeys(id(each.results) for each in measured):
         group = [each for each in measured if id(each.results) == one]

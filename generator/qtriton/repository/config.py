@@ -37,6 +37,7 @@ class PythonStep:
     max_batch_size: int
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    instances: int = 1
     template: Literal["python.pbtxt.j2"] = "python.pbtxt.j2"
 
 
@@ -51,7 +52,17 @@ class RuntimeStep:
     outputs: tuple[Tensor, ...]
     #: How long a request waits for others to share its batch; 0 takes what is in the queue and does not wait.
     max_queue_delay_us: int = 0
+    instances: int = 1
     template: Literal["runtime.pbtxt.j2"] = "runtime.pbtxt.j2"
+
+    @property
+    def joins_requests(self) -> bool:
+        """Whether requests that wait share a batch; several instances on a CPU rather take one each.
+
+        There a batch costs as much as its images one by one, or more where its tensors leave the CPU's cache, and
+        meanwhile the other instances would have nothing to do.
+        """
+        return self.max_batch_size > 1 and (self.serving.gpu or self.instances == 1)
 
     @property
     def accelerator_parameters(self) -> tuple[tuple[str, str], ...]:
@@ -61,6 +72,16 @@ class RuntimeStep:
             return parameters
         sizes = {"min": 1, "opt": 1, "max": self.max_batch_size}
         return (*parameters, *((f"trt_profile_{end}_shapes", self._shapes(batch)) for end, batch in sizes.items()))
+
+    @property
+    def graph_batch_sizes(self) -> tuple[int, ...]:
+        """The batch sizes that Triton captures as CUDA graphs: all that it serves, as a graph runs one size only.
+
+        None with max_batch_size 0, since Triton's backend captured under batch 0 and looked up under 1 until July 2026
+        (triton-inference-server/server#7150), and none where an input has a free size.
+        """
+        fixed = all(size >= 0 for tensor in self.inputs for size in tensor.dims)
+        return tuple(range(1, self.max_batch_size + 1)) if self.serving.cuda_graphs and fixed else ()
 
     def _shapes(self, batch: int) -> str:
         return ",".join(f"{port.name}:{'x'.join(map(str, (batch, *port.dims)))}" for port in self.inputs)

@@ -112,6 +112,8 @@ class Manifest(_Frozen):
     backend: str
     precision: Precision
     threads: int
+    #: Of the runtime step.
+    instances: int = 1
     #: Everything that the build depended on, hashed: the same key means there is nothing to do.
     key: str
     artifact: File

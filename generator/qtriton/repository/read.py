@@ -16,6 +16,13 @@ from qtriton.repository.render import parse_config
 from qtriton.workspace import sha256_file
 
 
+def count_instances(config: Any) -> int:
+    """The instances that a ModelConfig message asks for: none of an ensemble, two where nothing is said on a CPU."""
+    if config.platform == "ensemble" or config.HasField("ensemble_scheduling"):
+        return 0
+    return sum(group.count or 2 for group in config.instance_group) or 2
+
+
 @dataclass(frozen=True)
 class Repository:
     """A folder that exists and can be read; `open` makes one."""

@@ -46,6 +46,8 @@ def _reads_as(message: Any, config: Config) -> bool:
     if actual != expected:
         return False
     texts = {key: value.string_value for key, value in message.parameters.items()}
+    if isinstance(config, RuntimeStep | PythonStep) and [g.count for g in message.instance_group] != [config.instances]:
+        return False
     if isinstance(config, RuntimeStep):
         return _reads_as_serving(message, config) and texts == dict(config.serving.parameters)
     if isinstance(config, PythonStep):
@@ -61,7 +63,16 @@ def _reads_as_serving(message: Any, config: RuntimeStep) -> bool:
     groups = message.optimization.execution_accelerators.gpu_execution_accelerator
     accelerators = [(each.name, dict(each.parameters)) for each in groups]
     expected = [(serving.accelerator, dict(config.accelerator_parameters))] if serving.accelerator else []
-    return actual == (serving.platform, serving.backend, serving.file) and accelerators == expected
+    if message.HasField("dynamic_batching") != config.joins_requests:
+        return False
+    named = actual == (serving.platform, serving.backend, serving.file)
+    return named and accelerators == expected and _reads_as_graphs(message.optimization.cuda, config)
+
+
+def _reads_as_graphs(cuda: Any, config: RuntimeStep) -> bool:
+    sizes, shapes = config.graph_batch_sizes, {tensor.name: tensor.dims for tensor in config.inputs}
+    specs = [(s.batch_size, {name: tuple(shape.dim) for name, shape in s.input.items()}) for s in cuda.graph_spec]
+    return cuda.graphs == bool(sizes) and specs == [(size, shapes) for size in sizes]
 
 
 def _tensors(fields: Any) -> list[tuple[str, str, tuple[int, ...]]]:

@@ -297,7 +297,11 @@ def preprocess(data: bytes, ops: Sequence[PreOp], max_pixels: int = MAX_PIXELS) 
     Raises:
         qtriton.runtime.image.ImageError: the image cannot be decoded.
     """
-    pixels = decode(data, max_pixels)
+    return transform(decode(data, max_pixels), ops)
+
+
+def transform(pixels: Array, ops: Sequence[PreOp]) -> Frame:
+    """Apply the operations in order to a decoded image, [height, width, 3], BGR; the result is as of preprocess()."""
     frame = Frame(pixels, Geometry(*map(float, pixels.shape[:2])))
     for op in ops:
         frame = op(frame)

@@ -1,5 +1,6 @@
 """Triton's python backend runs this as model.py of the preprocess step: encoded images to the model's input."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,10 @@ import cv2
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from .image import ImageError
-from .pre import extra_input, preprocess
+from .image import ImageError, decode
+from .pre import Frame, extra_input, transform
 from .settings import read_preprocess
+from .timings import DecodeTimings, asks
 from .values import batch
 
 
@@ -20,15 +22,21 @@ class TritonPythonModel:
         """Read spec.json beside this file. A step takes one core: Triton runs as many instances as are asked for."""
         cv2.setNumThreads(1)
         self.settings = read_preprocess(Path(__file__).parent)
+        labels = {"model": args["model_name"], "version": args["model_version"]}
+        self.timings = DecodeTimings(pb_utils.MetricFamily, labels)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request on its own: a bad image fails the request that holds it and no other."""
         return [self._answer(request) for request in requests]
 
+    def finalize(self) -> None:
+        """Triton calls this before it ends the step."""
+        self.timings.close()
+
     def _answer(self, request: Any) -> Any:
         try:
             images = pb_utils.get_input_tensor_by_name(request, "image").as_numpy().reshape(-1)
-            frames = [preprocess(image, self.settings.ops, self.settings.max_pixels) for image in images]
+            frames, decode_ns = zip(*map(self._frame, images), strict=True)
             tensor = np.ascontiguousarray(batch([frame.pixels for frame in frames]))
             geometry = np.asarray([frame.geometry for frame in frames], np.float32)
             extras = {
@@ -40,5 +48,14 @@ class TritonPythonModel:
             return pb_utils.InferenceResponse(error=wrong)
         except Exception as error:  # whatever an image does, the server must answer and go on
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"preprocess: {error}"))
+        if asks(request):
+            self.timings.add(sum(decode_ns))
         made = {self.settings.output: tensor, "geometry": geometry, **extras}
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in made.items()])
+
+    def _frame(self, image: bytes) -> tuple[Frame, int]:
+        """One image, preprocessed, and how long it was decoded, in ns."""
+        start_ns = time.perf_counter_ns()
+        pixels = decode(image, self.settings.max_pixels)
+        decode_ns = time.perf_counter_ns() - start_ns
+        return transform(pixels, self.settings.ops), decode_ns

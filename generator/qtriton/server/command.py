@@ -9,12 +9,15 @@ from qtriton.server.ports import ServerPorts
 from qtriton.server.shm import ShmPlan
 from qtriton.server.wheel import Wheel
 
-#: The tensors of a python step are megabytes, which glibc takes from the system and gives back at every request; if it
-#: keeps them, yolov5n takes 79 ms end to end, not 83. What the user sets takes precedence.
-MALLOC = {
+#: What the server and its steps get unless the user sets it.
+DEFAULTS = {
+    # The tensors of a python step are megabytes, which glibc takes from the system and gives back at every request; if
+    # it keeps them, yolov5n takes 79 ms end to end, not 83.
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**32),
     "MALLOC_TOP_PAD_": str(2**26),
+    # NumPy takes one core in a step, as OpenCV does there; no runtime has its threads from here.
+    "OPENBLAS_NUM_THREADS": "1",
 }
 
 
@@ -53,7 +56,7 @@ def command_line(
 def environment(layout: Layout, libraries: list[Path]) -> dict[str, str]:
     # The user's settings for other Pythons must not reach the stub.
     variables = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    env = {**MALLOC, **variables}
+    env = {**DEFAULTS, **variables}
     env["PATH"] = os.pathsep.join([str(layout.bin), env.get("PATH", os.defpath)])
     search_path = env.get("LD_LIBRARY_PATH")
     env["LD_LIBRARY_PATH"] = os.pathsep.join([*map(str, libraries), *([search_path] if search_path else [])])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from qtriton.errors import SetupError
-from qtriton.repository.read import Repository
+from qtriton.repository.read import Repository, count_instances
 
 MIB = 2**20
 #: The assumed size of a tensor that only the request knows: a photo of 12 megapixels, as a JPEG and as pixels.
@@ -54,12 +54,8 @@ def free_bytes(folder: str = "/dev/shm") -> int:
 
 
 def _instances(model: Any) -> int:
-    """The instances of a config: two on a CPU where it does not say how many, or cannot be read."""
-    if model is None:
-        return 2
-    if model.platform == "ensemble" or model.HasField("ensemble_scheduling"):
-        return 0
-    return sum(group.count or 2 for group in model.instance_group) or 2
+    """The instances of a config; of one that cannot be read, as many as of one that says nothing."""
+    return 2 if model is None else count_instances(model)
 
 
 def docker_bytes(repository: Path) -> int:
