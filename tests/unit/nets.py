@@ -65,7 +65,7 @@ class Net:
         )
         constants = [numpy_helper.from_array(array, name) for name, array in self.constants.items()]
         graph = helper.make_graph(self.nodes, "net", begin, end, constants)
-        opsets = [helper.make_opsetid("", self.opset)]
+        opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid("com.microsoft", 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=ir_version)
         onnx.checker.check_model(model)
         return model
@@ -106,7 +106,7 @@ def yolov5(
     sliced: bool = False,
     opset: int = 17,
     features: int = 0,
-    end: Callable[[Net, str], str] | None = None,
+    half: bool = False,
     more: Callable[[Net, str], str] | None = None,
     image: str = "",
 ) -> tuple[ModelProto, dict[str, Shape]]:
@@ -118,7 +118,7 @@ def yolov5(
         sliced: whether the columns are cut by Slice, as before torch 1.13, not by Split.
         opset: of the model.
         features: columns behind the scores.
-        end: what follows on the joined levels.
+        half: whether the levels are joined in 16 bits, of which the output makes 32.
         more: what makes a second output of the first.
         image: the input of 64 x 96 pixels that the convolutions read; else what they give is the input.
     """
@@ -134,9 +134,11 @@ def yolov5(
         else:
             inputs[name] = [batch, 3 * columns, height, width]
         levels.append(_yolov5_level(net, name, level, columns, free=free, sliced=sliced))
-    joined = net.add("Concat", *levels, name="joined" if end else "output", axis=1)
-    if end is not None:
-        net.add("Identity", end(net, joined), name="output")
+    if half:
+        levels = [net.add("Cast", level, to=TensorProto.FLOAT16) for level in levels]
+        net.add("Cast", net.add("Concat", *levels, axis=1), name="output", to=TensorProto.FLOAT)
+    else:
+        net.add("Concat", *levels, name="output", axis=1)
     outputs: dict[str, Shape] = {"output": [batch, sum(V5_ROWS), columns]}
     if more is not None:
         outputs[more(net, "output")] = [batch, sum(V5_ROWS), columns]

@@ -115,14 +115,11 @@ def test_columns_behind_the_scores_come_along() -> None:
     check_few_are_computed(chosen, sum(V5_ROWS), 16)
 
 
-def test_rounded_to_half_and_back() -> None:
-    """As what is exported with --half ends, once it is in 32 bits again."""
-
-    def rounded(net: Net, tensor: str) -> str:
-        return net.add("Cast", net.add("Cast", tensor, to=onnx.TensorProto.FLOAT16), to=onnx.TensorProto.FLOAT)
-
-    model, inputs = yolov5(end=rounded)
-    check_selection(model, inputs, v5())
+def test_levels_that_are_joined_in_16_bits() -> None:
+    """As an export with --half is once its inputs and outputs have 32."""
+    model, inputs = yolov5(half=True)
+    chosen = check_selection(model, inputs, v5())
+    check_few_are_computed(chosen, sum(V5_ROWS), 13)
 
 
 def test_an_output_that_another_node_reads_too() -> None:
@@ -190,3 +187,85 @@ def test_a_name_that_is_taken() -> None:
 def test_an_input_is_the_head() -> None:
     model = head(Net(), "x", ["batch", 20, 9], x=["batch", 20, 9])
     check_selection(model, {"x": ["batch", 20, 9]}, RowSelection(1, 7, (4, 9), objectness=3, width=9), ties=False)
+
+
+# The convolution in front of an anchor-based head, which is cut into that of boxes and that of scores.
+
+
+def check_close(model: ModelProto, inputs: Mapping[str, Shape], selection: RowSelection) -> ModelProto:
+    """As `check_selection`, but for the rounding of a convolution that is cut."""
+    chosen = selected(model, selection)
+    feed = feed_of(inputs, 2 if isinstance(next(iter(inputs.values()))[0], str) else 1)
+    (before, *others), (after, *same) = run(model, feed), run(chosen, feed)
+    np.testing.assert_allclose(after, best_rows(before, selection), rtol=1e-4, atol=1e-4)
+    for one, two in zip(others, same, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-4)
+    return chosen
+
+
+def convolutions(model: ModelProto) -> list[int]:
+    """How many channels each gives."""
+    weights = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    return [weights[node.input[1]][0] for node in model.graph.node if node.op_type == "Conv"]
+
+
+@pytest.mark.parametrize(("features", "parts"), [(0, [5, 8]), (3, [5, 8, 3])])
+@pytest.mark.parametrize("sliced", [False, True], ids=["split", "slice"])
+@pytest.mark.parametrize("free", [True, False], ids=["free batch", "batch of 1"])
+def test_scores_have_a_convolution_of_their_own(free: bool, sliced: bool, features: int, parts: list[int]) -> None:
+    """What they are the best of is not moved then, and boxes are chosen place by place."""
+    model, inputs = yolov5(free=free, sliced=sliced, features=features, image="images")
+    chosen = check_close(model, inputs, v5(features=features))
+    assert sorted(convolutions(chosen)) == sorted(3 * part for part in parts * 3)
+    costs = [number for op, number in arithmetic(chosen) if op not in ("Conv", "Div", "Mul", "Add")]
+    assert max(costs) <= max(V5_ROWS[0], COUNT * 16)
+
+
+def test_a_convolution_that_something_else_reads_stays_whole() -> None:
+    net = Net()
+    random = np.random.default_rng(1)
+    net.add("Conv", "x", net.constant(random.normal(size=(3 * 9, 4, 1, 1))), name="raw")
+    boxes = net.add("Transpose", net.reshape("raw", [0, 3, 9, 5, 6]), perm=[0, 1, 3, 4, 2])
+    net.add("Reshape", boxes, net.constant([0, -1, 9], np.int64), name="output")
+    net.add("Relu", "raw", name="second")
+    inputs: dict[str, Shape] = {"x": ["batch", 4, 5, 6]}
+    model = net.model(inputs, {"output": ["batch", 90, 9], "second": ["batch", 27, 5, 6]})
+    chosen = check_close(model, inputs, RowSelection(1, 7, (5, 9), objectness=4, width=9))
+    assert convolutions(chosen) == [27]
+
+
+def test_another_head_with_boxes_of_fewer_numbers_is_left_alone() -> None:
+    net = Net()
+    random = np.random.default_rng(1)
+    for name, width in (("output", 9), ("second", 4)):
+        raw = net.add("Conv", "x", net.constant(random.normal(size=(3 * width, 4, 1, 1))))
+        boxes = net.add("Transpose", net.reshape(raw, [0, 3, width, 5, 6]), perm=[0, 1, 3, 4, 2])
+        net.add("Reshape", boxes, net.constant([0, -1, width], np.int64), name=name)
+    inputs: dict[str, Shape] = {"x": ["batch", 4, 5, 6]}
+    model = net.model(inputs, {"output": ["batch", 90, 9], "second": ["batch", 90, 4]})
+    chosen = check_close(model, inputs, RowSelection(1, 7, (5, 9), objectness=4, width=9))
+    assert sorted(convolutions(chosen)) == [12, 12, 15]
+
+
+# What is not known of a graph.
+
+
+def test_a_head_behind_an_operation_that_onnx_does_not_know() -> None:
+    """Its shape is the one that the output states."""
+    net = Net()
+    net.add("QuickGelu", "x", name="output", domain="com.microsoft")
+    inputs: dict[str, Shape] = {"x": ["batch", 20, 9]}
+    check_selection(net.model(inputs, {"output": ["batch", 20, 9]}), inputs, RowSelection(1, 7, (4, 9), width=9))
+
+
+def test_a_tensor_with_the_batch_in_two_places() -> None:
+    """As how alike the images of a batch are: it has no shape that another batch has, too."""
+    net = Net()
+    rows = net.reshape("x", [0, 180])
+    alike = net.add("MatMul", rows, net.add("Transpose", rows, perm=[1, 0]))
+    batch = net.add("Shape", "x", end=1)
+    flat = net.add("Reshape", alike, net.add("Concat", batch, batch, axis=0))
+    least = net.add("ReduceMin", flat, axes=[1], keepdims=1)
+    net.add("Add", "x", net.add("Unsqueeze", least, net.constant([2], np.int64)), name="output")
+    inputs: dict[str, Shape] = {"x": ["batch", 20, 9]}
+    check_selection(net.model(inputs, {"output": ["batch", 20, 9]}), inputs, RowSelection(1, 7, (4, 9), width=9))

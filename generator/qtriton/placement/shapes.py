@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qtriton.quantize.graph import inputs_of
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import ModelProto, NodeProto, ValueInfoProto
 
 #: Stands for a free batch: a prime, and no size of anything else.
 _BATCH: Final = 1009
@@ -23,15 +23,21 @@ def batched_shapes(model: ModelProto) -> dict[str, tuple[int, ...]]:
     """The shapes of the tensors that begin with the batch, which is -1 where it is free, as far as they can be told.
 
     Exporters compute the shape for a Reshape from a free batch. So the batch is made a number, what follows from that
-    is computed, and what does not begin with that number then has no batch in front.
+    is computed, and what does not begin with that number then has no batch in front. What has it in another place too
+    is left out. An output behind an operation that ONNX does not know is as the model states it.
     """
     copy = _with_batch(model)
     (batch,) = {value.type.tensor_type.shape.dim[0].dim_value for value in inputs_of(copy.graph)}
     found = _infer(copy)
     while _fold(copy, found):
         found = _infer(copy)
-    free = -1 if batch == _BATCH else batch
-    return {name: (free, *shape[1:]) for name, shape in found.items() if shape and shape[0] == batch and all(shape)}
+    stated = {value.name: _sizes(value) for value in model.graph.output}
+    shapes = {name: (sizes[0] or batch, *sizes[1:]) for name, sizes in stated.items() if sizes}
+    shapes |= {name: shape for name, shape in found.items() if all(shape)}
+    begin = {name: shape[1:] for name, shape in shapes.items() if shape and shape[0] == batch and all(shape)}
+    if batch != _BATCH:
+        return {name: (batch, *rest) for name, rest in begin.items()}
+    return {name: (-1, *rest) for name, rest in begin.items() if all(size % batch for size in rest)}
 
 
 def _with_batch(model: ModelProto) -> ModelProto:
@@ -59,10 +65,11 @@ def _infer(model: ModelProto) -> dict[str, tuple[int, ...]]:
     del model.graph.value_info[:]
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     values = (*graph.value_info, *graph.input, *graph.output)
-    kinds = {value.name: value.type.tensor_type for value in values}
-    return {
-        name: tuple(size.dim_value for size in kind.shape.dim) for name, kind in kinds.items() if kind.HasField("shape")
-    }
+    return {value.name: _sizes(value) for value in values if value.type.tensor_type.HasField("shape")}
+
+
+def _sizes(value: ValueInfoProto) -> tuple[int, ...]:
+    return tuple(size.dim_value for size in value.type.tensor_type.shape.dim)
 
 
 def _fold(model: ModelProto, shapes: dict[str, tuple[int, ...]]) -> bool:
