@@ -34,7 +34,7 @@ def infer(url: str, images: list[Path]) -> int:
     return len(ask(url, ENSEMBLE, [image.read_bytes() for image in images], ["num_detections"])["num_detections"])
 
 
-@pytest.mark.parametrize("process", ["tritonserver", "demo_digits_preprocess"])
+@pytest.mark.parametrize("process", ["tritonserver", "demo_digits_preprocess_pixels"])
 def test_what_is_killed_is_back_within_30_seconds(
     run: Run, demo_repository: Path, demo_images: list[Path], process: str
 ) -> None:

@@ -60,7 +60,8 @@ def test_it_serves_and_leaves_no_container(
 def test_a_model_that_does_not_load_is_told_in_tritons_words(image: str, demo_repository: Path, tmp_path: Path) -> None:
     repository, before = tmp_path / "repository", containers(image)
     shutil.copytree(demo_repository, repository)
-    (repository / "demo_digits_preprocess" / "1" / "model.py").write_text("raise RuntimeError('broken on purpose')\n")
+    step = repository / "demo_digits_preprocess_pixels" / "1" / "model.py"
+    step.write_text("raise RuntimeError('broken on purpose')\n")
     done = qtriton("serve", repository, "--docker", "--image", image, *FREE)
     assert done.returncode == 8, done.stderr
     assert "tritonserver did not load" in done.stderr and "RuntimeError: broken on purpose" in done.stderr

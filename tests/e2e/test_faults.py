@@ -23,7 +23,7 @@ from .remote import ask
 from .test_interrupt import all_gone, family
 
 ENSEMBLE = "demo_digits_onnxruntime_int8"
-STEPS = ("demo_digits_preprocess", f"{ENSEMBLE}_runtime", "demo_digits_postprocess")
+STEPS = ("demo_digits_preprocess_pixels", f"{ENSEMBLE}_runtime", "demo_digits_postprocess")
 FREE_PORTS = ("--grpc-port", 0, "--http-port", 0, "--metrics-port", 0)
 #: Mounts an empty file system of that size on that folder, for one command alone.
 UNSHARE = ("unshare", "-m") if os.geteuid() == 0 else ("unshare", "-rm")

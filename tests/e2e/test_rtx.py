@@ -74,7 +74,7 @@ def test_a_file_that_is_not_onnx_is_a_problem(repository: Path, tmp_path: Path) 
 
 
 def test_a_repository_without_engines_says_so(repository: Path, tmp_path: Path) -> None:
-    shutil.copytree(repository / "demo_digits_preprocess", tmp_path / "demo_digits_preprocess")
+    shutil.copytree(repository / "demo_digits_preprocess_pixels", tmp_path / "demo_digits_preprocess_pixels")
     done = qtriton("check", tmp_path, "--tensorrt-rtx")
     assert done.returncode == 0, done.stdout
     assert "no model here has a TensorRT engine" in done.stderr

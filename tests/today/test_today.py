@@ -139,7 +139,7 @@ def served_shares(model: Model, repository: Path) -> dict[str, float]:
 
 def score_threshold(repository: Path) -> float:
     """The score below which the published postprocess reports nothing."""
-    (text, *_) = [path.read_text() for path in repository.glob("*_postprocess/*/spec.json")]
+    (text, *_) = [path.read_text() for path in repository.glob("*_postprocess*/*/spec.json")]
     found = re.search(r'"score_threshold": ([0-9.]+)', text)
     return float(found[1]) if found else 0.0
 
