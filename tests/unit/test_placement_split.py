@@ -18,7 +18,7 @@ from qtriton.spec_files import load_spec, parse_spec, zoo_names
 SELECTED: Final = {
     "yolov5n": ((-1, 25200, 85), "the best 3000 of 25200 rows"),
     "yolov6lite_l0": ((-1, 2125, 85), None),  # no more rows than candidates
-    "demo_digits": ((-1, 3087, 15), "the best 3000 of 3087 rows"),
+    "demo_digits": ((-1, 980, 15), None),
     "cgnet_camvid": ((-1, 11, 360, 480), "argmax"),
     "deeplabv3_mobilenet_v3_large": ((-1, 21, 520, 520), "argmax"),
     "pp_liteseg_stdc1_cityscapes": ((-1, 19, 512, 1024), "argmax"),
@@ -37,7 +37,7 @@ ONE_IMAGE: Final = {
     "yolox_nano": (1, 3549, 85),
     "yolox_s": (1, 8400, 85),
     "nanodet_plus_m_416": (1, 3598, 112),
-    "picodet_xs_416": (1, 3598, 80),
+    "picodet_xs_416": (1, 2704, 80),
     "ppyoloe_crn_l_300e_coco": (1, 300, 6),
     "rfdetr_nano": (1, 300, 91),
 }
