@@ -8,11 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
+from qtriton.backends.base import Moves
 from qtriton.backends.runner import Array, Feed, Runner, TensorInfo
 from qtriton.builder.evaluate import evaluate
 from qtriton.errors import InputError
 from qtriton.labels import LabelledImages
 from qtriton.labels.rows import Box
+from qtriton.placement.placed import Placed
+from qtriton.placement.split import epilogue_of, prologue_of
 from qtriton.spec import ModelSpec
 from qtriton.spec_files import parse_spec
 
@@ -127,6 +130,36 @@ def test_masks_with_an_id_that_the_model_has_no_score_for_are_refused(greys: tup
     cv2.imwrite(str(masks[1]), np.full((9, 9), 2, np.uint8))
     with pytest.raises(InputError, match="class id 2 in the masks, but halves knows the classes 0 to 1"):
         evaluate(Halves(), SEGMENTER, data, lambda done, total: None)
+
+
+class HalvesInTheGraph(Runner):
+    """The same, from pixels, with the class chosen in the graph."""
+
+    def __init__(self) -> None:
+        inputs = (TensorInfo("image", "UINT8", (-1, 8, 8, 3)),)
+        outputs = (TensorInfo("scores", "UINT8", (-1, 8, 8)),)
+        channel: Any = None
+        super().__init__(inputs, outputs, channel, "halves")
+
+    def __call__(self, feed: Feed) -> dict[str, Array]:
+        image = feed["image"]
+        assert image.dtype == np.uint8 and image.shape == (1, 8, 8, 3) and image.max() > 1
+        return {"scores": np.tile((np.arange(8) >= 4).astype(np.uint8), (1, 8, 1))}
+
+
+def test_ids_that_the_graph_chooses_are_measured_as_those_of_the_step(greys: tuple[Path, ...], tmp_path: Path) -> None:
+    """How many classes there are is no longer seen in what the model gives."""
+    epilogue = epilogue_of(SEGMENTER, (-1, 2, 8, 8), "FP32")
+    spec = Placed.of(SEGMENTER, prologue_of(SEGMENTER), epilogue, Moves(least_saving=0)).spec
+    masks = tuple(tmp_path / f"mask{index}.png" for index in range(3))
+    for path in masks:
+        cv2.imwrite(str(path), np.tile(np.array([0] * 5 + [1] * 4, np.uint8), (9, 1)))
+    data = LabelledImages(greys, masks=masks)
+    in_steps = evaluate(Halves(), SEGMENTER, data, lambda done, total: None)
+    assert evaluate(HalvesInTheGraph(), spec, data, lambda done, total: None) == in_steps
+    cv2.imwrite(str(masks[1]), np.full((9, 9), 2, np.uint8))
+    with pytest.raises(InputError, match="class id 2 in the masks, but halves knows the classes 0 to 1"):
+        evaluate(HalvesInTheGraph(), spec, data, lambda done, total: None)
 
 
 class OneLogit(Brightest):
