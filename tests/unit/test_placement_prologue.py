@@ -98,6 +98,20 @@ def test_whatever_else_reads_the_image_reads_floats() -> None:
         np.testing.assert_allclose(found, run(model, {"x": normalised(pixels, IMAGENET)})[0], rtol=1e-6, atol=1e-6)
 
 
+def test_a_graph_within_a_node_reads_floats_too() -> None:
+    def branch(op: str) -> onnx.GraphProto:
+        output = onnx.helper.make_tensor_value_info(op, onnx.TensorProto.FLOAT, None)
+        return onnx.helper.make_graph([onnx.helper.make_node(op, ["x"], [op])], op, [], [output])
+
+    net = Net()
+    net.add("If", net.constant(True, np.bool_), name="y", then_branch=branch("Neg"), else_branch=branch("Abs"))
+    shape: list[int | str] = ["batch", 3, HEIGHT, WIDTH]
+    model, pixels = net.model({"x": shape}, {"y": shape}), images(3)
+    for moves in (*AS_FLOATS, AS_QUANTIZED):
+        (found,) = run(taking_pixels(model, 3, IMAGENET, moves), {"x": pixels})
+        np.testing.assert_allclose(found, -normalised(pixels, IMAGENET), rtol=1e-6, atol=1e-6)
+
+
 # Quantized at once: the pixel is the quantized value.
 
 

@@ -269,3 +269,30 @@ def test_a_tensor_with_the_batch_in_two_places() -> None:
     net.add("Add", "x", net.add("Unsqueeze", least, net.constant([2], np.int64)), name="output")
     inputs: dict[str, Shape] = {"x": ["batch", 20, 9]}
     check_selection(net.model(inputs, {"output": ["batch", 20, 9]}), inputs, RowSelection(1, 7, (4, 9), width=9))
+
+
+def branch(op: str, tensor: str) -> onnx.GraphProto:
+    """A graph within a node, that reads the graph around it."""
+    result = f"{op}_{tensor}"
+    output = onnx.helper.make_tensor_value_info(result, onnx.TensorProto.FLOAT, None)
+    return onnx.helper.make_graph([onnx.helper.make_node(op, [tensor], [result])], op, [], [output])
+
+
+def test_graphs_within_nodes_read_the_whole_output() -> None:
+    """They go by its name, too."""
+    net = Net()
+    net.add("Sigmoid", "x", name="output")
+    always = net.constant(True, np.bool_)
+    net.add("If", always, name="other", then_branch=branch("Neg", "output"), else_branch=branch("Abs", "output"))
+    inputs: dict[str, Shape] = {"x": ["batch", 20, 9]}
+    model = net.model(inputs, {"output": ["batch", 20, 9], "other": ["batch", 20, 9]})
+    check_selection(model, inputs, RowSelection(1, 7, (4, 9), width=9))
+
+
+def test_a_head_that_a_graph_within_a_node_makes() -> None:
+    net = Net()
+    features, always = net.add("Sigmoid", "x"), net.constant(True, np.bool_)
+    branches = {"then_branch": branch("Neg", features), "else_branch": branch("Abs", features)}
+    net.add("If", always, name="output", **branches)
+    inputs: dict[str, Shape] = {"x": ["batch", 20, 9]}
+    check_selection(net.model(inputs, {"output": ["batch", 20, 9]}), inputs, RowSelection(1, 7, (4, 9), width=9))

@@ -13,7 +13,7 @@ from qtriton.placement.shapes import batched_shapes
 from qtriton.quantize.graph import GraphView, attribute
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import GraphProto, ModelProto, NodeProto
 
 #: Since this opset the axes of ReduceMax are an input.
 _AXES_ARE_INPUT: Final = 18
@@ -24,12 +24,21 @@ Shape = tuple[int, ...] | None
 def free_output(model: ModelProto, output: str) -> str:
     """Rename the tensor of an output, and the output with it, so that what is made of it can have its name."""
     new = FreshNames(model).fresh(f"{output}_whole")
+    read_instead(model.graph, output, new)
     for node in model.graph.node:
-        node.input[:] = [new if name == output else name for name in node.input]
         node.output[:] = [new if name == output else name for name in node.output]
     for value in model.graph.output:
         value.name = new if value.name == output else value.name
     return new
+
+
+def read_instead(graph: GraphProto, tensor: str, other: str) -> None:
+    """Let whatever reads a tensor read another one, in the graphs within nodes, as those of If, too."""
+    for node in graph.node:
+        node.input[:] = [other if name == tensor else name for name in node.input]
+        for item in node.attribute:
+            if item.HasField("g"):
+                read_instead(item.g, tensor, other)
 
 
 class Editor:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from qtriton.backends.base import Moves
 from qtriton.fresh_names import FreshNames
+from qtriton.placement.editing import read_instead
 from qtriton.quantize.graph import GraphView, attribute, inputs_of
 from qtriton.runtime.pre import Frame, Geometry, Normalize
 
@@ -70,8 +71,7 @@ class _Prologue:
             floats = self._add("Transpose", [self._normalized(self._cast(name), last=True)], perm=_TO_FIRST)
         else:
             floats = self._normalized(self._cast(self._add("Transpose", [name], perm=_TO_FIRST)), last=False)
-        for node in graph.node:
-            node.input[:] = [floats if each == name else each for each in node.input]
+        read_instead(graph, name, floats)
         kept = list(graph.node)
         del graph.node[:]
         graph.node.extend([*self._nodes, *kept])
@@ -116,8 +116,7 @@ class _Prologue:
         tensor = self._add("Concat", [self._add("Reshape", [line, cut]) for line in split], axis=3)
         tensor = self._add("Transpose", [tensor], perm=_TO_FIRST)
         graph.node.remove(blocks)
-        for node in graph.node:
-            node.input[:] = [tensor if each == blocks.output[0] else each for each in node.input]
+        read_instead(graph, blocks.output[0], tensor)
         return tensor
 
     def _normalized(self, tensor: str, *, last: bool) -> str:
@@ -148,8 +147,8 @@ class _Prologue:
         kept = [node for node in graph.node if node.output[0] not in gone]
         del graph.node[:]
         graph.node.extend(kept)
-        for node in graph.node:
-            node.input[:] = [gone.get(each, each) for each in node.input]
+        for name, image in gone.items():
+            read_instead(graph, name, image)
         return True
 
     def _quantizations(self) -> list[NodeProto]:
