@@ -1,7 +1,8 @@
 """Which operations of a spec can move into a graph, and what is left to the steps."""
 
-from typing import Any, Final
+from typing import Any, Final, get_args
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from qtriton.placement.classes import ClassChoice
 from qtriton.placement.placed import Placed
 from qtriton.placement.selection import RowSelection
 from qtriton.placement.split import Epilogue, epilogue_of, prologue_of
+from qtriton.runtime.pre import ExtraInput, extra_input, preprocess
 from qtriton.spec import ModelSpec
 from qtriton.spec_files import load_spec, parse_spec, zoo_names
 
@@ -208,6 +210,31 @@ def test_where_the_pixels_are_no_bytes_before_the_end_the_step_has_it_all(prepro
     text = DETECTOR.format(head="yolo_head", pre="", nms="", more="").splitlines()
     text[4] = f"preprocess: {preprocess}"
     assert prologue_of(parse_spec("\n".join(text), "m.yaml")) is None
+
+
+@pytest.mark.parametrize("name", zoo_names())
+def test_the_step_gives_bytes_that_the_rest_of_the_chain_makes_the_image_of(name: str) -> None:
+    """Whatever comes before: `preprocess` of both specs, on one photo."""
+    spec = load_spec(name)
+    where = Placed.of(spec, prologue_of(spec), None, Moves(least_saving=0)).spec
+    photo = np.random.default_rng(6).integers(0, 256, (60, 80, 3), np.uint8)
+    data = cv2.imencode(".png", photo)[1].tobytes()
+    whole, begun = preprocess(data, spec.preprocess), preprocess(data, where.preprocess)
+    assert (begun.pixels.shape, begun.pixels.dtype) == where.fed and begun.geometry == whole.geometry
+    for op in spec.preprocess[len(where.preprocess) :]:
+        begun = op(begun)
+    np.testing.assert_array_equal(begun.pixels, whole.pixels)
+
+
+@pytest.mark.parametrize("kind", get_args(ExtraInput))
+def test_what_else_a_model_takes_is_the_same_beside_pixels(kind: ExtraInput) -> None:
+    spec = load_spec("rtdetr_r18vd")
+    where = Placed.of(spec, prologue_of(spec), None, Moves(least_saving=0)).spec
+    data = cv2.imencode(".png", np.zeros((60, 80, 3), np.uint8))[1].tobytes()
+    frames = [preprocess(data, each.preprocess) for each in (spec, where)]
+    one, two = (extra_input(kind, frame) for frame in frames)
+    np.testing.assert_array_equal(one, two)
+    assert where.inputs[1:] == spec.inputs[1:]
 
 
 MOVES: Final = Moves(least_saving=0)
