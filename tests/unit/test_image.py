@@ -47,6 +47,24 @@ def test_png_is_exact(scene: Pixels) -> None:
     np.testing.assert_array_equal(decode(encode(".png", scene)), scene)
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".tif"])
+@pytest.mark.parametrize("grey", [False, True])
+def test_rgb_is_bgr_the_other_way_round(scene: Pixels, suffix: str, grey: bool) -> None:
+    data = encode(suffix, scene[:, :, 1] if grey else scene)
+    np.testing.assert_array_equal(decode(data, rgb=True), decode(data)[:, :, ::-1])
+
+
+def test_a_turned_jpeg_can_be_rgb_too(scene: Pixels) -> None:
+    data = with_orientation(encode(".jpg", scene), 6)
+    np.testing.assert_array_equal(decode(data, rgb=True), decode(data)[:, :, ::-1])
+
+
+def test_inks_can_be_rgb_too() -> None:
+    inks = np.random.default_rng(0).integers(0, 256, (16, 16, 4), np.uint8)
+    data = simplejpeg.encode_jpeg(inks, colorspace="CMYK", colorsubsampling="444")
+    np.testing.assert_array_equal(decode(data, rgb=True), decode(data)[:, :, ::-1])
+
+
 JPEG_CODINGS = [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), (cv2.IMWRITE_JPEG_RST_INTERVAL, 2)]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from qtriton.runtime.image import decode
 from qtriton.runtime.pre import (
     CenterCrop,
     Chw,
@@ -22,6 +23,7 @@ from qtriton.runtime.pre import (
     ResizeHeight,
     ResizeShort,
     Rgb,
+    decodes_rgb,
     extra_input,
     preprocess,
 )
@@ -180,3 +182,30 @@ def test_sizes_that_a_model_asks_for() -> None:
     found = {kind: extra_input(kind, after) for kind in get_args(ExtraInput)}
     assert {kind: values.tolist() for kind, values in found.items()} == expected
     assert {values.dtype for values in found.values()} == {np.dtype(np.float32)}
+
+
+SMALL = Resize(size=(8, 8))
+FLOATS = (Normalize(mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0)), Chw())
+
+
+@pytest.mark.parametrize(
+    ("ops", "at_once"),
+    [
+        ((SMALL, Rgb(), *FLOATS), True),
+        ((Rgb(), SMALL, *FLOATS), True),
+        ((Letterbox(size=(16, 16)), CenterCrop(size=(8, 8)), Rgb(), *FLOATS), True),
+        ((SMALL, *FLOATS), False),
+        ((SMALL, Normalize(mean=(0.1, 0.2, 0.3)), Rgb(), Chw()), False),  # it looks at colours
+        ((Rgb(), SMALL, Rgb(), *FLOATS), False),
+    ],
+)
+def test_an_image_is_decoded_to_rgb_where_that_is_the_same(ops: tuple[PreOp, ...], at_once: bool) -> None:
+    assert decodes_rgb(ops) is at_once
+    for suffix in (".png", ".jpg", ".webp"):
+        data = cv2.imencode(suffix, frame(40, 30).pixels)[1].tobytes()
+        expected = Frame(decode(data), Geometry(40, 30))
+        for op in ops:
+            expected = op(expected)
+        found = preprocess(data, ops)
+        assert found.geometry == expected.geometry
+        np.testing.assert_array_equal(found.pixels, expected.pixels)

@@ -28,17 +28,18 @@ _CMYK = 4
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 
-def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
+def decode(data: bytes, max_pixels: int = MAX_PIXELS, *, rgb: bool = False) -> npt.NDArray[np.uint8]:
     """Decode one encoded image.
 
-    EXIF orientation is applied; grey, CMYK, palette and 16-bit images become 8-bit BGR; alpha is dropped.
+    EXIF orientation is applied; grey, CMYK, palette and 16-bit images become 8-bit colours; alpha is dropped.
 
     Args:
         data: a whole file, JPEG, PNG, WebP (not animated), BMP or TIFF (one page; uncompressed, LZW or deflate).
         max_pixels: the largest width x height that is decoded, checked in the header.
+        rgb: the order of the channels, which costs a JPEG nothing here.
 
     Returns:
-        uint8 [height, width, 3], BGR.
+        uint8 [height, width, 3], BGR or RGB.
 
     Raises:
         ImageError: the data is none of these, is cut short, is corrupt, or is too large.
@@ -51,7 +52,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
         raise ImageError(f"the image has no pixels: {width} x {height}")
     if width * height > max_pixels:
         raise ImageError(f"{width} x {height} pixels are more than the {max_pixels} that are accepted")
-    pixels = _pixels(data, channels, _AS_STORED if channels or orientation != 1 else cv2.IMREAD_COLOR)
+    flags = _AS_STORED if channels or orientation != 1 else cv2.IMREAD_COLOR
+    pixels = _pixels(data, channels, flags, rgb=rgb)
     return pixels if orientation == 1 else _turned(pixels, orientation)
 
 
@@ -79,14 +81,18 @@ def _turned(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.u
     return np.ascontiguousarray(pixels)
 
 
-def _pixels(data: bytes, channels: int, flags: int) -> npt.NDArray[np.uint8]:
-    """BGR, of a JPEG by libjpeg-turbo where it can; the channels are a JPEG's, 0 for what is none."""
+def _pixels(data: bytes, channels: int, flags: int, *, rgb: bool) -> npt.NDArray[np.uint8]:
+    """Of a JPEG by libjpeg-turbo where it can; the channels are a JPEG's, 0 for what is none."""
     if channels:
-        decoded = decode_jpeg(data, "CMYK" if channels == _CMYK else "BGR")
+        colours = "RGB" if rgb else "BGR"
+        decoded = decode_jpeg(data, "CMYK" if channels == _CMYK else colours)
         if decoded is not None and channels != _CMYK:
             return decoded
-    if is_webp(data):
-        return _webp_pixels(data)
+    pixels = _webp_pixels(data) if is_webp(data) else _opencv_pixels(data, flags)
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8) if rgb else pixels
+
+
+def _opencv_pixels(data: bytes, flags: int) -> npt.NDArray[np.uint8]:
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:

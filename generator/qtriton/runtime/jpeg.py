@@ -65,7 +65,7 @@ def decode_jpeg(data: bytes, colorspace: str) -> npt.NDArray[np.uint8] | None:
 
     Args:
         data: the file.
-        colorspace: BGR, of one or three channels; CMYK, of four.
+        colorspace: BGR or RGB, of one or three channels; CMYK, of four.
 
     Returns:
         uint8 [height, width, channels]; None where something about the header is odd that OpenCV takes.

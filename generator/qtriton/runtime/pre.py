@@ -268,6 +268,8 @@ class Chw:
 
 PreOp: TypeAlias = Letterbox | Resize | ResizeShort | ResizeHeight | CenterCrop | Rgb | Grey | Normalize | Chw
 
+#: Operations that do the same to every channel.
+_COLOURLESS: Final = frozenset({Letterbox, Resize, ResizeShort, ResizeHeight, CenterCrop})
 #: Each operation by the name that a spec calls it.
 PRE_OPS: Final[dict[str, type[PreOp]]] = {each.op: each for each in get_args(PreOp)}
 
@@ -297,12 +299,22 @@ def preprocess(data: bytes, ops: Sequence[PreOp], max_pixels: int = MAX_PIXELS) 
     Raises:
         qtriton.runtime.image.ImageError: the image cannot be decoded.
     """
-    return transform(decode(data, max_pixels), ops)
+    return transform(decode(data, max_pixels, rgb=decodes_rgb(ops)), ops)
+
+
+def decodes_rgb(ops: Sequence[PreOp]) -> bool:
+    """Whether an image can be decoded to RGB at once, as nothing that looks at colours is before {op: rgb}."""
+    kinds = [type(op) for op in ops]
+    return kinds.count(Rgb) == 1 and all(kind in _COLOURLESS for kind in kinds[: kinds.index(Rgb)])
 
 
 def transform(pixels: Array, ops: Sequence[PreOp]) -> Frame:
-    """Apply the operations in order to a decoded image, [height, width, 3], BGR; the result is as of preprocess()."""
+    """Apply the operations in order to a decoded image, [height, width, 3]; the result is as of preprocess().
+
+    It is BGR, or RGB where `decodes_rgb`.
+    """
     frame = Frame(pixels, Geometry(*map(float, pixels.shape[:2])))
+    skipped = Rgb if decodes_rgb(ops) else None
     for op in ops:
-        frame = op(frame)
+        frame = frame if type(op) is skipped else op(frame)
     return frame

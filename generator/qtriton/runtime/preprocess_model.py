@@ -9,7 +9,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from .image import ImageError, decode
-from .pre import Frame, extra_input, transform
+from .pre import Frame, decodes_rgb, extra_input, transform
 from .settings import read_preprocess
 from .timings import DecodeTimings, asks
 from .values import batch
@@ -22,6 +22,7 @@ class TritonPythonModel:
         """Read spec.json beside this file. A step takes one core: Triton runs as many instances as are asked for."""
         cv2.setNumThreads(1)
         self.settings = read_preprocess(Path(__file__).parent)
+        self.rgb = decodes_rgb(self.settings.ops)
         labels = {"model": args["model_name"], "version": args["model_version"]}
         self.timings = DecodeTimings(pb_utils.MetricFamily, labels)
 
@@ -56,6 +57,6 @@ class TritonPythonModel:
     def _frame(self, image: bytes) -> tuple[Frame, int]:
         """One image, preprocessed, and how long it was decoded, in ns."""
         start_ns = time.perf_counter_ns()
-        pixels = decode(image, self.settings.max_pixels)
+        pixels = decode(image, self.settings.max_pixels, rgb=self.rgb)
         decode_ns = time.perf_counter_ns() - start_ns
         return transform(pixels, self.settings.ops), decode_ns
