@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtriton.backends import backend_for
 from qtriton.builder.fp32 import read_signature
-from qtriton.errors import UnsupportedError
+from qtriton.errors import ModelError, UnsupportedError
 from qtriton.options import Placement
 from qtriton.placement.placed import Placed
 from qtriton.placement.split import epilogue_of, prologue_of
@@ -21,6 +21,7 @@ def placed(sources: Sources, target: Target) -> Placed:
 
     Raises:
         UnsupportedError: all that can is to move into the graph, and nothing can.
+        ModelError: it is to move, and the graph is of an opset that does not take it.
     """
     known = sources.context.placements
     if target.backend not in known:
@@ -41,4 +42,12 @@ def _placed(sources: Sources, target: Target) -> Placed:
             f"{spec.name}: --placement graph: nothing of preprocess or postprocess can move into its graph. Leave the "
             "option out."
         )
-    return Placed.of(spec, prologue, epilogue, moves)
+    where = Placed.of(spec, prologue, epilogue, moves)
+    try:
+        where.require(sources.unchanged_onnx())
+    except ModelError as error:
+        if wanted is Placement.GRAPH:
+            raise
+        sources.context.warn_once(f"{error} Until then, the steps do all.")
+        return Placed(spec)
+    return where

@@ -84,6 +84,17 @@ class Placed:
             changed = replace(first, shape=(first.shape[0], does.count, first.shape[3 - does.axis]))
         return replace(whole, outputs=(changed, *others))
 
+    def require(self, path: Path) -> None:
+        """Find out whether what moves can be written into the graph of an FP32 model.
+
+        Raises:
+            ModelError: it is of an old opset, and cannot be brought into a newer one.
+        """
+        import onnx
+
+        if self.moves is not None:
+            _upgraded(onnx.load(str(path)), self.spec.name)
+
     def write(self, path: Path) -> None:
         """Move into the graph of an ONNX file what belongs there.
 

@@ -88,10 +88,16 @@ def epilogue_of(spec: ModelSpec, shape: Sequence[int], kind: str) -> Epilogue | 
     return _choice(spec, tuple(shape)) if len(shape) == 4 else None
 
 
+def _clips_first(spec: ModelSpec) -> bool:
+    """Whether boxes outside of the image are left out before the best are taken, served or measured."""
+    last = spec.postprocess[-1]
+    return isinstance(last, Nms) and bool(last.clip_first or spec.evaluation.get("clip_first"))
+
+
 def _selection(spec: ModelSpec, shape: tuple[int, ...]) -> Epilogue | None:
     head, *others = spec.postprocess
     last = spec.postprocess[-1]
-    if not isinstance(last, Choice) or last.candidates > _MOST_ROWS or (isinstance(last, Nms) and last.clip_first):
+    if not isinstance(last, Choice) or last.candidates > _MOST_ROWS or _clips_first(spec):
         return None
     count = last.candidates
     left: PostOp
