@@ -31,6 +31,10 @@ pool=--grpc-max-response-pool-size
 case $(tritonserver --help 2>&1) in
     *"$pool"*) set -- "$pool=128" "$@" ;;
 esac
+# The loading of another model would end the capture of a CUDA graph.
+if grep -Eqs '\bgraphs *: *(true|True|t|1)\b' "$repository"/*/config.pbtxt; then
+    set -- --model-load-thread-count=1 "$@"
+fi
 # It waits 3 seconds for clients, and docker kills what does not end within 10.
 run python3 -IBS /opt/qtriton/qtriton/server/supervisor.py tritonserver \
     --model-repository="$repository" \

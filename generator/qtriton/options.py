@@ -206,6 +206,14 @@ class BuildOptions:
             help="TensorRT: 0 builds an engine fastest, 5 makes it fastest.", metavar="0-5", rich_help_panel=_GPU
         ),
     ] = OPTIMIZATION_LEVEL
+    cuda_graphs: Annotated[
+        bool,
+        typer.Option(
+            "--cuda-graphs",
+            help="TensorRT: Triton's own backend runs the engine as a CUDA graph, one image at a time.",
+            rich_help_panel=_GPU,
+        ),
+    ] = False
     force: Annotated[bool, typer.Option("--force", help="Publish again even if nothing has changed.")] = False
 
     @property

@@ -97,13 +97,16 @@ def make_plan(spec: ModelSpec, request: Request, at_hand: Path | None) -> Plan:
 def _target(name: str, request: Request) -> Target:
     options, device = request.options, request.devices.get(name, "")
     pinned, level = options.pinned_memory, options.optimization_level
-    target = Target(name, options.precision, options.threads, request.vnni, pinned, level, device)
+    target = Target(name, options.precision, options.threads, request.vnni, pinned, level, options.cuda_graphs, device)
     gpu = backend_for(target).gpu
+    tensorrt = gpu is not None and bool(gpu.plan)
     if options.placement is Placement.GRAPH and backend_for(target).moves is None:
         raise InputError(f"--placement graph: nothing moves into what {name} runs. Leave the option out.")
     if pinned and gpu is None:
         raise InputError(f"--pinned-memory: {backend_for(target).title} runs on the CPU here. Leave the option out.")
-    if level != OPTIMIZATION_LEVEL and (gpu is None or not gpu.plan):
+    if options.cuda_graphs and not tensorrt:
+        raise InputError(f"--cuda-graphs is for --backend tensorrt, not for {name}. Leave the option out.")
+    if level != OPTIMIZATION_LEVEL and not tensorrt:
         raise InputError(f"--optimization-level is for --backend tensorrt, not for {name}. Leave the option out.")
     if not 0 <= level <= 5:
         raise InputError(f"--optimization-level {level}: 0 builds an engine fastest, 5 makes it fastest.")

@@ -48,6 +48,7 @@ def check_options(spec: ModelSpec, options: BuildOptions) -> None:
         InputError: they contradict each other, or something that the build needs is missing.
     """
     _check_ranges(options)
+    check_batch(spec, options)
     if options.labels is not None and options.validation is None:
         raise InputError("--labels needs --validation: accuracy is measured on images and their labels.")
     if options.precision.quantized:
@@ -56,6 +57,20 @@ def check_options(spec: ModelSpec, options: BuildOptions) -> None:
         _check_calibration(spec, options)
     if options.validation is not None:
         list_images(options.validation, "--validation")
+
+
+def check_batch(spec: ModelSpec, options: BuildOptions) -> None:
+    """Check that a model whose runs are captured as CUDA graphs has a batch.
+
+    Raises:
+        InputError: it has none; Triton's backend captures under batch 0 then and looks for 1, so it would never run the
+            graph (triton-inference-server/server#7150).
+    """
+    if options.cuda_graphs and not spec.max_batch_size:
+        raise InputError(
+            f"--cuda-graphs: {spec.name} has no batch (max_batch_size 0), so Triton would never run its graph. "
+            "Leave the option out, or export the model with a batch that is free throughout."
+        )
 
 
 def _check_ranges(options: BuildOptions) -> None:

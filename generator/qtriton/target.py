@@ -66,5 +66,7 @@ class Target:
     pinned: bool = False
     #: How long TensorRT searches for the fastest kernels: 0 takes the first that works, 5 tries all that it can make.
     optimization_level: int = OPTIMIZATION_LEVEL
+    #: Whether Triton's own TensorRT backend runs it as a CUDA graph, one image at a time.
+    cuda_graphs: bool = False
     #: The GPU of this machine and the runtime on it; "" on the CPU, and where something stands in for a missing GPU.
     device: str = ""

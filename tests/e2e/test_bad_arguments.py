@@ -63,6 +63,7 @@ CASES: list[tuple[str, int, str]] = [
     ("build demo_digits --backend onnxruntime-tensorrt --precision int8-fp16", 4, "--backend tensorrt"),
     ("build demo_digits --precision int8-fp16 --optimization-level 6", 2, "0 builds an engine fastest"),
     ("build demo_digits --optimization-level 0", 2, "is for --backend tensorrt"),
+    ("build demo_digits --cuda-graphs", 2, "is for --backend tensorrt"),
     ("serve --dry-run", 2, "Pass --docker too"),
     ("build demo_digits --pinned-memory", 2, "runs on the CPU here"),
     ("engines build nowhere", 2, "no such folder"),

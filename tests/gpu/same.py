@@ -1,7 +1,7 @@
 """Compares what a server answers with what the same engines answer in this process: same.py REPOSITORY MODEL URL
 
-Random batches of every size that is served, three times in shuffled order: Triton's own backend runs a CUDA graph of
-its own for each size, and all of them share a context. Ends with 1 where an answer is another one.
+Random batches of every size that is served, three times in shuffled order: where Triton's own backend runs CUDA graphs,
+each is of one size, and all of them share a context. Ends with 1 where an answer is another one.
 """
 
 import sys

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 
 from qtriton.backends.base import Moves
 from qtriton.backends.runner import Signature, TensorInfo
+from qtriton.backends.tensorrt.recipe import engine_recipe
 from qtriton.builder.assemble import publish
 from qtriton.builder.variant import Variant, shares
 from qtriton.errors import RepositoryError
@@ -284,6 +285,21 @@ def test_an_artifact_of_one_image_is_served_one_image_at_a_time(world: World, ba
     for name in ("ten_onnxruntime_int8", "ten_onnxruntime_int8_runtime"):
         assert world.config(name).max_batch_size == most
     assert world.config("ten_preprocess").max_batch_size == 8
+
+
+@pytest.mark.parametrize(("graphs", "most"), [(False, 8), (True, 1)])
+def test_a_cuda_graph_is_served_one_image_at_a_time(world: World, graphs: bool, most: int) -> None:
+    """It passes the check, as other models do."""
+    target = Target("tensorrt", Precision.FP32, cuda_graphs=graphs)
+    variant = world.variant(target)
+    engine_recipe(dict(world.spec.inputs), 8, Precision.FP32).save(variant.artifact)
+    world.publish(variant)
+    for name in ("ten_tensorrt_fp32", "ten_tensorrt_fp32_runtime"):
+        assert world.config(name).max_batch_size == most
+    assert [spec.batch_size for spec in world.config("ten_tensorrt_fp32_runtime").optimization.cuda.graph_spec] == (
+        [1] * graphs
+    )
+    assert list(problems(world.repository)) == []
 
 
 def test_a_size_that_the_artifact_fixes_is_stated_as_it_has_it(world: World) -> None:

@@ -26,6 +26,7 @@ from qtriton.builder.context import BuildContext
 from qtriton.builder.pipeline import build
 from qtriton.builder.search import SearchResult
 from qtriton.builder.sources import Sources
+from qtriton.builder.trial import fitted
 from qtriton.builder.variant import Variant, fp32_variant
 from qtriton.errors import (
     AccuracyBudgetError,
@@ -118,6 +119,27 @@ def test_another_number_of_instances_is_published_again(home: Path) -> None:
     results = [build(plan(instances=number), Workspace(home / "cache")) for number in numbers]
     assert [result.changed for result in results] == [True, True, False, True]
     assert [result.variants[0][1].instances for result in results] == list(numbers)
+
+
+def test_with_cuda_graphs_it_is_published_again(home: Path) -> None:
+    graphs = (False, True, True, False)
+    results = [build(plan(backend="tensorrt", cuda_graphs=each), Workspace(home / "cache")) for each in graphs]
+    assert [result.changed for result in results] == [True, True, False, True]
+    assert [result.variants[0][1].cuda_graphs for result in results] == list(graphs)
+
+
+def test_cuda_graphs_need_a_batch(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the spec says that there is none, or the build finds it out."""
+    told = r"^--cuda-graphs: ten has no batch \(max_batch_size 0\), so Triton would never run its graph\."
+    monkeypatch.setattr(pipeline, "fitted", fitted)
+    monkeypatch.setattr(Sources, "max_batch", lambda _: 0)
+    with pytest.raises(InputError, match=told):
+        build(plan(backend="tensorrt", cuda_graphs=True), Workspace(home / "cache"))
+    assert models() == set()
+    Path("ten.yaml").write_text(f"{SPEC}max_batch_size: 0\n")
+    plan(backend="tensorrt")
+    with pytest.raises(InputError, match=told):
+        plan(backend="tensorrt", cuda_graphs=True)
 
 
 @pytest.mark.parametrize("number", [0, -1])

@@ -16,7 +16,8 @@ X, Y = Tensor("x", DataType.FP32, (3, 8, -1)), Tensor("y", DataType.INT32, (5,))
 PYTHON = PythonStep("p", 4, (X,), (Y,))
 SERVING = Serving("some_platform", "some_backend", "model.some", (("threads", "1"),))
 RUNTIME = RuntimeStep("r", SERVING, 4, (Tensor("x", DataType.FP32, (3, 8, 8)),), (Y,))
-GRAPHS = RuntimeStep("g", Serving(gpu=True, cuda_graphs=True), 2, (Tensor("x", DataType.FP32, (3, 8, 8)),), (Y,))
+ON_GPU = RuntimeStep("u", Serving(gpu=True), 1, (Tensor("x", DataType.FP32, (3, 8, 8)),), (Y,))
+GRAPHS = RuntimeStep("g", Serving(gpu=True, cuda_graphs=True), 1, (Tensor("x", DataType.FP32, (3, 8, 8)),), (Y,))
 ENSEMBLE = Ensemble(
     "e", 4, (X,), (Y,), (EnsembleStep("p", (("x", "x"),), (("y", "y"),)),), (("qtriton", '{"a": "\\"b\\""}'),)
 )
@@ -36,7 +37,9 @@ MISTAKES: dict[str, tuple[Config, str, str]] = {
     "file": (RUNTIME, "default_model_filename: {{ config.serving.file | quoted }}", ""),
     "parameters of a runtime": (RUNTIME, "for key, text in config.serving.parameters", "for key, text in []"),
     "graphs": (GRAPHS, "graphs: true", "graphs: false"),
-    "a graph's batch size": (GRAPHS, "batch_size: {{ size }}", "batch_size: 1"),
+    "a graph's batch size": (GRAPHS, "      batch_size: 1", "      batch_size: 2"),
+    "a second graph": (GRAPHS, "      batch_size: 1", "      batch_size: 1 } graph_spec { batch_size: 1"),
+    "graphs that are not asked for": (ON_GPU, "{% if config.serving.cuda_graphs %}", "{% if config.serving.gpu %}"),
     "a graph's input": (GRAPHS, "input { key: {{ tensor.name | quoted }}", 'input { key: "z"'),
     "a graph's shape": (GRAPHS, 'value: { dim: [{{ tensor.dims | join(", ") }}] }', "value: { dim: [1] }"),
     "steps": (ENSEMBLE, "{% for step in config.steps %}", "{% for step in [] %}"),

@@ -10,7 +10,10 @@ import yaml
 from packaging.requirements import Requirement
 
 from qtriton.backends import BACKENDS
+from qtriton.backends.base import Serving
 from qtriton.errors import InputError
+from qtriton.repository.config import DataType, RuntimeStep, Tensor
+from qtriton.repository.render import render_config
 from qtriton.server import shm
 from qtriton.server.command import DEFAULTS
 from qtriton.server.docker import HARDENED, run_command
@@ -53,6 +56,17 @@ def test_every_vulnerability_that_the_audit_passes_over_has_its_reason() -> None
 def test_verify_runs_the_server_as_serve_does() -> None:
     text = (DOCKER / "verify.sh").read_text(encoding="utf-8")
     assert all(option in text for option in HARDENED)
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_the_image_loads_one_model_at_a_time_where_cuda_graphs_are_captured(graphs: bool) -> None:
+    """It looks for what is rendered."""
+    text = (DOCKER / "entrypoint.sh").read_text(encoding="utf-8")
+    (pattern,) = re.findall(r"^if grep -Eqs '(.+)' .+; then\n +set -- --model-load-thread-count=1 \"\$@\"$", text, re.M)
+    serving = Serving(platform="tensorrt_plan", gpu=True, cuda_graphs=graphs)
+    tensor = Tensor("x", DataType.FP32, (3, 8, 8))
+    config = render_config(RuntimeStep("m", serving, 1, (tensor,), (tensor,)))
+    assert bool(re.search(pattern, config)) is graphs
 
 
 def test_the_server_gets_the_settings_of_the_embedded_one() -> None:

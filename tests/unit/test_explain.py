@@ -71,6 +71,12 @@ def test_explain_says_how_many_instances_serve() -> None:
     assert "m_a_fp32: served by 4 instances of its runtime step." in text
 
 
+def test_explain_says_what_runs_as_a_cuda_graph() -> None:
+    assert "CUDA" not in told(manifest("a", Precision.FP32))
+    text = told(manifest("a", Precision.FP32, cuda_graphs=True), manifest("b", Precision.FP32))
+    assert "\nm_a_fp32: run as a CUDA graph by Triton's own TensorRT backend, one image at a time." in text
+
+
 def test_explain_shows_layers_in_float_first_with_what_they_would_cost() -> None:
     layers = [Layer(node=f"n{i}", op="Conv", weights=(8, 8, 3, 3), macs=100, divergence=1.0) for i in range(30)]
     layers[29] = layers[29].model_copy(update={"divergence": 71.0, "float_reason": "costs too much"})

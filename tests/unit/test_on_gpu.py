@@ -1,6 +1,7 @@
 """What a GPU changes in a build, and what the runtimes on it are told; no test here needs one."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from qtriton.builder.cache_key import StageKey
 from qtriton.builder.speed import speed
 from qtriton.errors import ArtifactLoadError, CompressionError, InputError, RepositoryError, UnsupportedError
 from qtriton.machine import Gpu
+from qtriton.operate import serve as operate
 from qtriton.options import BuildOptions
 from qtriton.plan import make_plan
 from qtriton.progress import SILENT
@@ -27,7 +29,7 @@ from qtriton.repository.config import DataType, RuntimeStep, Tensor
 from qtriton.repository.manifest import Speed
 from qtriton.repository.naming import Names
 from qtriton.request import Request
-from qtriton.server import requirements
+from qtriton.server import ServerOptions, requirements
 from qtriton.server.folder import prepare
 from qtriton.server.wheel import Wheel
 from qtriton.spec_files import load_spec
@@ -103,6 +105,22 @@ def test_an_optimization_level_is_tensorrts(backend: str, level: int, told: str,
     options = BuildOptions(backend=backend, repository=tmp_path, optimization_level=level)
     with pytest.raises(InputError, match=told):
         make_plan(load_spec("demo_digits"), Request(options), tmp_path)
+
+
+@pytest.mark.parametrize("backend", [*(name for name in BACKENDS if name != "tensorrt"), "tensorrt,onnxruntime"])
+def test_cuda_graphs_are_tensorrts(backend: str, tmp_path: Path) -> None:
+    options = BuildOptions(Precision.FP32, backend, tmp_path, cuda_graphs=True)
+    other = backend.removeprefix("tensorrt,")
+    with pytest.raises(InputError, match=f"^--cuda-graphs is for --backend tensorrt, not for {other}. Leave"):
+        make_plan(load_spec("demo_digits"), Request(options), tmp_path)
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_fp32_has_cuda_graphs_where_what_it_is_compared_with_has_them(graphs: bool, tmp_path: Path) -> None:
+    options = BuildOptions(Precision.INT8, "tensorrt", tmp_path, cuda_graphs=graphs)
+    variants = make_plan(load_spec("demo_digits"), Request(options), tmp_path).variants
+    assert [target.precision for target in variants] == [Precision.FP32, Precision.INT8]
+    assert [backend_for(target).serving(target).cuda_graphs for target in variants] == [graphs, graphs]
 
 
 SOURCES: Any = SimpleNamespace(context=SimpleNamespace(workspace="cache", reporter="reporter"))
@@ -227,6 +245,29 @@ def test_a_repository_for_a_gpu_is_not_served_without_one(machine: Callable[...,
     assert requirements.startup_s(tmp_path) == requirements.BUILDING_S
     add_config(tmp_path, "broken", "{")  # Triton says why it does not load
     requirements.require_gpu(tmp_path)
+
+
+GRAPHS = 'platform: "tensorrt_plan" max_batch_size: 1 optimization { cuda { graphs: true } }'
+
+
+@pytest.mark.parametrize(("more", "warned"), [((), True), (("onnxruntime",), True), (("tensorrt",), False)])
+def test_who_serves_without_cuda_graphs_is_told_so(
+    more: tuple[str, ...], warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of the embedded server needs processes."""
+    messages: list[str] = []
+    reporter: Any = SimpleNamespace(progress=SILENT.progress, warn=messages.append)
+    monkeypatch.setattr(operate, "serve", lambda *_: nullcontext())
+    add_config(tmp_path / "repository", "cpu", 'backend: "python"')
+    own = [tmp_path / "own" / name for name in more]
+    for folder in own:
+        folder.mkdir(parents=True)
+    options = ServerOptions(backends=own[0].parent if own else None)
+    with operate.serve_repository(tmp_path / "repository", options, reporter):
+        assert messages == []
+    add_config(tmp_path / "repository", "graph", GRAPHS)
+    with operate.serve_repository(tmp_path / "repository", options, reporter):
+        assert ["graph: served without CUDA graphs" in message for message in messages] == [True] * warned
 
 
 def test_tritons_own_backend_takes_the_place_of_ours(tmp_path: Path) -> None:

@@ -123,29 +123,29 @@ def test_requests_are_joined_only_where_a_batch_has_room_for_two(size: int, batc
     assert message.dynamic_batching.max_queue_delay_microseconds == (300 if batched else 0)
 
 
-@pytest.mark.parametrize(
-    ("serving", "size", "dims", "sizes"),
-    [
-        (GRAPHS, 3, (3, 8, 8), [1, 2, 3]),
-        (GRAPHS, 1, (3, 8, 8), [1]),
-        (GRAPHS, 0, (1, 3, 8, 8), []),  # Triton would never find the graph
-        (GRAPHS, 3, (3, -1, 8), []),
-        (replace(GRAPHS, cuda_graphs=False), 3, (3, 8, 8), []),
-        (SERVING, 3, (3, 8, 8), []),
-    ],
-)
-def test_a_cuda_graph_is_captured_for_every_batch_that_is_served(
-    serving: Serving, size: int, dims: tuple[int, ...], sizes: list[int]
-) -> None:
-    inputs = (Tensor("x", DataType.FP32, dims), Tensor("size", DataType.FP32, (2,)))
+def test_a_cuda_graph_is_captured_of_one_image() -> None:
+    inputs = (Tensor("x", DataType.UINT8, (8, 8, 3)), Tensor("size", DataType.FP32, (2,)))
 
-    cuda = parse_config(render_config(RuntimeStep("m", serving, size, inputs, (SCORES,))), "m").optimization.cuda
+    message = parse_config(render_config(RuntimeStep("m", GRAPHS, 1, inputs, (SCORES,))), "m")
 
-    assert cuda.graphs is bool(sizes)
-    assert [spec.batch_size for spec in cuda.graph_spec] == sizes
-    assert not any(spec.HasField("graph_lower_bound") for spec in cuda.graph_spec)  # it pads with what was there before
-    for spec in cuda.graph_spec:
-        assert {name: tuple(shape.dim) for name, shape in spec.input.items()} == {"x": dims, "size": (2,)}
+    cuda = message.optimization.cuda
+    (spec,) = cuda.graph_spec
+    assert cuda.graphs and spec.batch_size == message.max_batch_size == 1
+    assert {name: tuple(shape.dim) for name, shape in spec.input.items()} == {"x": (8, 8, 3), "size": (2,)}
+    assert not spec.HasField("graph_lower_bound")  # it pads with what was there before
+    assert not message.HasField("dynamic_batching")
+
+
+@pytest.mark.parametrize("serving", [SERVING, replace(SERVING, gpu=True), replace(GRAPHS, cuda_graphs=False)])
+def test_unless_it_is_asked_for_nothing_is_said_of_cuda(serving: Serving) -> None:
+    assert not parse_config(render_config(replace(RUNTIME, serving=serving)), "m").optimization.HasField("cuda")
+
+
+@pytest.mark.parametrize("size", [0, 2, 8])
+def test_no_cuda_graph_is_rendered_for_other_batches(size: int) -> None:
+    """Without a batch Triton never finds it, and several graphs of one execution context spoil each other."""
+    with pytest.raises(RepositoryError, match="does not say what it should"):
+        render_config(RuntimeStep("m", GRAPHS, size, (SCORES,), (SCORES,)))
 
 
 @pytest.mark.parametrize(("gpu", "instances", "joined"), [(False, 1, True), (False, 2, False), (True, 2, True)])

@@ -69,6 +69,26 @@ def test_the_server_is_strict(tmp_path: Path, fake_wheel: Wheel) -> None:
     assert "--backend-config=python,shm-region-prefix-name=mine-" in command
 
 
+@pytest.mark.parametrize(
+    ("optimization", "alone"),
+    [
+        ("", False),
+        ("optimization { cuda { graphs: false } }", False),
+        ("optimization { cuda { graphs: true graph_spec { batch_size: 1 } } }", True),
+    ],
+)
+def test_models_load_one_at_a_time_where_cuda_graphs_are_captured(
+    optimization: str, alone: bool, tmp_path: Path, fake_wheel: Wheel
+) -> None:
+    """Else a capture meets what the loading of another model does on the GPU, and fails."""
+    for name, more in (("plain", ""), ("engine", optimization)):
+        (tmp_path / "repository" / name).mkdir(parents=True)
+        (tmp_path / "repository" / name / "config.pbtxt").write_text(f'name: "{name}" {more}')
+    repository, ports = tmp_path / "repository", ServerPorts("127.0.0.1", 1, 2, None)
+    command = command_line(fake_wheel, Layout(tmp_path), repository, ports, shm.ShmPlan(5, 6), "mine-", ServerOptions())
+    assert ("--model-load-thread-count=1" in command) is alone
+
+
 def test_the_users_python_settings_do_not_reach_the_stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
         monkeypatch.setenv(name, "/nowhere")

@@ -25,7 +25,7 @@ class Serving:
     #: Whether its instances run on a GPU; Triton's default there is pinned memory, so the config always states it.
     gpu: bool = False
     pinned_memory: bool = False
-    #: Whether Triton captures its runs as CUDA graphs; of its backends only tensorrt does.
+    #: Whether Triton captures its run as a CUDA graph, of one image; of its backends only tensorrt does.
     cuda_graphs: bool = False
 
     def as_config(self) -> dict[str, Any]:

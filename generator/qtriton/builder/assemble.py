@@ -156,7 +156,8 @@ def _write_variant(staging: Staging, spec: ModelSpec, variant: Variant, outputs:
         Tensor(input_names[tensor.name], tensor.dtype, tensor.dims) for tensor in _inputs(variant.placed.spec)
     )
     runtime_outputs = _artifact_outputs(spec, variant, outputs)
-    batch = min(variant.max_batch, 1) if variant.signature.inputs[0].shape[0] == 1 else variant.max_batch
+    single = variant.signature.inputs[0].shape[0] == 1 or variant.target.cuda_graphs
+    batch = min(variant.max_batch, 1) if single else variant.max_batch
     runtime = RuntimeStep(
         names.runtime,
         backend.serving(variant.target),

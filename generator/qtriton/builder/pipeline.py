@@ -88,7 +88,7 @@ def _record(context: BuildContext, target: Target) -> PublishRecord:
         )
     what = (
         *(target.backend, target.precision.value, target.threads, options.instances),
-        *(target.optimization_level, target.device),
+        *(target.optimization_level, target.cuda_graphs, target.device),
     )
     where = options.placement.value if backend_for(target).moves else ""
     templates = [sha256_file(path) for path in sorted(resources.templates().glob("*.j2"))]

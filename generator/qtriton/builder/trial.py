@@ -25,6 +25,7 @@ from qtriton.builder.placing import placed
 from qtriton.builder.sources import Sources
 from qtriton.datasets import list_images
 from qtriton.errors import ArtifactLoadError, ModelError
+from qtriton.request import check_batch
 from qtriton.runtime.image import ImageError, decode
 from qtriton.runtime.pre import Frame, Geometry
 from qtriton.runtime.values import Array
@@ -85,6 +86,7 @@ def _with_batch(context: BuildContext, max_batch: int, reason: str) -> BuildCont
         "export the model with a batch that is free throughout."
     )
     spec = context.spec.model_copy(update={"max_batch_size": max_batch})
+    check_batch(spec, context.options)
     return replace(context, plan=replace(context.plan, spec=spec))
 
 

@@ -93,6 +93,7 @@ def _variant(
         precision=target.precision,
         threads=target.threads,
         instances=context.options.instances,
+        cuda_graphs=target.cuda_graphs,
         key=record.key,
         artifact=main,
         parts=tuple(parts),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from qtriton.progress import SILENT, Reporter
 from qtriton.server import Server, ServerOptions, serve
+from qtriton.server.requirements import graph_models
 
 
 @contextmanager
@@ -22,6 +23,12 @@ def serve_repository(
         ServerError: a port is taken, or a model does not load; with Triton's reason.
         SetupError: this machine lacks a part.
     """
+    backends = options.backends if options is not None else None
+    if (names := graph_models(repository)) and not (backends and (backends / "tensorrt").is_dir()):
+        reporter.warn(
+            f"{', '.join(names)}: served without CUDA graphs, which only Triton's own TensorRT backend runs. Name the "
+            "folder of its backends with --backends, or serve with --docker."
+        )
     with ExitStack() as stack:
         with reporter.progress(f"{repository}: start tritonserver") as progress:
             server = stack.enter_context(serve(repository, options, progress))

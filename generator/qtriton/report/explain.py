@@ -50,6 +50,8 @@ def sections(manifests: Mapping[str, Manifest], all_layers: bool) -> Iterator[Se
     for name, manifest in manifests.items():
         if manifest.instances > 1:
             yield Section(f"{name}: served by {manifest.instances} instances of its runtime step.")
+    if graphs := ", ".join(name for name, manifest in manifests.items() if manifest.cuda_graphs):
+        yield Section(f"{graphs}: run as a CUDA graph by Triton's own TensorRT backend, one image at a time.")
     for name, manifest in manifests.items():
         if manifest.gate is not None:
             yield from _details(name, manifest, all_layers)

@@ -73,16 +73,6 @@ class RuntimeStep:
         sizes = {"min": 1, "opt": 1, "max": self.max_batch_size}
         return (*parameters, *((f"trt_profile_{end}_shapes", self._shapes(batch)) for end, batch in sizes.items()))
 
-    @property
-    def graph_batch_sizes(self) -> tuple[int, ...]:
-        """The batch sizes that Triton captures as CUDA graphs: all that it serves, as a graph runs one size only.
-
-        None with max_batch_size 0, since Triton's backend captured under batch 0 and looked up under 1 until July 2026
-        (triton-inference-server/server#7150), and none where an input has a free size.
-        """
-        fixed = all(size >= 0 for tensor in self.inputs for size in tensor.dims)
-        return tuple(range(1, self.max_batch_size + 1)) if self.serving.cuda_graphs and fixed else ()
-
     def _shapes(self, batch: int) -> str:
         return ",".join(f"{port.name}:{'x'.join(map(str, (batch, *port.dims)))}" for port in self.inputs)
 

@@ -114,6 +114,8 @@ class Manifest(_Frozen):
     threads: int
     #: Of the runtime step.
     instances: int = 1
+    #: Whether Triton's own TensorRT backend runs it as a CUDA graph, one image at a time.
+    cuda_graphs: bool = False
     #: Everything that the build depended on, hashed: the same key means there is nothing to do.
     key: str
     artifact: File

@@ -70,9 +70,12 @@ def _reads_as_serving(message: Any, config: RuntimeStep) -> bool:
 
 
 def _reads_as_graphs(cuda: Any, config: RuntimeStep) -> bool:
-    sizes, shapes = config.graph_batch_sizes, {tensor.name: tensor.dims for tensor in config.inputs}
+    """Graphs share an execution context, so only the graph of the one batch size that is served stays valid."""
+    if not config.serving.cuda_graphs:
+        return not cuda.graphs and not cuda.graph_spec
     specs = [(s.batch_size, {name: tuple(shape.dim) for name, shape in s.input.items()}) for s in cuda.graph_spec]
-    return cuda.graphs == bool(sizes) and specs == [(size, shapes) for size in sizes]
+    one = (config.max_batch_size, {tensor.name: tensor.dims for tensor in config.inputs})
+    return cuda.graphs and specs == [one]
 
 
 def _tensors(fields: Any) -> list[tuple[str, str, tuple[int, ...]]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from qtriton.server.folder import Layout
 from qtriton.server.options import ServerOptions
 from qtriton.server.ports import ServerPorts
+from qtriton.server.requirements import graph_models
 from qtriton.server.shm import ShmPlan
 from qtriton.server.wheel import Wheel
 
@@ -32,6 +33,8 @@ def command_line(
         "stub-timeout-seconds": max(30, int(options.startup_timeout_s or 0)),
     }
     address = f"ipv6:{ports.host}" if ":" in ports.host else ports.host
+    # What the loading of another model does on the GPU ends the capture of a CUDA graph, and fails both.
+    loading = {"model-load-thread-count": 1} if graph_models(repository) else {}
     settings = {
         "model-repository": repository,
         "backend-directory": layout.backends,
@@ -47,6 +50,7 @@ def command_line(
         "allow-metrics": "false" if ports.metrics is None else "true",
         "metrics-address": address,
         **({} if ports.metrics is None else {"metrics-port": ports.metrics}),
+        **loading,
     }
     command = [str(wheel.binary), "--disable-auto-complete-config"]
     command += [f"--{key}={value}" for key, value in settings.items()]

@@ -1,4 +1,4 @@
-"""What a repository needs of the machine that serves it: a GPU, and the time to build engines at the start."""
+"""What a repository needs of the machine that serves it: a GPU, time to build engines, one model at a time."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +31,12 @@ def gpu_models(repository: Path) -> tuple[str, ...]:
 def startup_s(repository: Path) -> float:
     """How long its models may take to load; plans are built before the server starts, other engines by the server."""
     return BUILDING_S if any(kind != "tensorrt_plan" for _, kind in _on_gpu(repository)) else USUAL_S
+
+
+def graph_models(repository: Path) -> tuple[str, ...]:
+    """The models whose runs are captured as CUDA graphs when they are loaded."""
+    configs = Repository(repository).configs()
+    return tuple(name for name, config in configs if config is not None and config.optimization.cuda.graphs)
 
 
 def _on_gpu(repository: Path) -> Iterator[tuple[str, str]]:

@@ -60,7 +60,7 @@ class TensorRt:
     def serving(self, target: Target) -> Serving:
         """Triton's platform tensorrt_plan on a GPU."""
 
-        return Serving(platform="tensorrt_plan", gpu=True, pinned_memory=target.pinned, cuda_graphs=True)
+        return Serving(platform="tensorrt_plan", gpu=True, pinned_memory=target.pinned, cuda_graphs=target.cuda_graphs)
 
     def emit(self, sources: ArtifactSources, target: Target, out: Path) -> Mapping[str, str]:
         """Write the typed ONNX and the recipe of its engine."""
