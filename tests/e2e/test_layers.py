@@ -39,12 +39,17 @@ def convolutions(told: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize(("backend", "in_float"), [("onnxruntime", 3), ("openvino", 2), ("paddle", 0)])
 def test_int8_runs_in_int8_and_fp32_does_not(told: dict[str, Any], backend: str, in_float: int) -> None:
-    """ONNX Runtime keeps the image layer in floating point, it and OpenVINO the last two; Paddle none."""
+    """ONNX Runtime keeps the image layer in floating point, it and OpenVINO the last two; Paddle none.
+
+    In FP32 nothing is in integers but the way of the pixels, which are bytes.
+    """
     fp32, int8 = (convolutions(told[f"demo_digits_{backend}_{each}"]) for each in ("fp32", "int8"))
     assert fp32 == ["FP32"] * 12
     assert sorted(int8) == ["FP32"] * in_float + ["INT8"] * (12 - in_float)
-    assert told[f"demo_digits_{backend}_fp32"]["int8_percent"] == 0
-    assert told[f"demo_digits_{backend}_int8"]["int8_percent"] > 0
+    layers = told[f"demo_digits_{backend}_fp32"]["layers"]
+    assert {each["kind"] for each in layers if each["runs_in"] == "INT8"} <= {"Transpose", "Subgraph", "Reorder"}
+    assert told[f"demo_digits_{backend}_fp32"]["int8_percent"] < 10
+    assert told[f"demo_digits_{backend}_int8"]["int8_percent"] > 20
 
 
 def test_every_layer_was_timed_in_every_run(told: dict[str, Any]) -> None:

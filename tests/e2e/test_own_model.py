@@ -36,7 +36,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_instances_of_each_step_answer(repository: Path) -> None:
-    steps = ("toy_preprocess", "toy_onnxruntime_fp32_runtime", "toy_postprocess")
+    steps = ("toy_preprocess_pixels", "toy_onnxruntime_fp32_runtime", "toy_postprocess")
     images = [path.read_bytes() for path in sorted((repository.parent / "images").iterdir())]
     with serve(repository, ServerOptions(grpc_port=0, http_port=0)) as server:
         with Session(server.grpc_url) as session:

@@ -35,6 +35,7 @@ class Toy:
     packages = ()
     engine = Path(__file__)
     gpu = None
+    moves = None
 
     def files(self, target: "Target") -> tuple[str, ...]:
         return (DEFAULT_FILE,)
