@@ -85,7 +85,7 @@ def test_tensorrt_and_onnxruntime_build_from_the_same_onnx(tmp_path: Path) -> No
     backends = ("tensorrt", "onnxruntime-tensorrt")
     done = qtriton(
         "build", "demo_digits", "--backend", ",".join(backends), "--precision", "fp16", "--repository", tmp_path / "r",
-        "--json", *PLAINEST,
+        "--json", "--placement", "steps", *PLAINEST,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     files = {each["backend"]: Path(each["artifact"]).read_bytes() for each in json.loads(done.stdout)["variants"][1::2]}
