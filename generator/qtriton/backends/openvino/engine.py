@@ -50,6 +50,8 @@ class Engine:
 
         parameters = {key: entry["string_value"] for key, entry in config.get("parameters", {}).items()}
         settings = {key: parameters[key] for key in PROPERTIES if key in parameters}
+        # Each instance is a process of its own, and all would pin their threads to the same first cores.
+        settings["ENABLE_CPU_PINNING"] = "NO"
         if parameters.get("HINT_BF16", "").upper() == "YES":
             settings["INFERENCE_PRECISION_HINT"] = "bf16"
         core = openvino.Core()
