@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from qtriton.compress.normalize.graph import attributes_of
 from qtriton.placement.editing import Editor
 from qtriton.quantize.graph import attribute
 
@@ -129,7 +130,7 @@ class Chooser:
 
     def _again(self, node: NodeProto, inputs: list[str], **changed: Any) -> dict[str, str]:
         """The same operation on other tensors, with some attributes changed: its new outputs by the old ones."""
-        kept = {item.name: attribute(node, item.name, None) for item in node.attribute}
+        kept = attributes_of(node)
         made = self._editor.add_split(node.op_type, inputs, list(node.output), **{**kept, **changed})
         return dict(zip(node.output, made, strict=True))
 
@@ -257,8 +258,7 @@ class Best:
         first = node.input[0]
         match node.op_type:
             case op if op in _RISING:
-                kept = {item.name: attribute(node, item.name, None) for item in node.attribute}
-                return edit.add(op, [self.of(first, axis, low, high)], tensor, **kept)
+                return edit.add(op, [self.of(first, axis, low, high)], tensor, **attributes_of(node))
             case "Concat" if axis_of(node, len(shape), 0):
                 return self._joined(node, axis, axis_of(node, len(shape), 0), low, high)
             case "Split" if axis_of(node, len(shape), 0) == axis:
