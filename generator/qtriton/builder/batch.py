@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from qtriton.builder.feeding import match_inputs
-from qtriton.builder.onnx_files import constants_of, dims_of, graphs_of
+from qtriton.builder.onnx_files import constants_of, dims_of
 from qtriton.errors import ModelError
 from qtriton.fresh_names import FreshNames
-from qtriton.quantize.graph import inputs_of
+from qtriton.quantize.graph import graphs_of, inputs_of
 from qtriton.spec import ModelSpec
 
 if TYPE_CHECKING:

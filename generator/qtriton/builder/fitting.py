@@ -8,9 +8,9 @@ from qtriton.builder.batch import free_batch
 from qtriton.builder.feeding import match_inputs
 from qtriton.builder.folding import fold_shapes
 from qtriton.builder.layouts import unify_inputs
-from qtriton.builder.onnx_files import forget_empty_shapes, graphs_of, tensors_of
+from qtriton.builder.onnx_files import forget_empty_shapes, tensors_of
 from qtriton.errors import ModelError
-from qtriton.quantize.graph import inputs_of
+from qtriton.quantize.graph import graphs_of, inputs_of
 from qtriton.spec import ModelSpec
 
 if TYPE_CHECKING:

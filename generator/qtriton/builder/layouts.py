@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from qtriton.builder.feeding import match_inputs
-from qtriton.builder.onnx_files import dims_of, graphs_of
+from qtriton.builder.onnx_files import dims_of
 from qtriton.builder.pixels import check_whole
 from qtriton.compress.normalize.graph import opset_of
 from qtriton.fresh_names import FreshNames
-from qtriton.quantize.graph import inputs_of
+from qtriton.placement.editing import read_instead
+from qtriton.quantize.graph import graphs_of, inputs_of
 from qtriton.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -119,14 +120,8 @@ def _drop(graph: GraphProto, name: str, needless: Callable[[NodeProto], bool]) -
         return False
     _replace_nodes(graph, [node for node in graph.node if name not in node.input])
     for output in gone:
-        _rename_reads(graph, output, name)
+        read_instead(graph, output, name)
     return True
-
-
-def _rename_reads(graph: GraphProto, old: str, new: str) -> None:
-    for each in graphs_of(graph):
-        for node in each.node:
-            node.input[:] = [new if name == old else name for name in node.input]
 
 
 def _replace_nodes(graph: GraphProto, nodes: Sequence[NodeProto]) -> None:
@@ -153,7 +148,7 @@ def _put_behind(model: ModelProto, name: str, *, turned: bool, squeezed: bool, c
         out = fresh.fresh(f"{name}_{kind.lower()}")
         made.append(helper.make_node(kind, [at, *more], [out], name=out, **attributes))
         at = out
-    _rename_reads(graph, name, at)
+    read_instead(graph, name, at)
     _replace_nodes(graph, [*made, *graph.node])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtriton.builder.onnx_files import graphs_of
+from qtriton.quantize.graph import graphs_of
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from qtriton.errors import InputError, UnsupportedError
+from qtriton.quantize.graph import graphs_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,15 +86,6 @@ def constants_of(graph: GraphProto) -> dict[str, NDArray[Any]]:
     return {
         name: numpy_helper.to_array(tensor) for name, tensor in tensors.items() if tensor.data_type == TensorProto.INT64
     }
-
-
-def graphs_of(graph: GraphProto) -> Iterator[GraphProto]:
-    """A graph with all graphs in its nodes."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                yield from graphs_of(inner)
 
 
 def _attached(nodes: Iterator[NodeProto] | list[NodeProto]) -> Iterator[TensorProto]:

@@ -10,7 +10,7 @@ import numpy as np
 from qtriton.compress.normalize.graph import opset_of
 from qtriton.fresh_names import FreshNames
 from qtriton.placement.shapes import batched_shapes
-from qtriton.quantize.graph import GraphView, attribute
+from qtriton.quantize.graph import GraphView, attribute, graphs_of
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
@@ -34,11 +34,9 @@ def free_output(model: ModelProto, output: str) -> str:
 
 def read_instead(graph: GraphProto, tensor: str, other: str) -> None:
     """Let whatever reads a tensor read another one, in the graphs within nodes, as those of If, too."""
-    for node in graph.node:
-        node.input[:] = [other if name == tensor else name for name in node.input]
-        for item in node.attribute:
-            if item.HasField("g"):
-                read_instead(item.g, tensor, other)
+    for each in graphs_of(graph):
+        for node in each.node:
+            node.input[:] = [other if name == tensor else name for name in node.input]
 
 
 class Editor:

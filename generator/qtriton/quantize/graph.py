@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,3 +64,12 @@ def attribute(node: NodeProto, name: str, default: object) -> object:
         if item.name == name:
             return helper.get_attribute_value(item)
     return default
+
+
+def graphs_of(graph: GraphProto) -> Iterator[GraphProto]:
+    """A graph with all graphs in its nodes."""
+    yield graph
+    for node in graph.node:
+        for item in node.attribute:
+            for inner in (*item.graphs, *([item.g] if item.HasField("g") else [])):
+                yield from graphs_of(inner)
