@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy.typing as npt
 
+from qtriton.backends.onnxruntime.engine import DATATYPES
+
 Array = npt.NDArray[Any]
 TensorInfo = tuple[str, str, list[int]]
-
-_TYPES = {"tensor(float)": "FP32", "tensor(float16)": "FP16", "tensor(int32)": "INT32", "tensor(int64)": "INT64"}
 
 
 class Engine:
@@ -28,7 +28,7 @@ class Engine:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         self._session = ort.InferenceSession(widened(path), options, providers=["CPUExecutionProvider"])
         self.inputs, self.outputs = (
-            [(n.name, _TYPES.get(n.type, n.type), [s if isinstance(s, int) else -1 for s in n.shape]) for n in side]
+            [(n.name, DATATYPES.get(n.type, n.type), [s if isinstance(s, int) else -1 for s in n.shape]) for n in side]
             for side in (self._session.get_inputs(), self._session.get_outputs())
         )
         self._names = [name for name, _, _ in self.outputs]
