@@ -13,6 +13,7 @@ from qtriton.builder.artifact import Artifact
 from qtriton.errors import InputError
 from qtriton.labels import LabelledImages
 from qtriton.metrics.agreement import agreement
+from qtriton.metrics.outcomes import Hits
 from qtriton.metrics.score import Score
 from qtriton.placement.placed import Placed
 from qtriton.progress import SILENT
@@ -34,6 +35,11 @@ def detections(*rows: tuple[int, float, float, float, float]) -> Results:
 
 
 ONE = detections((0, 10, 10, 50, 50))
+
+
+def score(value: int, chance: float) -> Score:
+    """So many points of top-1."""
+    return Score(Hits(100, np.arange(100) < value), chance)
 
 
 class World:
@@ -77,25 +83,25 @@ def test_nothing_detected_is_no_drop_of_100_points(monkeypatch: pytest.MonkeyPat
 
 def test_a_class_that_fp32_did_not_report_counts() -> None:
     other = detections((0, 10, 10, 50, 50), (7, 60, 60, 90, 90))
-    assert agreement("detection", [ONE], [other]) == pytest.approx(50.0)
-    assert agreement("detection", [ONE], [detections()]) == 0.0
-    assert agreement("detection", [detections()], [detections()]) == 100.0
+    assert agreement("detection", [ONE], [other]).value() == pytest.approx(50.0)
+    assert agreement("detection", [ONE], [detections()]).value() == 0.0
+    assert agreement("detection", [detections()], [detections()]).value() == 100.0
 
 
 @pytest.mark.parametrize(
-    ("score", "published", "reason"),
+    ("fp32", "published", "reason"),
     [
-        (Score(0.0, 1.0), None, r"is 0\.00, no better than chance, 1\.00"),
-        (Score(50.0, 50.0), None, "no better than chance"),
-        (Score(12.0, 1.0), 28.0, "far from the 28 that the spec says are published"),
+        (score(0, 1.0), None, r"is 0\.00, no better than chance, 1\.00"),
+        (score(50, 50.0), None, "no better than chance"),
+        (score(12, 1.0), 28.0, "far from the 28 that the spec says are published"),
     ],
 )
 def test_fp32_that_means_nothing_stops_the_build(
-    score: Score, published: float | None, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    fp32: Score, published: float | None, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     world = World(monkeypatch, tmp_path)
     world.context.spec.published = published
-    world.labelled(score)
+    world.labelled(fp32)
     with pytest.raises(InputError, match=rf"{reason}.*leave --labels out"):
         fp32_accuracy(world.context, FP32)
 
@@ -103,13 +109,13 @@ def test_fp32_that_means_nothing_stops_the_build(
 def test_fp32_near_what_is_published_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     world = World(monkeypatch, tmp_path)
     world.context.spec.published = 28.0
-    world.labelled(Score(20.0, 1.0))
+    world.labelled(score(20, 1.0))
     found = fp32_accuracy(world.context, FP32)
     assert found is not None and found.value == 20.0
 
 
 def test_labels_and_agreement_with_fp32_are_both_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     world = World(monkeypatch, tmp_path, fp32=[ONE], int8=[detections((3, 60, 60, 90, 90))])
-    world.labelled(Score(40.0, 1.0))
+    world.labelled(score(40, 1.0))
     drop = accuracy_drop(world.context, FP32, INT8)
     assert drop.labelled and drop.points == 0.0 and drop.agreement == 0.0

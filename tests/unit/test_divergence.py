@@ -85,16 +85,16 @@ def detections(*rows: tuple[float, ...]) -> dict[str, Array]:
 
 def test_agreement_of_detections_takes_fp32_as_truth() -> None:
     one, two = detections((0, 0.9, 10, 10, 50, 50)), detections((3, 0.8, 20, 20, 90, 90))
-    assert agreement("detection", [one, two], [one, two]) == pytest.approx(100.0)
+    assert agreement("detection", [one, two], [one, two]).value() == pytest.approx(100.0)
     # One of two classes is found no more.
-    assert agreement("detection", [one, two], [one, one]) == pytest.approx(50.0, abs=1.0)
+    assert agreement("detection", [one, two], [one, one]).value() == pytest.approx(50.0, abs=1.0)
 
 
 def test_agreement_of_classes_and_masks() -> None:
     first, second = ({"classes": np.array([index], np.int32)} for index in (1, 2))
-    assert agreement("classification", [first, second], [first, first]) == 50.0
+    assert agreement("classification", [first, second], [first, first]).value() == 50.0
     whole, half = ({"mask": np.array(rows, np.uint8)} for rows in ([[1, 1], [2, 2]], [[1, 2], [2, 2]]))
-    assert agreement("segmentation", [whole], [half]) == pytest.approx(100 * (1 / 2 + 2 / 3) / 2)
+    assert agreement("segmentation", [whole], [half]).value() == pytest.approx(100 * (1 / 2 + 2 / 3) / 2)
 
 
 def test_what_a_head_gives_besides_boxes_counts() -> None:

@@ -280,8 +280,8 @@ def found(prototypes: Array = LEFT) -> Results:
 
 def test_agreement_is_of_the_masks_not_of_the_boxes() -> None:
     whole, half = (packed(found(each), 64, 64) for each in (np.abs(LEFT), LEFT))
-    assert agreement("instance_segmentation", [whole], [whole]) == pytest.approx(100)
-    assert agreement("instance_segmentation", [half], [whole]) == pytest.approx(10, abs=0.1), "an IoU of a half"
+    assert agreement("instance_segmentation", [whole], [whole]).value() == pytest.approx(100)
+    assert agreement("instance_segmentation", [half], [whole]).value() == pytest.approx(10, abs=0.1), "an IoU of a half"
     assert len(half["runs"]) == 1 and "masks" not in half
 
 

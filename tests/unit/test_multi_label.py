@@ -90,21 +90,21 @@ def test_the_metric_is_the_mean_of_the_classes_average_precision() -> None:
     results = [reported(*row, threshold=0.0) for row in scores]
     truth = [np.nonzero(row)[0].tolist() for row in true]
     expected = np.mean([average_precision(scores[:, each], true[:, each]) for each in range(3)])
-    assert label_map(truth, results, 4) == pytest.approx(100 * expected)
+    assert label_map(truth, results, 4).value() == pytest.approx(100 * expected)
     assert chance(truth, 4) == pytest.approx(100 * true[:, :3].mean())
 
 
 def test_a_model_that_tells_nothing_apart_gains_nothing() -> None:
     truth = [[0], [], [0], []]
-    assert label_map(truth, [reported(0.7)] * 4, 1) < 100 * 0.5
-    assert label_map(truth, [reported(0.9), reported(0.2), reported(0.8), reported(0.1)], 1) == 100
+    assert label_map(truth, [reported(0.7)] * 4, 1).value() < 100 * 0.5
+    assert label_map(truth, [reported(0.9), reported(0.2), reported(0.8), reported(0.1)], 1).value() == 100
 
 
 def test_agreement_is_f1_of_what_is_served() -> None:
     both, one, none = reported(0.9, 0.8), reported(0.9, 0.2), reported(0.1, 0.2)
-    assert agreement("multi_label", [both, one], [both, one]) == 100
-    assert agreement("multi_label", [both], [one]) == pytest.approx(100 * 2 / 3)
-    assert agreement("multi_label", [none], [one]) == 0
+    assert agreement("multi_label", [both, one], [both, one]).value() == 100
+    assert agreement("multi_label", [both], [one]).value() == pytest.approx(100 * 2 / 3)
+    assert agreement("multi_label", [none], [one]).value() == 0
     assert tells_nothing([none, none]) and not tells_nothing([none, one])
 
 

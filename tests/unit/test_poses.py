@@ -15,7 +15,7 @@ from qtriton.errors import InputError, ModelError
 from qtriton.labels import LabelledImages, load_labelled
 from qtriton.labels.rows import Pose as PoseRow
 from qtriton.metrics.agreement import agreement
-from qtriton.metrics.coco_map import average_precisions
+from qtriton.metrics.coco_map import coco_map
 from qtriton.metrics.poses import POSES
 from qtriton.runtime.heads import Yolo8Head
 from qtriton.runtime.poses import Pose
@@ -199,7 +199,7 @@ def test_the_metric_is_that_of_pycocotools(tmp_path: Path) -> None:
     evaluation.accumulate()
     evaluation.summarize()
     assert 10 < 100 * evaluation.stats[0] < 90
-    assert average_precisions(truth, results, kind=POSES)[0] == pytest.approx(100 * evaluation.stats[0])
+    assert coco_map(truth, results, POSES).value() == pytest.approx(100 * evaluation.stats[0])
 
 
 def test_other_objects_spread_evenly_over_their_keypoints() -> None:
@@ -211,17 +211,17 @@ def test_other_objects_spread_evenly_over_their_keypoints() -> None:
     assert 0 < passed < 10
     truth = detections(np.dstack([points, np.ones((1, 4))]), np.zeros(1), box)
     other = detections(np.dstack([points + np.array([off, 0]), np.ones((1, 4))]), np.zeros(1), box)
-    assert agreement("keypoints", [truth], [other]) == pytest.approx(10 * passed)
-    assert agreement("keypoints", [truth], [truth]) == pytest.approx(100)
+    assert agreement("keypoints", [truth], [other]).value() == pytest.approx(10 * passed)
+    assert agreement("keypoints", [truth], [truth]).value() == pytest.approx(100)
 
 
 def test_keypoints_that_fp32_only_guesses_do_not_count() -> None:
     points = np.array([[[20, 20, 0.9], [40, 40, 0.1]]])
     truth = detections(points, np.zeros(1), np.array([[10, 10, 60, 60]]))
     moved = {**truth, "keypoints": truth["keypoints"] + np.array([[0, 0, 0], [30, 30, 0]], np.float32)}
-    assert agreement("keypoints", [truth], [moved]) == pytest.approx(100)
+    assert agreement("keypoints", [truth], [moved]).value() == pytest.approx(100)
     unsure = {**truth, "keypoints": truth["keypoints"] * np.array([1, 1, 0.1], np.float32)}
-    assert agreement("keypoints", [unsure], [moved]) < 100, "where all are guesses, all count"
+    assert agreement("keypoints", [unsure], [moved]).value() < 100, "where all are guesses, all count"
 
 
 def test_keypoints_are_told_and_drawn() -> None:

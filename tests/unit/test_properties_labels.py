@@ -18,7 +18,7 @@ from qtriton.labels import LabelledImages, load_labelled
 from qtriton.labels.png import PngError, stored_numbers
 from qtriton.metrics.agreement import agreement
 from qtriton.metrics.coco_map import coco_map
-from qtriton.metrics.miou import chance, confusion, miou
+from qtriton.metrics.miou import chance, miou
 from qtriton.runtime.image import ImageError, decode
 from qtriton.runtime.values import Results
 from qtriton.spec_files import parse_spec
@@ -118,7 +118,8 @@ def test_a_coco_file_that_is_read_gives_points_from_0_to_100(data: st.DataObject
     found = read("detection", json.dumps(content).encode())
     if found is not None:
         results = data.draw(st.composite(detections)(len(found.images)))
-        assert all(0 <= points <= 100 for points in coco_map(found.boxes, results))
+        matches = coco_map(found.boxes, results)
+        assert 0 <= matches.value() <= 100 and 0 <= matches.at(0).value() <= 100
         assert 0 <= agreement("detection", results, data.draw(st.composite(detections)(len(results)))) <= 100
 
 
@@ -168,8 +169,8 @@ def test_any_mask_is_read_or_refused(
 
 @given(st.lists(st.integers(0, 3), min_size=12, max_size=12), st.lists(st.integers(0, 255), min_size=12, max_size=12))
 def test_miou_and_its_chance_are_from_0_to_100(truth: list[int], found: list[int]) -> None:
-    counts = confusion([(np.array(truth, np.uint8), np.array(found, np.uint8))], None)
-    assert 0 <= miou(counts) <= 100 and 0 <= chance(counts) < 100
+    outcomes = miou([(np.array(truth, np.uint8), np.array(found, np.uint8))], None)
+    assert 0 <= outcomes.value() <= 100 and 0 <= chance(outcomes.counts()) < 100
 
 
 JPEG = cv2.imencode(".jpg", PIXELS)[1].tobytes()

@@ -201,9 +201,9 @@ def found(degrees: float) -> Results:
 
 
 def test_agreement_is_of_the_turned_boxes() -> None:
-    assert agreement("rotated_detection", [found(30)], [found(30)]) == pytest.approx(100)
-    assert agreement("rotated_detection", [found(30)], [found(210)]) == pytest.approx(100)
-    between = agreement("rotated_detection", [found(30)], [found(40)])
+    assert agreement("rotated_detection", [found(30)], [found(30)]).value() == pytest.approx(100)
+    assert agreement("rotated_detection", [found(30)], [found(210)]).value() == pytest.approx(100)
+    between = agreement("rotated_detection", [found(30)], [found(40)]).value()
     overlap = iou(*(each["corners"][0] for each in (found(30), found(40))))
     assert between == pytest.approx(10 * sum(overlap >= at for at in np.linspace(0.5, 0.95, 10)))
     assert 0 < between < 100

@@ -15,6 +15,7 @@ from qtriton.builder.evaluate import measure_accuracy, measure_agreement, measur
 from qtriton.builder.placing import placed
 from qtriton.builder.sources import Sources
 from qtriton.errors import InputError
+from qtriton.metrics.outcomes import load_outcomes
 from qtriton.metrics.score import Score
 from qtriton.repository.manifest import Metric
 from qtriton.runtime.values import Results
@@ -23,6 +24,7 @@ from qtriton.tasks import TASKS
 from qtriton.workspace import sha256_file
 
 _FILE: Final = "metric.json"
+_OUTCOMES: Final = "outcomes.npz"
 #: FP32 that reaches less than this part of what is published is wrong; data that is harder explains the rest.
 _FAR: Final = 0.5
 #: On so many labelled images results are compared with FP32's besides.
@@ -86,10 +88,12 @@ def _score(context: BuildContext, artifact: Artifact) -> tuple[Metric, Score] | 
     def produce(folder: Path) -> None:
         with context.reporter.progress(f"{context.spec.name}: {name} of {artifact}") as progress:
             score = measure_accuracy(target, artifact.opened, placed(Sources(context), target).spec, data, progress)
-            _save(folder, score.value, score.chance)
+            score.outcomes.save(folder / _OUTCOMES)
+            _save(folder, score.chance)
 
     key = _key(context, artifact, "metric", (data_sha256,), measure_accuracy)
-    score = Score(*_load(context.stage(key, produce)))
+    folder = context.stage(key, produce)
+    score = Score(load_outcomes(folder / _OUTCOMES), *_load(folder))
     return Metric(name=name, value=score.value, images=len(data.images)), score
 
 
@@ -145,10 +149,11 @@ def _compared(context: BuildContext) -> tuple[Path, ...]:
 def _agreement(context: BuildContext, fp32: Artifact, artifact: Artifact, images: Sequence[Path]) -> float:
     def produce(folder: Path) -> None:
         expected, results = (_results(context, each, images) for each in (fp32, artifact))
-        _save(folder, measure_agreement(context.spec.task, expected, results))
+        measure_agreement(context.spec.task, expected, results).save(folder / _OUTCOMES)
 
     inputs = (fp32.files(), [sha256_file(path) for path in images])
-    return _load(context.stage(_key(context, artifact, "agreement", inputs, measure_agreement), produce))[0]
+    folder = context.stage(_key(context, artifact, "agreement", inputs, measure_agreement), produce)
+    return load_outcomes(folder / _OUTCOMES).value()
 
 
 def _results(context: BuildContext, artifact: Artifact, images: Sequence[Path]) -> list[Results]:

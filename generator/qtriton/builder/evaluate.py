@@ -13,6 +13,7 @@ from qtriton.builder.scoring import SCORINGS, Measured
 from qtriton.labels import LabelledImages
 from qtriton.metrics.agreement import agreement, tells_nothing
 from qtriton.metrics.instances import packed
+from qtriton.metrics.outcomes import Outcomes
 from qtriton.metrics.score import Score
 from qtriton.progress import Progress
 from qtriton.runtime.post import PostOp, postprocess
@@ -49,8 +50,8 @@ def predict_all(
     return results
 
 
-def measure_agreement(task: Task, expected: Sequence[Results], results: Sequence[Results]) -> float:
-    """How far results agree with those of FP32, image by image, in points of 100: the metric without labels."""
+def measure_agreement(task: Task, expected: Sequence[Results], results: Sequence[Results]) -> Outcomes:
+    """How far results agree with those of FP32, image by image: the metric without labels."""
     return agreement(task, expected, results)
 
 
@@ -85,7 +86,7 @@ def evaluation_ops(spec: ModelSpec) -> tuple[PostOp, ...]:
 
 
 def evaluate(run: Runner, spec: ModelSpec, data: LabelledImages, progress: Progress) -> Score:
-    """The model's metric on labelled images, in points of 100, beside what chance reaches.
+    """The model's metric on labelled images, beside what chance reaches.
 
     Raises:
         InputError: the labels do not fit what the model reports, or the images.

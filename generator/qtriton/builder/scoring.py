@@ -13,7 +13,7 @@ from qtriton.metrics.coco_map import CHANCE as OBJECTS_CHANCE
 from qtriton.metrics.instances import MASKS, as_masked
 from qtriton.metrics.label_map import chance as labels_chance
 from qtriton.metrics.label_map import label_map
-from qtriton.metrics.miou import Confusion, chance, confusion, miou
+from qtriton.metrics.miou import Confusion, chance, miou
 from qtriton.metrics.poses import POSES
 from qtriton.metrics.rotated import ROTATED
 from qtriton.metrics.score import Score
@@ -53,7 +53,7 @@ def score_objects(measured: Measured, kind: Kind = BOXES, truth: Sequence[Box] =
     """mAP50-95 of what a kind compares, with the labels, or what was made of them, as truth."""
     check_boxes(measured)
     check_reported(measured)
-    return Score(coco_map(truth or measured.data.boxes, measured.results, kind)[0], OBJECTS_CHANCE)
+    return Score(coco_map(truth or measured.data.boxes, measured.results, kind), OBJECTS_CHANCE)
 
 
 def score_poses(measured: Measured) -> Score:
@@ -103,9 +103,10 @@ def score_labels(measured: Measured) -> Score:
 def score_masks(measured: Measured) -> Score:
     """Mean IoU of masks."""
     ignored = None if measured.data.white else measured.spec.ignored_label
-    counts = confusion(_same_size(measured), ignored)
+    outcomes = miou(_same_size(measured), ignored)
+    counts = outcomes.counts()
     _check_ids(measured, counts)
-    return Score(miou(counts), chance(counts))
+    return Score(outcomes, chance(counts))
 
 
 def _check_classes(measured: Measured) -> None:

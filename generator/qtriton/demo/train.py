@@ -166,7 +166,8 @@ def measure(folder: Path) -> tuple[float, float]:
             pixels, geometry = preprocess(path.read_bytes(), before)
             rows = model(paddle.to_tensor(pixels[None])).numpy()[0]
             results.append(postprocess([rows], geometry, (YoloHead(), nms)))
-    return coco_map(data.boxes, results)
+    matches = coco_map(data.boxes, results)
+    return matches.value(), matches.at(0).value()
 
 
 def main() -> None:

@@ -1,26 +1,26 @@
 """How far results agree with FP32's on images without labels: FP32's results serve as the ground truth."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, TypeAlias
 
-import numpy as np
-
 from qtriton.labels.rows import Box
-from qtriton.metrics.coco_map import BOXES, Kind, average_precisions
+from qtriton.metrics.coco_map import BOXES, Kind, coco_map
 from qtriton.metrics.instances import MASKS, masks_of
 from qtriton.metrics.label_map import label_f1
-from qtriton.metrics.miou import confusion, miou
+from qtriton.metrics.miou import miou
+from qtriton.metrics.outcomes import Confusions, Hits, Matches, Outcomes
 from qtriton.metrics.poses import POSES, as_poses
 from qtriton.metrics.rotated import ROTATED, as_rotated
 from qtriton.metrics.top1 import top1
 from qtriton.runtime.values import Results
 from qtriton.tasks import Task
 
-Agreement: TypeAlias = Callable[[Sequence[Results], Sequence[Results]], float]
+Agreement: TypeAlias = Callable[[Sequence[Results], Sequence[Results]], Outcomes]
 
 
-def agreement(task: Task, fp32: Sequence[Results], other: Sequence[Results]) -> float:
-    """The task's metric in points of 100, with FP32's results as truth; 100 where nothing differs."""
+def agreement(task: Task, fp32: Sequence[Results], other: Sequence[Results]) -> Outcomes:
+    """The task's metric, with FP32's results as truth; 100 points where nothing differs."""
     return AGREEMENTS[task](fp32, other)
 
 
@@ -33,24 +33,21 @@ def tells_nothing(fp32: Sequence[Results]) -> bool:
 def of_objects(truth: Callable[[Sequence[Results]], Sequence[Box]], kind: Kind) -> Agreement:
     """mAP50-95 against what FP32 found; a class that FP32 did not report is all wrong, and counts with 0."""
 
-    def measure(fp32: Sequence[Results], other: Sequence[Results]) -> float:
-        by_class = average_precisions(truth(fp32), other, kind=kind)
-        reported = {int(index) for each in other for index in each["classes"][: int(each["num_detections"][0])]}
-        points = [by_class.get(index, 0.0) for index in by_class.keys() | reported]
-        return float(np.mean(points)) if points else 100.0
+    def measure(fp32: Sequence[Results], other: Sequence[Results]) -> Matches:
+        return replace(coco_map(truth(fp32), other, kind), strict=True)
 
     return measure
 
 
-def of_classes(fp32: Sequence[Results], other: Sequence[Results]) -> float:
+def of_classes(fp32: Sequence[Results], other: Sequence[Results]) -> Hits:
     """The share of the images whose best class is FP32's."""
     return top1([int(result["classes"][0]) for result in fp32], other)
 
 
-def of_masks(fp32: Sequence[Results], other: Sequence[Results]) -> float:
+def of_masks(fp32: Sequence[Results], other: Sequence[Results]) -> Confusions:
     """Mean IoU against FP32's masks."""
     pairs = zip((each["mask"] for each in fp32), (each["mask"] for each in other), strict=True)
-    return miou(confusion(pairs, ignored=None))
+    return miou(pairs, ignored=None)
 
 
 def _as_boxes(results: Sequence[Results]) -> list[Box]:

@@ -2,18 +2,21 @@
 
 import contextlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from qtriton.labels.rows import Box
+from qtriton.metrics.outcomes import Flags, Matches
 from qtriton.runtime.values import Results
 
 #: Boxes at random places reach less than this, in points of 100; a model of use reaches more on any data.
 CHANCE = 1.0
+#: From 0.5 to 0.95.
+_IOUS: Final = 10
+_NONE: Final = np.zeros((_IOUS, 0), bool)
 
 
 def _counts(box: Box) -> bool:
@@ -47,37 +50,54 @@ def _found_box(result: Results, place: int) -> dict[str, Any]:
 BOXES: Final = Kind("bbox", lambda box: {}, _found_box)
 
 
-def coco_map(boxes: Sequence[Box], results: Sequence[Results], kind: Kind = BOXES) -> tuple[float, float]:
-    """mAP50-95 and mAP50 in points of 100 over the classes that have objects, of the best detections of an image.
+def coco_map(boxes: Sequence[Box], results: Sequence[Results], kind: Kind = BOXES) -> Matches:
+    """mAP50-95 over the classes that have objects, of the best detections of an image.
 
     COCO takes the best 100 of an image for boxes and masks, the best 20 for keypoints.
 
     Args:
-        boxes: the ground truth, at least one that counts.
+        boxes: the ground truth.
         results: one an image, in the order that the boxes refer to.
         kind: what of them is compared.
     """
-    precisions = [average_precisions(boxes, results, at, kind) for at in (None, 0)]
-    both = [float(np.mean([*each.values()])) for each in precisions]
-    return both[0], both[1]
-
-
-def average_precisions(
-    boxes: Sequence[Box], results: Sequence[Results], threshold: int | None = None, kind: Kind = BOXES
-) -> dict[int, float]:
-    """AP50-95 in points of 100 of each class that has objects; at one of COCO's ten thresholds where it is named."""
-    classes = sorted({box.label for box in boxes if kind.counts(box)})
+    objects = [box for box in boxes if kind.counts(box)]
     rows = [row for image, result in enumerate(results) for row in _rows(image, result, kind)]
-    if not rows or not classes:
-        return dict.fromkeys(classes, 0.0)
-    precision = _precision(boxes, rows, len(results), kind)
-    if threshold is not None:
-        precision = precision[threshold : threshold + 1]
-    return {each: float(100 * precision[:, :, each].mean()) for each in classes}
+    found = list(_matched(boxes, rows, len(results), kind) if rows and boxes else map(_unmatched, rows))
+    scores = np.array([score for each in found for score in each.scores])
+    images, classes = ([value for each in found for value in [each[part]] * len(each.scores)] for part in (0, 1))
+    right, ignored = (np.concatenate([_NONE, *(each[part] for each in found)], axis=1) for part in (3, 4))
+    # As COCOeval.accumulate() does: of equal scores that of the earlier image is better.
+    order = np.lexsort((-scores, classes))
+    return Matches(
+        len(results),
+        np.array(images, np.int64)[order],
+        np.array(classes, np.int64)[order],
+        right[:, order],
+        ignored[:, order],
+        np.array([box.image for box in objects], np.int64),
+        np.array([box.label for box in objects], np.int64),
+    )
 
 
-def _precision(boxes: Sequence[Box], rows: list[dict[str, Any]], images: int, kind: Kind) -> npt.NDArray[np.float64]:
-    """COCO's precision by threshold, recall and class; -1 for a class without objects that count."""
+class _Found(NamedTuple):
+    """The detections of a class in an image, best first."""
+
+    image: int
+    label: int
+    scores: Sequence[float]
+    #: [IoUs, detections]
+    right: Flags
+    ignored: Flags
+
+
+def _unmatched(row: dict[str, Any]) -> _Found:
+    """A detection where there are no objects at all."""
+    wrong = np.zeros((_IOUS, 1), bool)
+    return _Found(row["image_id"], row["category_id"], [row["score"]], wrong, wrong)
+
+
+def _matched(boxes: Sequence[Box], rows: list[dict[str, Any]], images: int, kind: Kind) -> Iterator[_Found]:
+    """What COCOeval.evaluate() matches, by class, then by image."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -94,11 +114,15 @@ def _precision(boxes: Sequence[Box], rows: list[dict[str, Any]], images: int, ki
         }
         truth.createIndex()
         evaluation = COCOeval(truth, truth.loadRes(rows), kind.measure)
+        # Objects of every size, which is the first.
+        evaluation.params.areaRng = evaluation.params.areaRng[:1]
         kind.prepare(evaluation)
         evaluation.evaluate()
-        evaluation.accumulate()
-    everything, most = 0, -1  # objects of every size, as many detections an image as COCO takes
-    return np.asarray(evaluation.eval["precision"][:, :, :, everything, most])
+    for each in evaluation.evalImgs:
+        if each is not None:
+            ignored = each["dtIgnore"].astype(bool)
+            right = (each["dtMatches"] > 0) & ~ignored
+            yield _Found(each["image_id"], each["category_id"], each["dtScores"], right, ignored)
 
 
 def _annotation(number: int, box: Box) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from qtriton.metrics.outcomes import LabelCounts, LabelScores
 from qtriton.runtime.values import Array, Results
 
 
-def label_map(truth: Sequence[Collection[int]], results: Sequence[Results], classes: int) -> float:
-    """The mean over the classes that some image has of their average precision, in points of 100.
+def label_map(truth: Sequence[Collection[int]], results: Sequence[Results], classes: int) -> LabelScores:
+    """The mean over the classes that some image has of their average precision.
 
     Images are ranked by the score of the class, 0 where it is not reported; average precision is the mean of the
     precision at each image that has the class: average_precision() of Alibaba-MIIL/ASL, src/helper_functions.
@@ -22,9 +23,7 @@ def label_map(truth: Sequence[Collection[int]], results: Sequence[Results], clas
     for row, result in zip(scores, results, strict=True):
         count = int(result["num_labels"][0])
         row[result["classes"][:count]] = result["scores"][:count]
-    true = present(truth, classes)
-    points = [_average_precision(true[:, each], scores[:, each]) for each in np.nonzero(true.any(axis=0))[0]]
-    return 100.0 * float(np.mean(points))
+    return LabelScores(len(results), scores, present(truth, classes))
 
 
 def chance(truth: Sequence[Collection[int]], classes: int) -> float:
@@ -41,20 +40,13 @@ def present(truth: Sequence[Collection[int]], classes: int) -> Array:
     return true
 
 
-def label_f1(truth: Sequence[Results], results: Sequence[Results]) -> float:
-    """2 * shared / (labels of the one + of the other) over all images, in points of 100; 100 where none has any."""
+def label_f1(truth: Sequence[Results], results: Sequence[Results]) -> LabelCounts:
+    """2 * shared / (labels of the one + of the other) over all images."""
     pairs = [(labels_of(one), labels_of(other)) for one, other in zip(truth, results, strict=True)]
-    total = sum(len(one) + len(other) for one, other in pairs)
-    return 200.0 * sum(len(one & other) for one, other in pairs) / total if total else 100.0
+    shared = np.array([len(one & other) for one, other in pairs])
+    return LabelCounts(len(pairs), shared, np.array([len(one) + len(other) for one, other in pairs]))
 
 
 def labels_of(result: Results) -> set[int]:
     """The classes that an image was given."""
     return set(result["classes"][: int(result["num_labels"][0])].tolist())
-
-
-def _average_precision(true: Array, scores: Array) -> float:
-    # Of equal scores the image without the class comes first: a model that tells nothing apart gains nothing.
-    order = np.lexsort((true, -scores))
-    hits = np.nonzero(true[order])[0]
-    return float(((np.arange(len(hits)) + 1) / (hits + 1)).mean())

@@ -5,33 +5,23 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-#: Class ids are bytes.
-_CLASSES = 256
+from qtriton.metrics.outcomes import CLASS_IDS, Confusions
 
 Mask = npt.NDArray[np.uint8]
-Confusion = npt.NDArray[np.int64]
+Confusion = npt.NDArray[np.integer]
 
 
-def confusion(pairs: Iterable[tuple[Mask, Mask]], ignored: int | None) -> Confusion:
-    """How many pixels of each true class (the row) were taken for each class, all images together.
+def miou(pairs: Iterable[tuple[Mask, Mask]], ignored: int | None) -> Confusions:
+    """Mean IoU over the classes that occur, at least one.
 
     Args:
         pairs: the true and the predicted mask of each image, of the same size.
         ignored: true pixels of this label do not count.
     """
-    counts = np.zeros((_CLASSES, _CLASSES), np.int64)
-    for truth, prediction in pairs:
-        valid = np.ones(truth.shape, bool) if ignored is None else truth != ignored
-        both = truth[valid].astype(np.int64) * _CLASSES + prediction[valid]
-        counts += np.bincount(both, minlength=_CLASSES * _CLASSES).reshape(_CLASSES, _CLASSES)
-    return counts
-
-
-def miou(counts: Confusion) -> float:
-    """Mean IoU in points of 100 over the classes that occur, at least one."""
-    union = counts.sum(axis=0) + counts.sum(axis=1) - np.diag(counts)
-    occurs = counts.sum(axis=1) > 0
-    return float(100 * (np.diag(counts)[occurs] / union[occurs]).mean())
+    counted = [_count(truth, prediction, ignored) for truth, prediction in pairs]
+    images = np.repeat(np.arange(len(counted)), [len(both) for both, _ in counted])
+    both, pixels = (np.concatenate([each[part] for each in counted]) for part in (0, 1))
+    return Confusions(len(counted), images, both // CLASS_IDS, both % CLASS_IDS, pixels)
 
 
 def chance(counts: Confusion) -> float:
@@ -39,3 +29,11 @@ def chance(counts: Confusion) -> float:
     pixels = counts.sum(axis=1)
     occurring = np.count_nonzero(pixels)
     return float(100 * pixels.max() / pixels.sum() / occurring) if occurring > 1 else 0.0
+
+
+def _count(truth: Mask, prediction: Mask, ignored: int | None) -> tuple[Confusion, Confusion]:
+    """The pairs of a true and a predicted class that an image has, as one number, and their pixels."""
+    valid = np.ones(truth.shape, bool) if ignored is None else truth != ignored
+    counts = np.bincount(truth[valid].astype(np.int64) * CLASS_IDS + prediction[valid])
+    both = np.nonzero(counts)[0]
+    return both, counts[both]

@@ -2,14 +2,21 @@
 
 from dataclasses import dataclass
 
+from qtriton.metrics.outcomes import Outcomes
+
 
 @dataclass(frozen=True)
 class Score:
-    """Points of 100."""
+    """What a metric saw, in points of 100."""
 
-    value: float
+    outcomes: Outcomes
     #: What is reached without looking at the images.
     chance: float
+
+    @property
+    def value(self) -> float:
+        """The metric."""
+        return self.outcomes.value()
 
     @property
     def meaningful(self) -> bool:

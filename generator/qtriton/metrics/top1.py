@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
+from qtriton.metrics.outcomes import Hits
 from qtriton.runtime.values import Results
 
 
-def top1(classes: Sequence[int], results: Sequence[Results]) -> float:
-    """Top-1 accuracy in points of 100; results in the order of the true classes."""
-    hits = sum(int(result["classes"][0]) == true for true, result in zip(classes, results, strict=True))
-    return 100.0 * hits / len(classes)
+def top1(classes: Sequence[int], results: Sequence[Results]) -> Hits:
+    """Top-1 accuracy; results in the order of the true classes."""
+    hits = [int(result["classes"][0]) == true for true, result in zip(classes, results, strict=True)]
+    return Hits(len(hits), np.array(hits, bool))
