@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qtriton.evidence.bootstrap import bootstrap_bounds
 from qtriton.evidence.interval import LEVEL, Interval
 from qtriton.evidence.top1 import flips, paired_bounds, share_bounds
 from qtriton.metrics.outcomes import Hits, Outcomes
@@ -23,4 +24,4 @@ def drop_interval(before: Outcomes | None, after: Outcomes, level: float = LEVEL
         if isinstance(before, Hits):
             return Interval(*paired_bounds(*flips(before, after), after.images, level), level, "Tango score")
         return Interval(*share_bounds(int((~after.right).sum()), after.images, level), level, "Clopper-Pearson")
-    raise NotImplementedError
+    return Interval(*bootstrap_bounds(before, after, level), level, "paired bootstrap")

@@ -105,12 +105,12 @@ class Matches(Outcomes):
         for index in np.union1d(self.found_classes, self.object_classes):
             objects = drawn[self.object_images[self.object_classes == index]].sum(axis=0)
             own = slice(*np.searchsorted(self.found_classes, [index, index + 1]))
-            counts = objects > 0
-            if counts.any():
+            there = objects > 0
+            if there.any():
                 ranking = Ranking(self.found_images[own], self.right[:, own], self.ignored[:, own])
-                points = average_precisions(ranking, objects[counts].astype(np.int64), drawn[:, counts])
-                total[counts] += points.mean(axis=0)
-            classes += counts | (drawn[self.found_images[own]].any(axis=0) if self.strict else False)
+                points = average_precisions(ranking, objects.clip(1).astype(np.int64), drawn)
+                total += points.mean(axis=0) * there
+            classes += there | (drawn[self.found_images[own]].any(axis=0) if self.strict else False)
         nothing = 100.0 if self.strict else np.nan
         return np.divide(100 * total, classes, out=np.full(len(copies), nothing), where=classes > 0)
 
@@ -132,19 +132,21 @@ class Confusions(Outcomes):
         return counts
 
     def replicate(self, copies: Copies) -> Floats:
-        true, found = self.true_classes, self.found_classes
-        right, labelled, predicted = (
-            copies @ self._by_image(classes, where)
-            for classes, where in ((true, true == found), (true, true == true), (found, found == found))
-        )
+        drawn, everywhere = copies.astype(np.float64), np.ones(len(self.pixels), bool)
+        right = drawn @ self._by_image(self.true_classes, self.true_classes == self.found_classes)
+        labelled = drawn @ self._by_image(self.true_classes, everywhere)
+        predicted = drawn @ self._by_image(self.found_classes, everywhere)
         there = labelled > 0
         ratios = np.divide(right, labelled + predicted - right, out=np.zeros(right.shape), where=there)
-        return 100 * ratios.sum(axis=1) / there.sum(axis=1)
+        classes = there.sum(axis=1)
+        return np.divide(100 * ratios.sum(axis=1), classes, out=np.full(len(copies), np.nan), where=classes > 0)
 
     def _by_image(self, classes: Integers, where: Flags) -> Floats:
+        """Pixels of each image in each class that is there [images, classes]."""
+        there = np.unique(self.true_classes)
         pixels = np.zeros((self.images, CLASS_IDS))
         np.add.at(pixels, (self.pair_images[where], classes[where]), self.pixels[where])
-        return pixels
+        return pixels[:, there]
 
 
 @dataclass(frozen=True, eq=False)
