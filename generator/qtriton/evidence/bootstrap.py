@@ -19,6 +19,7 @@ REPLICATES: Final = 2000
 COUNTED: Final = 0.99
 #: More draws than this share in which nothing changes come of fewer than 5 images that do, since (1 - 5/n)^n < e^-5.
 FEW: Final = 0.01
+_FEWEST: Final = 5
 #: Numbers of a block of draws: what is computed from it stays in the processor's cache.
 _BLOCK: Final = 500_000
 
@@ -56,19 +57,21 @@ def bootstrap_bounds(before: Outcomes | None, after: Outcomes, level: float) -> 
     Where fewer than about five images change, the draws know too little: the bounds are those of the share of images
     that change, each of which costs or gains 100 points at worst.
     """
-    images = after.images
+    images, estimate = after.images, (100.0 if before is None else before.value()) - after.value()
     replicates = drops(before, after)
-    replicates = replicates[~np.isnan(replicates)]
-    unchanged = float((np.abs(replicates) < 1e-9).mean())
-    if unchanged > FEW:
-        _, upper = share_bounds(images * (1 - unchanged ** (1 / images)), images, level)
+    # A draw that says nothing tells as little as one in which nothing changes.
+    telling = replicates[~np.isnan(replicates) & (np.abs(replicates) > 1e-9)]
+    if images < _FEWEST or len(telling) < (1 - FEW) * len(replicates):
+        changing = images * (1 - (1 - len(telling) / len(replicates)) ** (1 / images))
+        _, upper = share_bounds(changing, images, level)
         return 0.0 if before is None else -upper, upper
     counted = min(level, COUNTED)
     student = t(images - 1)
     share = norm.cdf(np.sqrt(images / (images - 1)) * student.ppf(counted))
-    lower, median, upper = np.quantile(replicates, [1 - share, 0.5, share])
-    drawn_out = student.ppf(level) / student.ppf(counted)
-    return float(median - (median - lower) * drawn_out), float(median + (upper - median) * drawn_out)
+    lower, median, upper = np.nanquantile(replicates, [1 - share, 0.5, share])
+    farther = student.ppf(level) / student.ppf(counted)
+    lower, upper = median - (median - lower) * farther, median + (upper - median) * farther
+    return float(min(lower, estimate)), float(max(upper, estimate))
 
 
 def _draws(random: np.random.Generator, images: int, number: int) -> Copies:

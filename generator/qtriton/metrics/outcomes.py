@@ -10,9 +10,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import digamma
 
-from qtriton.metrics.precision import Ranking, average_precisions
+from qtriton.metrics.precision import Ranking, average_precisions, label_precision
 
 Floats = npt.NDArray[np.float64]
 Copies = npt.NDArray[np.integer]
@@ -158,20 +157,13 @@ class LabelScores(Outcomes):
     true: Flags
 
     def replicate(self, copies: Copies) -> Floats:
+        drawn = np.ascontiguousarray(copies.T, np.float64)
         total, classes = np.zeros((2, len(copies)))
         for true, scores in zip(self.true.T, self.scores.T, strict=True):
             # Of equal scores the image without the class comes first: a model that tells nothing apart gains nothing.
             order = np.lexsort((true, -scores))
-            places = np.nonzero(true[order])[0]
-            drawn = copies[:, order]
-            hits = drawn[:, places]
-            # The j-th of c copies of a hit has precision (hits before + j) / (images before + j).
-            before = drawn.cumsum(axis=1)[:, places] - hits
-            wrong = before - (hits.cumsum(axis=1) - hits)
-            points = hits - wrong * (digamma(before + hits + 1) - digamma(before + 1))
-            number = hits.sum(axis=1)
-            total += np.divide(points.sum(axis=1), number, out=np.zeros(len(copies)), where=number > 0)
-            classes += number > 0
+            total += label_precision(order, true[order], drawn)
+            classes += drawn[true].any(axis=0)
         return np.divide(100 * total, classes, out=np.full(len(copies), np.nan), where=classes > 0)
 
 

@@ -1,8 +1,7 @@
-"""COCO's average precision for many draws of the images at once, from detections that are matched already."""
+"""Average precision for many draws of the images at once, from a ranking that every draw shares."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
-Array = npt.NDArray[np.generic]
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.integer]
 Flags = npt.NDArray[np.bool_]
@@ -30,7 +28,7 @@ class Ranking:
     ignored: Flags
 
 
-def average_precisions(ranking: Ranking, objects: Integers, copies: Integers) -> Floats:
+def average_precisions(ranking: Ranking, objects: Integers, copies: Floats) -> Floats:
     """Average precision at each IoU for each draw, from 0 to 1 [IoUs, draws]: the mean over RECALLS of the highest
     precision at that recall or a higher one, as COCOeval.accumulate() of cocodataset/cocoapi has it.
 
@@ -61,8 +59,29 @@ def average_precisions(ranking: Ranking, objects: Integers, copies: Integers) ->
     return found
 
 
-def _sums(images: Integers, points: Integers, copies: Integers, only: Flags | None = None) -> Floats:
-    """How many detections rank at each of some points or better in each draw [points, draws]."""
+def label_precision(images: Integers, true: Flags, copies: Floats) -> Floats:
+    """The mean of the precision at each image that has a class, from 0 to 1 [draws]; 0 where none of a draw has it.
+
+    The j-th of c copies of an image has the precision (r + j) / (r + w + j) where r right and w wrong ones rank before
+    it, and 1 - w / (r + w + j) adds up by the harmonic numbers.
+
+    Args:
+        images: by the score of the class, the highest first.
+        true: which of these has the class.
+        copies: how often each image is drawn [images, draws].
+    """
+    points = np.nonzero(true)[0]
+    drawn = copies[images[points]]
+    hits, seen = drawn.cumsum(axis=0), _sums(images, points, copies)
+    number = drawn.sum(axis=0)
+    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, copies.sum(axis=0).max() + 1))])
+    upper, lower = (harmonic.take(each.astype(np.int64)) for each in (seen, seen - drawn))
+    precisions = drawn - (seen - hits) * (upper - lower)
+    return np.divide(precisions.sum(axis=0), number, out=np.zeros(len(number)), where=number > 0)
+
+
+def _sums(images: Integers, points: Integers, copies: Floats, only: Flags | None = None) -> Floats:
+    """How many rank at each of some points or better in each draw [points, draws]."""
     last = points[-1] + 1 if len(points) else 0
     places = np.arange(last) if only is None else np.nonzero(only[:last])[0]
     starts = np.concatenate([[0], np.searchsorted(places, points, side="right")])
