@@ -1,6 +1,7 @@
 """Bounds of a drop and what they say of a budget, by hand and by the definitions of their sources."""
 
 import math
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -127,8 +128,7 @@ def test_same_outcomes_give_the_same_bytes_on_any_number_of_cores(family: str, m
     found = bootstrap.drops(before, after)
     assert len(found) >= 2000 and np.unique(found).size > 100
     again = [bootstrap.drops(*pair(family)).tobytes()]
-    monkeypatch.setattr(bootstrap.os, "cpu_count", lambda: 1)
-    monkeypatch.setattr(bootstrap, "_BLOCK", bootstrap._BLOCK)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
     again.append(bootstrap.drops(before, after).tobytes())
     assert again == [found.tobytes()] * 2
     assert drop_interval(before, after) == drop_interval(before, after)

@@ -38,7 +38,8 @@ def reported(boxes: Array, classes: Array, scores: Array, **more: Any) -> Result
 
 def corners(boxes: Array) -> Array:
     x, y, right, bottom = boxes.T
-    return np.stack([x, y, right, y, right, bottom, x, bottom], axis=1).reshape(-1, 4, 2)
+    points: Array = np.stack([x, y, right, y, right, bottom, x, bottom], axis=1)
+    return points.reshape(-1, 4, 2)
 
 
 def runs(boxes: Array) -> Array:

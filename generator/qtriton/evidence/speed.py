@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import binom
 
 from qtriton.evidence.interval import LEVEL, Interval
 
 
-def ratio_interval(fp32_ms: Sequence[float], compressed_ms: Sequence[float], level: float = LEVEL) -> Interval:
+def ratio_interval(fp32_ms: ArrayLike, compressed_ms: ArrayLike, level: float = LEVEL) -> Interval:
     """The bounds of how many times faster the second is: of the median of the rounds' ratios, which needs no
     distribution: the order statistics that a binomial of 1/2 gives.
 

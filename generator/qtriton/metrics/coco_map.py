@@ -64,14 +64,17 @@ def coco_map(boxes: Sequence[Box], results: Sequence[Results], kind: Kind = BOXE
     rows = [row for image, result in enumerate(results) for row in _rows(image, result, kind)]
     found = list(_matched(boxes, rows, len(results), kind) if rows and boxes else map(_unmatched, rows))
     scores = np.array([score for each in found for score in each.scores])
-    images, classes = ([value for each in found for value in [each[part]] * len(each.scores)] for part in (0, 1))
+    images, classes = (
+        np.array([value for each in found for value in [getattr(each, part)] * len(each.scores)], np.int64)
+        for part in ("image", "label")
+    )
     right, ignored = (np.concatenate([_NONE, *(each[part] for each in found)], axis=1) for part in (3, 4))
     # As COCOeval.accumulate() does: of equal scores that of the earlier image is better.
     order = np.lexsort((-scores, classes))
     return Matches(
         len(results),
-        np.array(images, np.int64)[order],
-        np.array(classes, np.int64)[order],
+        images[order],
+        classes[order],
         right[:, order],
         ignored[:, order],
         np.array([box.image for box in objects], np.int64),

@@ -1,6 +1,7 @@
 """Segmentation accuracy: the mean intersection over union of the classes."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +9,7 @@ import numpy.typing as npt
 from qtriton.metrics.outcomes import CLASS_IDS, Confusions
 
 Mask = npt.NDArray[np.uint8]
-Confusion = npt.NDArray[np.integer]
+Confusion = npt.NDArray[np.integer[Any]]
 
 
 def miou(pairs: Iterable[tuple[Mask, Mask]], ignored: int | None) -> Confusions:

@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,9 @@ import numpy.typing as npt
 from qtriton.metrics.precision import Ranking, average_precisions, label_precision
 
 Floats = npt.NDArray[np.float64]
-Copies = npt.NDArray[np.integer]
+Copies = npt.NDArray[np.integer[Any]]
 Flags = npt.NDArray[np.bool_]
-Integers = npt.NDArray[np.integer]
+Integers = npt.NDArray[np.integer[Any]]
 
 #: Class ids of masks are bytes.
 CLASS_IDS: Final = 256
@@ -48,7 +48,7 @@ class Outcomes(ABC):
         digest = hashlib.sha256(type(self).__name__.encode())
         for name, array in self._arrays().items():
             digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array))
+            digest.update(array.tobytes())
         return digest.digest()
 
     def __eq__(self, other: object) -> bool:
@@ -74,7 +74,8 @@ class Hits(Outcomes):
     right: Flags
 
     def replicate(self, copies: Copies) -> Floats:
-        return 100.0 * (copies @ self.right.astype(np.int64)) / copies.sum(axis=1)
+        points: Floats = 100.0 * (copies @ self.right.astype(np.int64)) / copies.sum(axis=1)
+        return points
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
 Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.integer]
+Integers = npt.NDArray[np.integer[Any]]
 Flags = npt.NDArray[np.bool_]
 
 #: COCO's points of recall, as pycocotools makes them.
@@ -77,7 +77,8 @@ def label_precision(images: Integers, true: Flags, copies: Floats) -> Floats:
     harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, copies.sum(axis=0).max() + 1))])
     upper, lower = (harmonic.take(each.astype(np.int64)) for each in (seen, seen - drawn))
     precisions = drawn - (seen - hits) * (upper - lower)
-    return np.divide(precisions.sum(axis=0), number, out=np.zeros(len(number)), where=number > 0)
+    mean: Floats = np.divide(precisions.sum(axis=0), number, out=np.zeros(len(number)), where=number > 0)
+    return mean
 
 
 def _sums(images: Integers, points: Integers, copies: Floats, only: Flags | None = None) -> Floats:
