@@ -48,7 +48,7 @@ def bootstrap_bounds(before: Outcomes | None, after: Outcomes, level: float) -> 
     """Bounds of the drop in points: quantiles of its replicates.
 
     Percentiles, a little further out for few images: T. C. Hesterberg, What teachers should know about the bootstrap,
-    The American Statistician 69 (2015), 371-386, section 4.3. They cover better than BCa here, which takes what the
+    The American Statistician 69 (2015), 371-386. They cover better than BCa here, which takes what the
     envelope of precision gains by chance for a bias (tests/simulation).
 
     Of a level over COUNTED too few replicates are beyond its quantile. The drop is nearly a mean over images, so its
