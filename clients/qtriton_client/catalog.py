@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from qtriton_client.codec import decode
 from qtriton_client.errors import EXIT_INPUT, ClientError
-from qtriton_client.results import Variant
+from qtriton_client.results import AccuracyDrop, Variant
 from qtriton_client.session import Session
 
 #: The key of the ensemble's `parameters` that marks it as built by qtriton.
@@ -155,7 +156,17 @@ def _variant(ensemble: str, about: Mapping[str, Any], roles: Mapping[str, str], 
         preprocess=roles["preprocess"],
         runtime=roles["runtime"],
         postprocess=roles["postprocess"],
+        drop=_drop(ensemble, about.get("drop")),
     )
+
+
+def _drop(ensemble: str, drop: object) -> AccuracyDrop | None:
+    if drop is None:
+        return None
+    try:
+        return decode(AccuracyDrop, drop, "drop")
+    except ValueError as error:
+        raise ClientError(f"{ensemble}: parameter {PARAMETER!r}: {error}. Build it again.") from error
 
 
 def _metric(metric: object, value: object) -> tuple[str, float | None]:

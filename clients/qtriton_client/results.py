@@ -43,6 +43,25 @@ class LoadOptions:
 
 
 @dataclass(frozen=True)
+class AccuracyDrop:
+    """What a compressed variant drops against FP32, in points of a metric, as its build measured it."""
+
+    points: float
+    budget: float
+    metric: str
+    images: int
+    #: Published although it is over the budget.
+    accepted: bool = False
+    #: Between what it lies with 95 %, each bound by itself; None where the build did not say.
+    lower: float | None = None
+    upper: float | None = None
+    #: "within" the budget, "over" it or "cannot tell", by the bounds; "" without them.
+    verdict: str = ""
+    #: About how many images would tell; None where these do.
+    images_needed: int | None = None
+
+
+@dataclass(frozen=True)
 class Variant:
     """One ensemble of a model: what it is, as its config on the server says."""
 
@@ -66,6 +85,8 @@ class Variant:
     preprocess: str
     runtime: str
     postprocess: str
+    #: None where nothing was compressed, or an older qtriton built it.
+    drop: AccuracyDrop | None = None
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def build(model: str | Path, options: BuildOptions | None = None, *, reporter: R
 
     Raises:
         InputError: the model, an option or a file is wrong or missing.
-        AccuracyBudgetError: INT8's accuracy drop is over the budget; FP32 is published.
+        AccuracyBudgetError: INT8's accuracy drop is over the budget, or not shown to be within; nothing is published.
         QtritonError: any other reason, each with an exit code of its own.
     """
     return carry_out(plan_build(model, options), reporter=reporter)

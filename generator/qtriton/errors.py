@@ -21,7 +21,7 @@ class ExitCode(IntEnum):
     MODEL = 3, "the model or its spec cannot be used"
     UNSUPPORTED = 4, "this version cannot do that"
     SETUP = 5, "something is missing on this machine"
-    COMPRESSION = 6, "compression failed, or the accuracy drop of INT8 is over the budget"
+    COMPRESSION = 6, "compression failed, or INT8's accuracy drop is over the budget, or not shown to be within it"
     REPOSITORY = 7, "the repository is invalid, empty, from another qtriton, or cannot be written"
     SERVER = 8, "the server failed"
     MEASUREMENT = 9, "a measurement failed or is impossible"
@@ -75,7 +75,7 @@ class ConversionError(CompressionError):
 
 
 class AccuracyBudgetError(CompressionError):
-    """The accuracy drop of INT8 is over the budget: nothing of it is published."""
+    """The accuracy drop of INT8 is over the budget, or not shown to be within it: nothing of it is published."""
 
 
 class RepositoryError(QtritonError):

@@ -164,6 +164,15 @@ class BuildOptions:
             "--accept-drop", help="Publish the best INT8 even if it is over the budget.", rich_help_panel=_ACCURACY
         ),
     ] = False
+    require_evidence: Annotated[
+        bool,
+        typer.Option(
+            "--require-evidence",
+            help="Publish INT8 only where the images show that its drop is within the budget: the upper bound of the "
+            "drop at 95 %, not the drop that was measured.",
+            rich_help_panel=_ACCURACY,
+        ),
+    ] = False
     iterations: Annotated[
         int | None,
         typer.Option(

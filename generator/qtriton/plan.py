@@ -118,7 +118,10 @@ def _gate(spec: ModelSpec, options: BuildOptions) -> str:
     budget = accuracy_budget(options, spec.task, labelled)
     if options.accept_drop:
         return f"look for a drop of at most {budget:g} points; publish what drops more too (--accept-drop)"
-    return f"publish nothing that drops more than {budget:g} points{'' if labelled else ' of agreement with FP32'}"
+    what = f"{budget:g} points{'' if labelled else ' of agreement with FP32'}"
+    if options.require_evidence:
+        return f"publish only what is shown to drop at most {what}: the upper bound at 95 % counts (--require-evidence)"
+    return f"publish nothing that drops more than {what}"
 
 
 def accuracy_budget(options: BuildOptions, task: Task, labelled: bool) -> float:

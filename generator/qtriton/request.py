@@ -48,6 +48,7 @@ def check_options(spec: ModelSpec, options: BuildOptions) -> None:
         InputError: they contradict each other, or something that the build needs is missing.
     """
     _check_ranges(options)
+    _check_evidence(options)
     check_batch(spec, options)
     if options.labels is not None and options.validation is None:
         raise InputError("--labels needs --validation: accuracy is measured on images and their labels.")
@@ -88,6 +89,22 @@ def _check_ranges(options: BuildOptions) -> None:
         )
     if options.max_accuracy_drop is not None and not 0 <= options.max_accuracy_drop <= 100:
         raise InputError(f"--max-accuracy-drop {options.max_accuracy_drop}: points of 100, 0 or more.")
+
+
+def _check_evidence(options: BuildOptions) -> None:
+    """A drop that nothing can have, or that is accepted whatever it is, is not to be shown."""
+    if not options.require_evidence:
+        return
+    if options.precision is Precision.FP32:
+        raise InputError(
+            "--require-evidence: fp32 is what a drop is measured against, so there is none to show. Leave the option "
+            "out, or choose another --precision."
+        )
+    if options.accept_drop:
+        raise InputError(
+            "--require-evidence publishes only what is shown to be within the budget, --accept-drop whatever is best. "
+            "Pass one of them."
+        )
 
 
 def _check_learner(options: BuildOptions) -> None:

@@ -32,6 +32,12 @@ def calibrations(own_cache: Path) -> set[str]:
     return {path.name for path in (own_cache / "stages").glob("demo_digits-scales-*") if path.is_dir()}
 
 
+def stages(own_cache: Path) -> set[str]:
+    """What is kept, but for the bounds that follow from it."""
+    names = {path.name for path in (own_cache / "stages").iterdir() if path.is_dir()}
+    return {name for name in names if "-interval-" not in name}
+
+
 def int8_of(said: Any) -> Any:
     return next(each for each in said["variants"] if each["precision"] == "int8")
 
@@ -62,6 +68,32 @@ def test_another_budget_calibrates_nothing_again(own_cache: Path, tmp_path: Path
     assert first["gate"]["drop"] <= 0.5
     assert (first["gate"]["budget"], second["gate"]["budget"]) == (0.5, 2)
     assert calibrations(own_cache) == known
+
+
+def test_the_gate_says_how_sure_it_is_and_decides_by_that_where_it_is_required(own_cache: Path, tmp_path: Path) -> None:
+    repository, words = tmp_path / "repository", ("--method", "ptq", "--algorithm", "avg", "--max-accuracy-drop")
+    int8 = int8_of(build(own_cache, repository, *words, "20"))
+    gate, sure = int8["gate"], int8["gate"]["evidence"]
+    assert sure["lower"] < gate["drop"] < sure["upper"] <= 20 and sure["verdict"] == "within"
+    assert sure["tried"] == 1 and sure["images_needed"] is None and not gate["required"]
+    assert int8["speed"]["bounds"]["lower"] <= int8["speed"]["bounds"]["upper"]
+    measured = stages(own_cache)
+
+    between = f"{(gate['drop'] + sure['upper']) / 2:.4f}"
+    gate = int8_of(build(own_cache, repository, *words, between))["gate"]
+    assert gate["evidence"]["verdict"] == "cannot tell" and gate["evidence"]["images_needed"] > 100
+    assert (gate["evidence"]["lower"], gate["evidence"]["upper"]) == (sure["lower"], sure["upper"])
+    told = qtriton("explain", "demo_digits", "--repository", repository).stdout
+    assert f"100 images cannot tell whether that is within the budget of {float(between):g}; about " in told
+
+    before = contents(repository)
+    refused = build(own_cache, repository, *words, between, "--require-evidence", code=6)
+    assert f"drops {gate['drop']:.2f} " in refused and f"might drop {sure['upper']:.2f} (95 %)" in refused
+    assert "100 images do not show" in refused and "leave out --require-evidence" in refused
+    assert contents(repository) == before
+    gate = int8_of(build(own_cache, repository, *words, "20", "--require-evidence"))["gate"]
+    assert gate["required"] and gate["evidence"] == sure
+    assert stages(own_cache) == measured, "no artifact is run again"
 
 
 def test_layers_go_back_to_float_until_the_budget_holds(own_cache: Path, tmp_path: Path) -> None:

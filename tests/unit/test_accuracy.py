@@ -119,3 +119,17 @@ def test_labels_and_agreement_with_fp32_are_both_measured(monkeypatch: pytest.Mo
     world.labelled(score(40, 1.0))
     drop = accuracy_drop(world.context, FP32, INT8)
     assert drop.labelled and drop.points == 0.0 and drop.agreement == 0.0
+
+
+def test_what_the_metric_saw_is_kept_beside_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """So that the bounds of a drop follow without a run of the model."""
+    world = World(monkeypatch, tmp_path, fp32=[ONE], int8=[ONE])
+    world.labelled(score(40, 1.0), score(39, 1.0))
+    drop = accuracy_drop(world.context, FP32, INT8)
+    before, after = drop.outcomes
+    assert before is not None and (before.value(), after.value()) == (40.0, 39.0) and drop.points == 1.0
+
+    world.context.ground_truth = None
+    drop = accuracy_drop(world.context, FP32, INT8)
+    before, after = drop.outcomes
+    assert before is None and after.value() == drop.after.value == 100.0 and not drop.labelled

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ from qtriton.backends.tensorrt.recipe import engine_recipe
 from qtriton.builder.assemble import publish
 from qtriton.builder.variant import Variant, shares
 from qtriton.errors import RepositoryError
+from qtriton.evidence import Verdict
 from qtriton.options import BuildOptions
 from qtriton.placement.placed import Placed
 from qtriton.placement.split import prologue_of
 from qtriton.plan import Plan
 from qtriton.progress import SILENT
 from qtriton.repository import check
-from qtriton.repository.manifest import File, Manifest, Metric
+from qtriton.repository.manifest import Evidence, File, Gate, Manifest, Metric
 from qtriton.repository.naming import Names
 from qtriton.repository.read import Repository
 from qtriton.repository.record import PublishRecord, read_record
@@ -31,6 +33,8 @@ from qtriton.spec import ModelSpec
 from qtriton.spec_files import parse_spec
 from qtriton.target import Precision, Target
 from qtriton.workspace import sha256_file
+from qtriton_client.codec import decode
+from qtriton_client.results import AccuracyDrop
 
 SPEC = """
 name: ten
@@ -335,9 +339,22 @@ def test_a_client_that_only_has_the_address_learns_what_it_needs(tmp_path: Path)
 
     assert json.loads(parameters["classes"].string_value) == ["äpfel", "birnen"]
     about = json.loads(parameters["qtriton"].string_value)
+    assert "drop" not in about, "nothing was compared"
     assert (about["model"], about["task"], about["precision"]) == ("ten", "classification", "int8")
     assert (about["metric"], about["value"], about["fp32_value"]) == ("Top1", 75.0, None)
     assert about["steps"]["runtime"] == "ten_onnxruntime_int8_runtime"
+
+
+def test_a_client_learns_what_the_gate_found(world: World) -> None:
+    sure = Evidence(lower=-0.3, upper=1.2, level=0.97, method="Newcombe", verdict=Verdict.CANNOT_TELL, images_needed=9)
+    gate = Gate(budget=0.5, drop=0.25, metric="Top1", images=4, labelled=True, evidence=sure)
+    variant = world.variant(INT8)
+    variant = replace(variant, manifest=variant.manifest.model_copy(update={"gate": gate}))
+    world.publish(world.variant(FP32), variant)
+    about = json.loads(world.config("ten_onnxruntime_int8").parameters["qtriton"].string_value)
+    assert decode(AccuracyDrop, about["drop"]) == AccuracyDrop(
+        0.25, 0.5, "Top1", 4, lower=-0.3, upper=1.2, verdict="cannot tell", images_needed=9
+    )
 
 
 def test_without_class_names_there_is_no_parameter_of_them(world: World) -> None:

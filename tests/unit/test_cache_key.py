@@ -28,6 +28,7 @@ from qtriton.builder.timing import time_pair
 from qtriton.builder.unpack import unpack
 from qtriton.compress.act import compress, import_onnx, restore_float, train
 from qtriton.demo.scenes import write_dataset
+from qtriton.evidence import drop_interval
 from qtriton.plan import Plan
 from qtriton.progress import SILENT
 from qtriton.recipe import Algorithm, Recipe
@@ -39,7 +40,15 @@ from qtriton.workspace import Workspace
 #: Every function whose result is kept.
 PRODUCERS: list[Callable[..., Any]] = [
     *(write_dataset, unpack, write_fp32_onnx, import_onnx, write_frames, compress, train, restore_float),
-    *(write_overflowing, measure_sensitivity, write_artifact, measure_accuracy, measure_agreement, time_pair),
+    *(
+        write_overflowing,
+        measure_sensitivity,
+        write_artifact,
+        measure_accuracy,
+        measure_agreement,
+        time_pair,
+        drop_interval,
+    ),
     *(build_plan, pipeline.build),
 ]
 MODULES = sorted({producer.__module__ for producer in PRODUCERS})

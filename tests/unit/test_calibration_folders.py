@@ -16,6 +16,7 @@ from qtriton.plan import make_plan
 from qtriton.request import Request
 from qtriton.spec import ModelSpec
 from qtriton.spec_files import parse_spec
+from qtriton.target import Precision
 
 SPEC = """
 name: mine
@@ -102,6 +103,23 @@ def test_the_plan_names_the_gate(tmp_path: Path, spec: ModelSpec) -> None:
     accepted = request(calibration, accept_drop=True, max_accuracy_drop=1.5, algorithm=AlgorithmChoice.AVG)
     steps = {step.name: step.what for step in make_plan(spec, accepted, None).steps}
     assert "1.5 points" in steps["gate"] and "--accept-drop" in steps["gate"]
+    shown = request(calibration, require_evidence=True, max_accuracy_drop=1.5)
+    steps = {step.name: step.what for step in make_plan(spec, shown, None).steps}
+    assert steps["gate"].startswith("publish only what is shown to drop at most 1.5 points")
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"accept_drop": True}, "--accept-drop whatever is best. Pass one of them"),
+        ({"precision": Precision.FP32}, "fp32 is what a drop is measured against"),
+    ],
+)
+def test_evidence_that_nothing_can_give_is_refused(
+    options: dict[str, Any], why: str, tmp_path: Path, spec: ModelSpec
+) -> None:
+    with pytest.raises(InputError, match=why):
+        make_plan(spec, request(images(tmp_path / "c", 32), require_evidence=True, **options), None)
 
 
 @pytest.mark.parametrize("budget", [-0.1, 101.0, float("nan")])

@@ -27,7 +27,7 @@ from qtriton_client.errors import RequestRefused
 from qtriton_client.load import Ticker, send_block
 from qtriton_client.measure import cpu_model, read_statistics, split, turns
 from qtriton_client.metrics import Metrics, read_decoding
-from qtriton_client.results import Around, Block, Decoding, StepTotals
+from qtriton_client.results import AccuracyDrop, Around, Block, Decoding, StepTotals
 from qtriton_client.session import is_loopback
 from qtriton_client.stats import Breakdown, breakdown
 
@@ -372,6 +372,15 @@ def test_metric_as_in_the_manifest_and_not_measured() -> None:
     del nested["value"]
     about = pipeline(*configs(nested)).variant
     assert (about.metric, about.value, about.fp32_value, about.method) == ("Top1", 70.5, None, "")
+
+
+def test_the_drop_that_the_build_measured() -> None:
+    assert pipeline(*configs(ABOUT)).variant.drop is None
+    told = {"points": 1.4, "budget": 2, "metric": "mAP50-95", "images": 80, "lower": -0.3, "upper": 2.25}
+    about = pipeline(*configs({**ABOUT, "drop": told})).variant
+    assert about.drop == AccuracyDrop(1.4, 2.0, "mAP50-95", 80, lower=-0.3, upper=2.25)
+    with pytest.raises(ClientError, match=r"m_int8: parameter 'qtriton': drop\.images is missing. Build it again"):
+        pipeline(*configs({**ABOUT, "drop": {key: value for key, value in told.items() if key != "images"}}))
 
 
 OFF = "optimization { input_pinned_memory { enable: false } output_pinned_memory { enable: false } }"

@@ -1,12 +1,15 @@
 """Which variant is the default, and what explain says of it."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qtriton.builder.choice import fastest
+from qtriton.evidence import Verdict
 from qtriton.report.explain import sections
-from qtriton.repository.manifest import File, Gate, Layer, Manifest, Metric, Shares, Speed, Trial
+from qtriton.repository.manifest import Bounds, Evidence, File, Gate, Layer, Manifest, Metric, Shares, Speed, Trial
 from qtriton.target import Precision
 
 
@@ -91,6 +94,65 @@ def test_explain_shows_layers_in_float_first_with_what_they_would_cost() -> None
 def test_explain_says_when_there_were_no_labels() -> None:
     gate = Gate(budget=15, drop=4.0, metric="mAP50-95 against FP32's detections", images=32, labelled=False)
     assert "as there are no labels" in told(*pair("a", 20, 10, gate=gate, metric=None))
+
+
+def unsure(**known: Any) -> Gate:
+    sure = {"lower": -0.31, "upper": 1.22, "level": 0.97, "method": "Newcombe", "verdict": Verdict.CANNOT_TELL, **known}
+    return Gate(budget=0.5, drop=0.44, metric="Top1", images=150, labelled=True, evidence=Evidence(**sure))
+
+
+def test_explain_says_how_sure_a_drop_is() -> None:
+    gate = unsure(images_needed=640, tried=7, image_points=100 / 150, mcnemar=0.625)
+    text = told(*pair("a", 20, 10, gate=gate))
+    table = next(line for line in text.splitlines() if "what is published" in line)
+    assert "Drop 95 % bounds Budget Verdict" in table and "0.44 -0.31…1.22 0.5 cannot tell" in table
+    assert (
+        "The true drop is at least -0.31 and at most 1.22 points, each with 95 %, which allows for the 7 artifacts "
+        "that had been tried (Newcombe). 150 images cannot tell whether that is within the budget of 0.5; about 640 "
+        "images would." in text
+    )
+    assert "One of 150 images is 0.67 points, more than the budget of 0.5: give more with" in text
+    assert "McNemar's exact test that both are right equally often: p = 0.62." in text
+    assert "--require-evidence" not in text
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        (Verdict.WITHIN, "(Newcombe). That is within the budget of 0.5."),
+        (Verdict.OVER, "(Newcombe). That is over the budget of 0.5."),
+    ],
+)
+def test_explain_says_what_the_images_tell(verdict: Verdict, said: str) -> None:
+    gate = unsure(verdict=verdict, image_points=0.1).model_copy(update={"required": True})
+    text = told(*pair("a", 20, 10, gate=gate))
+    assert said in text and "One image is 0.10 points." in text and "artifacts" not in text
+    assert "McNemar" not in text and "(--require-evidence)" in text
+
+
+def test_explain_says_how_sure_a_speed_is() -> None:
+    bounds = Bounds(lower=1.9, upper=2.1, level=0.95)
+    fp32, int8 = pair("a", 20, 10)
+    assert int8.speed is not None
+    timed = int8.model_copy(update={"speed": int8.speed.model_copy(update={"bounds": bounds})})
+    assert "INT8 10.00 ms, 1.90 to 2.10 times as fast with 95 % (1 thread, CPU; without" in told(fp32, timed)
+    assert "times as fast with" not in told(fp32, int8)
+
+
+def test_the_evidence_is_part_of_the_manifest_and_an_older_one_has_none(tmp_path: Path) -> None:
+    known = manifest("a", Precision.INT8, gate=unsure(images_needed=640), speed=None)
+    known.write(tmp_path)
+    assert Manifest.read(tmp_path) == known
+    raw = json.loads((tmp_path / "manifest.json").read_text())
+    assert raw["gate"]["evidence"]["verdict"] == "cannot tell"
+    for name in ("evidence", "required"):
+        del raw["gate"][name]
+    raw["speed"] = {"fp32_ms": 2.0, "compressed_ms": 1.0, "threads": 1, "processor": "CPU"}
+    (tmp_path / "manifest.json").write_text(json.dumps(raw))
+    old = Manifest.read(tmp_path)
+    assert old.gate is not None and old.gate.evidence is None and old.speed is not None and old.speed.bounds is None
+    row = next(line for line in told(old).splitlines() if "what is published" in line)
+    assert "0.44 - 0.5 -" in row
 
 
 def test_what_was_not_timed_is_not_recommended() -> None:

@@ -19,14 +19,16 @@ from qtriton.builder import timing
 from qtriton.builder.artifact import Artifact
 from qtriton.builder.cache_key import StageKey
 from qtriton.builder.speed import speed
+from qtriton.builder.timing import PairTimes
 from qtriton.errors import ArtifactLoadError, CompressionError, InputError, RepositoryError, UnsupportedError
+from qtriton.evidence import Interval
 from qtriton.machine import Gpu
 from qtriton.operate import serve as operate
 from qtriton.options import BuildOptions
 from qtriton.plan import make_plan
 from qtriton.progress import SILENT
 from qtriton.repository.config import DataType, RuntimeStep, Tensor
-from qtriton.repository.manifest import Speed
+from qtriton.repository.manifest import Bounds, Speed
 from qtriton.repository.naming import Names
 from qtriton.request import Request
 from qtriton.server import ServerOptions, requirements
@@ -37,6 +39,7 @@ from qtriton.target import Precision, Target
 
 T4 = Gpu("Tesla T4", "7.5", "550.54.15")
 DEVICE = "Tesla T4, TensorRT 10.3.0"
+RATIO = Interval(1.9, 2.1, 0.95, "made up")
 INT8 = Target("tensorrt", Precision.INT8)
 
 
@@ -155,7 +158,7 @@ def test_an_engine_that_cannot_be_built_is_a_refusal_of_that_backend(monkeypatch
 
 def test_the_speed_on_a_gpu_is_that_of_the_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The very stage runs, but for the runs themselves."""
-    monkeypatch.setattr(timing, "time_pair", lambda fp32, compressed, progress: (2.0, 1.0))
+    monkeypatch.setattr(timing, "time_pair", lambda fp32, compressed, progress: PairTimes(2.0, 1.0, RATIO))
     monkeypatch.setattr(Artifact, "files", lambda self: ())
 
     def stage(key: StageKey, produce: Callable[[Path], None]) -> Path:
@@ -164,7 +167,9 @@ def test_the_speed_on_a_gpu_is_that_of_the_device(monkeypatch: pytest.MonkeyPatc
 
     context: Any = SimpleNamespace(spec=SimpleNamespace(name="m"), stage=stage, reporter=SILENT)
     pair = [Artifact(Target("tensorrt", each, device=DEVICE), tmp_path) for each in (Precision.FP32, Precision.INT8)]
-    assert speed(context, *pair) == Speed(fp32_ms=2.0, compressed_ms=1.0, threads=0, processor=DEVICE)
+    bounds = Bounds(lower=1.9, upper=2.1, level=0.95)
+    expected = Speed(fp32_ms=2.0, compressed_ms=1.0, threads=0, processor=DEVICE, bounds=bounds)
+    assert speed(context, *pair) == expected
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 from qtriton import resources
 from qtriton.errors import BenchError, InputError
 from qtriton.report.plausibility import implausible_rows, published_rows, refuse_implausible
-from qtriton.report.tables import HEADERS, Table, build_report, speedup_cell, table
+from qtriton.report.tables import ACCURACY_HEADERS, HEADERS, Table, build_report, speedup_cell, table
 from qtriton_client import BenchResults, LoadOptions, Series, Variant, VariantRun
-from qtriton_client.results import Block, StepTotals
+from qtriton_client.results import AccuracyDrop, Block, StepTotals
 
 MS = 1_000_000
 FP32 = Variant(
@@ -59,6 +59,29 @@ def test_both_tables() -> None:
     text = notes([results(run(FP32, 40, 50), run(INT8, 20, 31.25))])
     for part in ("A CPU (2 cores)", "runtime threads 1", "4 requests", "concurrency 2", "2026-01-02"):
         assert part in text
+
+
+DROP = AccuracyDrop(1.54, 2, "mAP50-95", 80, lower=-0.31, upper=2.2, verdict="cannot tell", images_needed=640)
+
+
+def test_drops_are_told_with_bounds_and_verdict() -> None:
+    report = build_report([results(run(FP32, 40, 50), run(replace(INT8, drop=DROP), 20, 30))])
+    assert [cells(report.accuracy)[name] for name in ACCURACY_HEADERS] == [
+        *("M", "ONNX Runtime", "CPU", "int8", "mAP50-95", "80"),
+        *("1.54", "-0.31…2.20", "2", "cannot tell; about 640 images would"),
+    ]
+    assert len(report.accuracy.rows) == 1 and report.accuracy.markdown() in report.markdown()
+    (told,) = json.loads(json.dumps(report.to_json()["accuracy"]))
+    assert (told["ensemble"], told["upper"], told["verdict"]) == ("m_int8", 2.2, "cannot tell")
+
+
+def test_drops_of_older_repositories() -> None:
+    """Of one before the bounds, its drop; of one before that, nothing."""
+    old = replace(DROP, lower=None, upper=None, verdict="", images_needed=None, accepted=True)
+    drawn = cells(build_report([results(run(replace(INT8, drop=old), 20, 30))]).accuracy)
+    assert [drawn[name] for name in ACCURACY_HEADERS[-4:]] == ["1.54", "-", "2 (accepted)", "-"]
+    report = build_report([results(run(FP32, 40, 50), run(INT8, 20, 30))])
+    assert not report.accuracy.rows and "Accuracy drop" not in report.markdown()
 
 
 def test_slower_int8_is_said_plainly() -> None:

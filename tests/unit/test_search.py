@@ -7,14 +7,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from qtriton.builder import candidate as making
+from qtriton.builder import certainty
 from qtriton.builder import search as searching
 from qtriton.builder.accuracy import AccuracyDrop
 from qtriton.builder.artifact import Artifact
+from qtriton.builder.certainty import level_of
 from qtriton.builder.search import SearchResult, search
 from qtriton.errors import AccuracyBudgetError, CompressionError
+from qtriton.evidence import Interval, Verdict, drop_interval
+from qtriton.metrics.outcomes import Hits, Outcomes
 from qtriton.options import AlgorithmChoice, BuildOptions, LearnerChoice
 from qtriton.progress import SILENT
 from qtriton.quantize.sensitivity import LayerCost
@@ -46,6 +51,14 @@ class World:
         #: How far results agree with FP32's, where there are labels too.
         self.agreement: Callable[[Recipe], float | None] = lambda recipe: None
         self.task, self.images = "detection", 80
+        #: The levels at which a bound was asked for, in turn.
+        self.levels: list[float] = []
+
+    def saw(self, points: float, labelled: bool) -> tuple[Outcomes | None, Outcomes]:
+        """The images of which INT8 has so many points fewer right, and no other."""
+        places, lost = np.arange(self.images), round(self.images * points / 100)
+        before, after = (Hits(self.images, places >= max(0, wrong)) for wrong in (-lost, lost))
+        return (before if labelled else None), after
 
     def find(self, monkeypatch: pytest.MonkeyPatch, labelled: bool = True, **options: Any) -> SearchResult:
         spec = SimpleNamespace(name="m", task=self.task)
@@ -71,11 +84,17 @@ class World:
             return Artifact(target, Path("int8"), sources.recipe)
 
         def accuracy_drop(context: Any, fp32: Artifact, artifact: Artifact) -> AccuracyDrop:
-            assert artifact.recipe is not None
-            self.asked.append(str(artifact.recipe))
-            points = self.points(artifact.recipe)
+            if artifact.recipe is None:  # FP32 beside itself
+                points, agreement = 0.0, None
+            else:
+                self.asked.append(str(artifact.recipe))
+                points, agreement = self.points(artifact.recipe), self.agreement(artifact.recipe)
             before, after = (Metric(name="mAP", value=value, images=self.images) for value in (50.0, 50.0 - points))
-            return AccuracyDrop(before, after, labelled, self.agreement(artifact.recipe))
+            return AccuracyDrop(before, after, labelled, self.saw(points, labelled), agreement)
+
+        def bounds(context: Any, drop: AccuracyDrop, level: float) -> Interval:
+            self.levels.append(level)
+            return drop_interval(*drop.outcomes, level)
 
         def speed(context: Any, fp32: Artifact, artifact: Artifact) -> Speed:
             assert artifact.recipe is not None
@@ -88,8 +107,8 @@ class World:
             """There is always something."""
 
         for place, replacement in (
-            (making, make_artifact), (making, accuracy_drop), (searching, speed), (searching, ordered),
-            (searching, require_finding),
+            (making, make_artifact), (making, accuracy_drop), (searching, accuracy_drop), (searching, speed),
+            (searching, ordered), (searching, require_finding), (searching, bounds), (certainty, bounds),
         ):  # fmt: skip
             monkeypatch.setattr(place, replacement.__name__, replacement)
         return search(sources(Recipe()), self.target, Artifact(self.target, Path("fp32")))
@@ -363,3 +382,75 @@ def test_a_refusal_says_that_one_image_is_more_than_the_budget(
         world.find(monkeypatch, labelled=False, algorithm=AlgorithmChoice.AVG, method=Method.PTQ)
     sentence = "One of 32 images alone is 3.12 points: give more with --calibration or --validation."
     assert (sentence in str(raised.value)) is said
+
+
+def test_the_estimate_decides_and_the_bounds_of_what_was_chosen_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = {Algorithm.AVG: 3.0, Algorithm.ABS_MAX: 0.4}
+    world = World(lambda recipe: losses[recipe.algorithm], fast)
+    world.images = 1000
+    found = world.find(monkeypatch)
+    sure = found.gate.evidence
+    assert sure is not None and sure.verdict is Verdict.CANNOT_TELL and not found.gate.required
+    assert sure.lower < 0.4 and sure.upper > 0.5 and sure.tried == 2
+    assert sure.images_needed is not None and sure.images_needed > 1000
+    assert world.levels == [level_of(2)], "of what was not chosen nobody asks"
+
+
+def test_with_evidence_the_upper_bound_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = {Algorithm.AVG: 0.4, Algorithm.ABS_MAX: 0.1}
+    world = World(lambda recipe: losses[recipe.algorithm], fast)
+    world.images = 5000
+    found = world.find(monkeypatch, require_evidence=True)
+    assert world.asked == ["PTQ avg", "PTQ abs_max"] and found.gate.drop == pytest.approx(0.1)
+    sure = found.gate.evidence
+    assert sure is not None and sure.verdict is Verdict.WITHIN and sure.upper <= 0.5 and found.gate.required
+    assert found.gate.evidence is not None and found.gate.evidence.level == level_of(2)
+
+
+def test_each_candidate_is_judged_at_a_level_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would have been shown as the first is not as one of many."""
+    images = 1500
+    first = World(lambda recipe: 0.0, fast)
+    first.images = images
+    first.find(monkeypatch, require_evidence=True, max_accuracy_drop=0.25)
+
+    late = World(lambda recipe: 0.0 if len(recipe.float_layers) == 8 else 3.0, fast)
+    late.images = images
+    with pytest.raises(AccuracyBudgetError, match="images do not show that it is within"):
+        late.find(monkeypatch, require_evidence=True, max_accuracy_drop=0.25)
+    assert first.levels == [level_of(1)] * 2, "to decide, and to be told"
+    (level,) = set(late.levels)
+    assert level == level_of(late.asked.index("PTQ avg, 8 layers in floating point") + 1) > level_of(4)
+
+
+def test_over_the_budget_no_bound_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(lambda recipe: 3.0, fast)
+    world.images = 5000
+    with pytest.raises(AccuracyBudgetError, match="leave out --require-evidence") as raised:
+        world.find(monkeypatch, require_evidence=True)
+    assert world.levels == []
+    assert "--accept-drop" not in str(raised.value)
+
+
+def test_what_is_not_shown_is_refused_with_estimate_bound_and_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(lambda recipe: 0.4, fast)
+    world.images = 2000
+    with pytest.raises(AccuracyBudgetError) as raised:
+        world.find(monkeypatch, require_evidence=True, algorithm=AlgorithmChoice.AVG, method=Method.PTQ)
+    for part in (
+        "drops 0.40 points of mAP, the budget is 0.5.", "2000 images do not show that it is within: it might drop 0.",
+        "(95 %). Give about ", "with --validation and --labels.", "was published before is unchanged",
+        "--max-accuracy-drop", "--method auto", "leave out --require-evidence",
+    ):  # fmt: skip
+        assert part in str(raised.value), part
+
+
+def test_images_that_could_show_nothing_are_refused_before_anything_is_compressed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(lambda recipe: 0.0, fast)
+    world.task, world.images = "classification", 80
+    with pytest.raises(AccuracyBudgetError, match=r"80 images cannot show a drop of at most 0\.5 .* Give about \d+ im"):
+        world.find(monkeypatch, require_evidence=True)
+    assert world.asked == []
+    assert world.find(monkeypatch).gate.drop == 0.0

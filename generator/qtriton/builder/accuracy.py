@@ -15,7 +15,7 @@ from qtriton.builder.evaluate import measure_accuracy, measure_agreement, measur
 from qtriton.builder.placing import placed
 from qtriton.builder.sources import Sources
 from qtriton.errors import InputError
-from qtriton.metrics.outcomes import load_outcomes
+from qtriton.metrics.outcomes import Outcomes, load_outcomes
 from qtriton.metrics.score import Score
 from qtriton.repository.manifest import Metric
 from qtriton.runtime.values import Results
@@ -39,6 +39,8 @@ class AccuracyDrop:
     after: Metric
     #: Whether labels told what is right; else FP32 did.
     labelled: bool
+    #: What both saw image by image, FP32 first; none of FP32 where it is the truth.
+    outcomes: tuple[Outcomes | None, Outcomes]
     #: With labels: how far the results agree with FP32's on a part of the images, in points of 100; none where FP32
     #: finds nothing. A drop that is small by luck does not go with results that differ.
     agreement: float | None = None
@@ -103,15 +105,15 @@ def accuracy_drop(context: BuildContext, fp32: Artifact, artifact: Artifact) -> 
     Raises:
         InputError: FP32 finds nothing in the images, so that nothing can agree with it.
     """
-    before, after = accuracy(context, fp32), accuracy(context, artifact)
-    images = _compared(context)
-    if before is not None and after is not None:
-        agreed = _agreement(context, fp32, artifact, images) if finds_something(context, fp32) else None
-        return AccuracyDrop(before, after, labelled=True, agreement=agreed)
+    first, second, images = _score(context, fp32), _score(context, artifact), _compared(context)
+    if first is not None and second is not None:
+        (before, fp32_score), (after, score) = first, second
+        agreed = _agreement(context, fp32, artifact, images).value() if finds_something(context, fp32) else None
+        return AccuracyDrop(before, after, True, (fp32_score.outcomes, score.outcomes), agreed)
     require_finding(context, fp32)
-    value = _agreement(context, fp32, artifact, images)
+    outcomes = _agreement(context, fp32, artifact, images)
     perfect = Metric(name=TASKS[context.spec.task].agreement, value=100.0, images=len(images))
-    return AccuracyDrop(perfect, perfect.model_copy(update={"value": value}), labelled=False)
+    return AccuracyDrop(perfect, perfect.model_copy(update={"value": outcomes.value()}), False, (None, outcomes))
 
 
 def require_finding(context: BuildContext, fp32: Artifact) -> None:
@@ -146,14 +148,14 @@ def _compared(context: BuildContext) -> tuple[Path, ...]:
     return context.ground_truth[0].images[:_CONFIRMED_ON]
 
 
-def _agreement(context: BuildContext, fp32: Artifact, artifact: Artifact, images: Sequence[Path]) -> float:
+def _agreement(context: BuildContext, fp32: Artifact, artifact: Artifact, images: Sequence[Path]) -> Outcomes:
     def produce(folder: Path) -> None:
         expected, results = (_results(context, each, images) for each in (fp32, artifact))
         measure_agreement(context.spec.task, expected, results).save(folder / _OUTCOMES)
 
     inputs = (fp32.files(), [sha256_file(path) for path in images])
     folder = context.stage(_key(context, artifact, "agreement", inputs, measure_agreement), produce)
-    return load_outcomes(folder / _OUTCOMES).value()
+    return load_outcomes(folder / _OUTCOMES)
 
 
 def _results(context: BuildContext, artifact: Artifact, images: Sequence[Path]) -> list[Results]:

@@ -20,6 +20,7 @@ from qtriton.plan import Plan
 from qtriton.progress import Reporter
 from qtriton.repository.check import check
 from qtriton.repository.config import Config, DataType, Ensemble, EnsembleStep, PythonStep, RuntimeStep, Tensor
+from qtriton.repository.manifest import Gate
 from qtriton.repository.naming import CONFIG, STEPS, VERSION, Names, runtime_of
 from qtriton.repository.read import Repository, count_instances
 from qtriton.repository.record import write_record
@@ -226,7 +227,16 @@ def _about(variant: Variant, names: Names) -> dict[str, Any]:
         "fp32_value": manifest.fp32_metric.value if manifest.fp32_metric else None,
         "threads": manifest.threads,
         "steps": {"preprocess": names.preprocess, "runtime": names.runtime, "postprocess": names.postprocess},
+        **({"drop": _drop(manifest.gate)} if manifest.gate else {}),
     }
+
+
+def _drop(gate: Gate) -> dict[str, Any]:
+    """The fields of qtriton_client's AccuracyDrop."""
+    drop = gate.model_dump(mode="json", include={"budget", "metric", "images", "accepted"})
+    if gate.evidence is not None:
+        drop |= gate.evidence.model_dump(mode="json", include={"lower", "upper", "verdict", "images_needed"})
+    return {"points": gate.drop, **drop}
 
 
 def _write_config(staging: Staging, config: Config) -> Path:

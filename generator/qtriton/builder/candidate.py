@@ -20,6 +20,8 @@ class Candidate:
     artifact: Artifact
     recipe: Recipe
     drop: AccuracyDrop
+    #: Which of those that were tried it is, from 1.
+    number: int
 
 
 class Candidates:
@@ -57,7 +59,8 @@ class Candidates:
                 raise
             self._fall_back(error)
             return self.make(recipe)
-        candidate = Candidate(artifact, recipe, accuracy_drop(self._context, self._fp32, artifact))
+        drop = accuracy_drop(self._context, self._fp32, artifact)
+        candidate = Candidate(artifact, recipe, drop, len(self.tried) + 1)
         self.tried.append(candidate)
         return candidate
 

@@ -84,7 +84,7 @@ def _record(context: BuildContext, target: Target) -> PublishRecord:
     if target.precision is not Precision.FP32 and context.datasets.calibration is not None:
         how = (
             *(options.method.value, options.algorithm.value, options.learner.value, repr(options.training)),
-            *(options.max_accuracy_drop, options.accept_drop, target.vnni),
+            *(options.max_accuracy_drop, options.accept_drop, options.require_evidence, target.vnni),
         )
     what = (
         *(target.backend, target.precision.value, target.threads, options.instances),
@@ -153,7 +153,8 @@ def _require(plan: Plan, variants: tuple[Variant, ...], left_out: tuple[LeftOut,
         return
     unchanged = "The warnings say why. What was published before is unchanged."
     if any(isinstance(each.error, AccuracyBudgetError) for each in left_out):
-        raise AccuracyBudgetError(f"{plan.spec.name}: no backend stays within the accuracy budget. {unchanged}")
+        stays = "is shown to stay" if plan.request.options.require_evidence else "stays"
+        raise AccuracyBudgetError(f"{plan.spec.name}: no backend {stays} within the accuracy budget. {unchanged}")
     other = next((each.error for each in left_out if not isinstance(each.error, ArtifactLoadError)), None)
     if other is not None:
         raise other

@@ -7,18 +7,20 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from qtriton.backends import cpu_fallback
-from qtriton.builder.accuracy import require_finding
+from qtriton.builder.accuracy import AccuracyDrop, accuracy_drop, require_finding
 from qtriton.builder.artifact import Artifact
 from qtriton.builder.candidate import Candidate, Candidates
+from qtriton.builder.certainty import bounds, evidence, image_points, level_of
 from qtriton.builder.choice import MIN_SPEEDUP
 from qtriton.builder.recipes import candidates, ordered
 from qtriton.builder.sources import Sources
 from qtriton.builder.speed import speed
 from qtriton.errors import AccuracyBudgetError, CompressionError
+from qtriton.evidence import Verdict
 from qtriton.plan import accuracy_budget, allowed_disagreement
 from qtriton.quantize.sensitivity import LayerCost, rank
 from qtriton.recipe import Algorithm, Recipe
-from qtriton.repository.manifest import Gate, Speed, Trial
+from qtriton.repository.manifest import Evidence, Gate, Speed, Trial
 from qtriton.repository.naming import Names
 from qtriton.target import Method, Target
 
@@ -57,18 +59,42 @@ class _Search:
         self._candidates = Candidates(sources, target, fp32)
         self._tried = self._candidates.tried
         self._costs: tuple[LayerCost, ...] = ()
+        self._ensemble = Names.of(sources.context.spec.name, target).ensemble
 
     def run(self) -> SearchResult:
         """Try until something passes."""
         require_finding(self._context, self._fp32)
+        if self._options.require_evidence:
+            self._require_enough_images()
         passing = self._passing()
         chosen = passing or self._best()
-        gate = self._gate(chosen, accepted=passing is None)
         timed = self._speed(chosen)
         if passing is None and not self._options.accept_drop:
-            raise AccuracyBudgetError(self._refusal(gate, timed))
+            raise AccuracyBudgetError(self._refusal(chosen, timed))
+        gate = self._gate(chosen, accepted=passing is None)
         trials = tuple(Trial(recipe=str(each.recipe), drop=each.drop.points) for each in self._tried)
         return SearchResult(chosen, gate, timed, trials, self._costs)
+
+    def _require_enough_images(self) -> None:
+        """Refuse images by which not even an artifact that answers each of them as FP32 does would pass.
+
+        That is so where an image is right or wrong. Where it is more or less right, small changes say more than none.
+
+        Raises:
+            AccuracyBudgetError: they are too few; said before anything is compressed.
+        """
+        if image_points(self._context.spec.task, 1) is None:
+            return
+        same = accuracy_drop(self._context, self._fp32, self._fp32)
+        budget = self._budget(same)
+        certain = evidence(self._context, same, budget, 1)
+        if certain.verdict is not Verdict.WITHIN:
+            raise AccuracyBudgetError(
+                f"{self._ensemble}: --require-evidence: {same.after.images} images cannot show a drop of at most "
+                f"{budget:g} points of {same.after.name}: even an artifact that answers each as FP32 does might drop "
+                f"{certain.upper:.2f} (95 %). {self._more_images(same, certain)} What was published before is "
+                "unchanged. Or pass --max-accuracy-drop with more points, or leave out --require-evidence."
+            )
 
     def _passing(self) -> Candidate | None:
         if not self._target.precision.quantized:
@@ -150,8 +176,9 @@ class _Search:
 
     def _is_lost(self, candidate: Candidate) -> bool:
         """Whether training would not win back what was lost."""
-        before, after = candidate.drop.before.value, candidate.drop.after.value
-        return candidate.drop.points > QAT_MAX_DROP_FACTOR * self._budget(candidate) or after < QAT_MIN_LEFT * before
+        drop = candidate.drop
+        least = QAT_MIN_LEFT * drop.before.value
+        return drop.points > QAT_MAX_DROP_FACTOR * self._budget(drop) or drop.after.value < least
 
     def _say_hopeless(self, tried: int, count: int) -> None:
         self._context.reporter.warn(
@@ -164,15 +191,21 @@ class _Search:
         return min(self._tried, key=lambda each: (not self._agrees(each), each.drop.points))
 
     def _passes(self, candidate: Candidate) -> bool:
-        return candidate.drop.points <= self._budget(candidate) and self._agrees(candidate)
+        within = candidate.drop.points <= self._budget(candidate.drop) and self._agrees(candidate)
+        return within and (not self._options.require_evidence or self._is_shown(candidate))
+
+    def _is_shown(self, candidate: Candidate) -> bool:
+        """Whether the upper bound of its drop is within the budget, at the level that its number leaves it."""
+        level = level_of(candidate.number)
+        return bounds(self._context, candidate.drop, level).upper <= self._budget(candidate.drop)
 
     def _agrees(self, candidate: Candidate) -> bool:
         """Whether labels that see no drop are borne out by results that are like FP32's."""
         agreed = candidate.drop.agreement
         return agreed is None or 100 - agreed <= allowed_disagreement(self._options, self._context.spec.task)
 
-    def _budget(self, candidate: Candidate) -> float:
-        return accuracy_budget(self._options, self._context.spec.task, candidate.drop.labelled)
+    def _budget(self, drop: AccuracyDrop) -> float:
+        return accuracy_budget(self._options, self._context.spec.task, drop.labelled)
 
     def _speed(self, candidate: Candidate) -> Speed | None:
         return None if cpu_fallback(self._target) else speed(self._context, self._fp32, candidate.artifact)
@@ -183,20 +216,25 @@ class _Search:
         return timed is None or timed.ratio >= MIN_SPEEDUP
 
     def _gate(self, chosen: Candidate, accepted: bool) -> Gate:
-        drop = chosen.drop
+        drop, budget = chosen.drop, self._budget(chosen.drop)
         return Gate(
-            budget=self._budget(chosen),
+            budget=budget,
             drop=drop.points,
             metric=drop.after.name,
             images=drop.after.images,
             labelled=drop.labelled,
             agreement=drop.agreement,
             accepted=accepted,
+            required=self._options.require_evidence,
+            evidence=evidence(self._context, drop, budget, chosen.number),
         )
 
-    def _refusal(self, gate: Gate, timed: Speed | None) -> str:
-        ensemble = Names.of(self._context.spec.name, self._target).ensemble
-        fixes = ["--max-accuracy-drop with more points", "--accept-drop", "--precision fp32"]
+    def _refusal(self, best: Candidate, timed: Speed | None) -> str:
+        drop, budget = best.drop, self._budget(best.drop)
+        required = self._options.require_evidence
+        fixes = ["--max-accuracy-drop with more points", *["--accept-drop"][required:], "--precision fp32"]
+        if required:
+            fixes.append("leave out --require-evidence")
         if self._options.method is not Method.AUTO and self._target.precision.quantized:
             fixes.insert(0, "--method auto")
         slow = (
@@ -205,19 +243,36 @@ class _Search:
             else ""
         )
         agreed = (
-            f" Only {gate.agreement:.0f} of 100 points of its results agree with FP32's, so the labels do not tell all."
-            if gate.agreement is not None and not self._agrees(self._best())
+            f" Only {drop.agreement:.0f} of 100 points of its results agree with FP32's, so the labels do not tell all."
+            if drop.agreement is not None and not self._agrees(best)
             else ""
         )
         return (
-            f"{ensemble}: the best of {len(self._tried)} artifacts ({self._best().recipe}) drops {gate.drop:.2f} "
-            f"points of {gate.metric}, the budget is {gate.budget:g}.{self._too_few(gate)}{agreed}{slow} What was "
+            f"{self._ensemble}: the best of {len(self._tried)} artifacts ({best.recipe}) drops {drop.points:.2f} "
+            f"points of {drop.after.name}, the budget is {budget:g}.{self._too_few(best)}{agreed}{slow} What was "
             f"published before is unchanged. Pass {', '.join(fixes[:-1])}, or {fixes[-1]}."
         )
 
-    def _too_few(self, gate: Gate) -> str:
-        """What to say where the class of a single image is worth more than the budget."""
-        each = 100 / gate.images
-        if gate.labelled or self._context.spec.task != "classification" or each <= gate.budget:
+    def _too_few(self, best: Candidate) -> str:
+        """What to say of images that do not tell, or of which a single one is worth more than the budget."""
+        drop, budget = best.drop, self._budget(best.drop)
+        images = drop.after.images
+        if drop.points <= budget and self._agrees(best):
+            certain = evidence(self._context, drop, budget, best.number)
+            return (
+                f" {images} images do not show that it is within: it might drop {certain.upper:.2f} (95 %). "
+                f"{self._more_images(drop, certain)}"
+            )
+        each = image_points(self._context.spec.task, images)
+        if each is None or each <= budget:
             return ""
-        return f" One of {gate.images} images alone is {each:.2f} points: give more with --calibration or --validation."
+        return f" One of {images} images alone is {each:.2f} points: give more with {_option(drop)}."
+
+    def _more_images(self, drop: AccuracyDrop, certain: Evidence) -> str:
+        needed = certain.images_needed
+        return f"Give {f'about {needed:,} images' if needed is not None else 'more'} with {_option(drop)}."
+
+
+def _option(drop: AccuracyDrop) -> str:
+    """What gives more images to judge by."""
+    return "--validation and --labels" if drop.labelled else "--calibration or --validation"

@@ -8,7 +8,7 @@ from qtriton.builder import timing
 from qtriton.builder.artifact import Artifact
 from qtriton.builder.cache_key import StageKey
 from qtriton.builder.context import BuildContext
-from qtriton.repository.manifest import Speed
+from qtriton.repository.manifest import Bounds, Speed
 
 _FILE: Final = "speed.json"
 
@@ -21,8 +21,10 @@ def speed(context: BuildContext, fp32: Artifact, artifact: Artifact) -> Speed:
     def produce(folder: Path) -> None:
         with context.reporter.progress(f"{context.spec.name}: speed of {artifact}") as progress:
             first, second = ((each.target, each.opened) for each in (fp32, artifact))
-            fp32_ms, compressed_ms = timing.time_pair(first, second, progress)
-        result = Speed(fp32_ms=fp32_ms, compressed_ms=compressed_ms, threads=threads, processor=processor)
+            times = timing.time_pair(first, second, progress)
+        ratio = Bounds(lower=times.ratio.lower, upper=times.ratio.upper, level=times.ratio.level)
+        medians = {"fp32_ms": times.fp32_ms, "compressed_ms": times.compressed_ms}
+        result = Speed(**medians, threads=threads, processor=processor, bounds=ratio)
         (folder / _FILE).write_text(result.model_dump_json())
 
     inputs = (fp32.files(), artifact.files(), threads, processor, sorted(Speed.model_fields))

@@ -6,12 +6,14 @@ import math
 import statistics
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
 import numpy as np
 
 from qtriton.backends.runner import Feed, Runner, running
+from qtriton.evidence import Interval, ratio_interval
 from qtriton.progress import Progress
 from qtriton.target import Target
 
@@ -25,24 +27,56 @@ ROUNDS: Final = 8
 Key = TypeVar("Key")
 
 
-def time_pair(fp32: tuple[Target, Path], compressed: tuple[Target, Path], progress: Progress) -> tuple[float, float]:
-    """The median times in ms of two artifacts' main files, which take turns.
+@dataclass(frozen=True)
+class Times:
+    """What the runs of one artifact took, in ns: a block of them each round."""
+
+    rounds: tuple[tuple[int, ...], ...]
+
+    @property
+    def median_ms(self) -> float:
+        """Of all runs."""
+        return statistics.median(ns for block in self.rounds for ns in block) / 1e6
+
+    @property
+    def round_ms(self) -> tuple[float, ...]:
+        """The median of each round's runs."""
+        return tuple(statistics.median(block) / 1e6 for block in self.rounds)
+
+
+@dataclass(frozen=True)
+class PairTimes:
+    """What FP32 and another artifact took in turns: their medians in ms, and between what FP32 over the other lies."""
+
+    fp32_ms: float
+    compressed_ms: float
+    ratio: Interval
+
+
+def time_pair(fp32: tuple[Target, Path], compressed: tuple[Target, Path], progress: Progress) -> PairTimes:
+    """The times of two artifacts' main files, which take turns.
 
     Raises:
         ArtifactLoadError: a runtime cannot load or run one.
     """
     with ExitStack() as stack:
         runs = {place: stack.enter_context(running(*each)) for place, each in enumerate((fp32, compressed))}
-        times = interleaved(runs, ROUNDS, progress)
-    return times[0], times[1]
+        times = take_turns(runs, ROUNDS, progress)
+    ratio = ratio_interval(times[0].round_ms, times[1].round_ms)
+    return PairTimes(times[0].median_ms, times[1].median_ms, ratio)
 
 
 def interleaved(runs: Mapping[Key, Runner], rounds: int, progress: Progress) -> dict[Key, float]:
-    """The median time in ms of each of several loaded artifacts on one random image, after they have warmed up.
+    """The median time in ms of each of several loaded artifacts, which take turns."""
+    return {key: times.median_ms for key, times in take_turns(runs, rounds, progress).items()}
+
+
+def take_turns(runs: Mapping[Key, Runner], rounds: int, progress: Progress) -> dict[Key, Times]:
+    """The times of each of several loaded artifacts on one random image, after they have warmed up.
 
     They take turns in an order that is reversed every other round, so that who comes first is not always the same.
     """
-    times: dict[Key, list[int]] = {key: [] for key in runs}
+    taken: dict[Key, list[tuple[int, ...]]] = {key: [] for key in runs}
     feeds = {key: random_feed(run) for key, run in runs.items()}
     blocks = {}
     for key, run in runs.items():
@@ -51,9 +85,9 @@ def interleaved(runs: Mapping[Key, Runner], rounds: int, progress: Progress) -> 
         blocks[key] = _repeats(once, BLOCK_MS)
     for number in range(rounds):
         for key in runs if number % 2 == 0 else reversed(list(runs)):
-            times[key] += runs[key].time(feeds[key], blocks[key])
+            taken[key].append(tuple(runs[key].time(feeds[key], blocks[key])))
         progress(number + 1, rounds)
-    return {key: statistics.median(taken) / 1e6 for key, taken in times.items()}
+    return {key: Times(tuple(each)) for key, each in taken.items()}
 
 
 def _repeats(once_ns: float, least_ms: float) -> int:

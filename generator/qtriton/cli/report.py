@@ -57,7 +57,7 @@ def show(files: Sequence[Path], json: bool) -> None:
     if json:
         console.as_json(report.to_json())
         return
-    for table in (report.runtime, report.end2end, report.breakdown, report.details):
+    for table in (report.runtime, report.end2end, report.accuracy, report.breakdown, report.details):
         if table.rows:
             console.table(table.title, table.headers, table.rows)
     for note in report.notes:

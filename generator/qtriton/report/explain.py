@@ -9,6 +9,7 @@ from typing import Final
 from qtriton.backends import title_of
 from qtriton.builder.choice import MIN_SPEEDUP, fastest, gain
 from qtriton.recipe import Learner
+from qtriton.report.certainty import BOUNDS, CONFIDENCE, bounds_cell, bounds_text, sentences
 from qtriton.report.tables import speedup_cell
 from qtriton.repository.manifest import Layer, Manifest, Shares
 
@@ -40,7 +41,7 @@ def sections(manifests: Mapping[str, Manifest], all_layers: bool) -> Iterator[Se
     """The variants of one model by ensemble: a table of all, then what there is to say of each INT8."""
     default = fastest(list(manifests.values()))
     recommended = None if _untimed(manifests) else default
-    headers = ("Ensemble", "Recipe", "Accuracy", "Drop", "Budget", "ms", "Over FP32", "")
+    headers = ("Ensemble", "Recipe", "Accuracy", "Drop", BOUNDS, "Budget", "Verdict", "ms", "Over FP32", "")
     fp32 = {each.backend: each.speed.fp32_ms for each in manifests.values() if each.speed is not None}
     rows = [_row(name, each, each is recommended, fp32.get(each.backend)) for name, each in manifests.items()]
     first = next(iter(manifests.values()))
@@ -64,13 +65,16 @@ def _untimed(manifests: Mapping[str, Manifest]) -> bool:
 
 def _row(name: str, manifest: Manifest, is_default: bool, fp32_ms: float | None) -> tuple[str, ...]:
     metric, gate, speed = manifest.metric, manifest.gate, manifest.speed
+    sure = gate.evidence if gate else None
     milliseconds = speed.compressed_ms if speed else fp32_ms
     return (
         name,
         str(manifest.settings.get("recipe", "original")),
         f"{metric.name} {metric.value:.2f}" if metric else "-",
         f"{gate.drop:.2f}" if gate else "-",
+        bounds_cell(sure.lower, sure.upper) if sure else "-",
         f"{gate.budget:g}" + (" (accepted)" if gate.accepted else "") if gate else "-",
+        sure.verdict.value if sure else "-",
         f"{milliseconds:.2f}" if milliseconds is not None else "-",
         speedup_cell(speed.ratio) if speed else "-",
         "serve this" if is_default else "",
@@ -111,10 +115,14 @@ def _details(name: str, manifest: Manifest, all_layers: bool) -> Iterator[Sectio
     assert gate is not None
     judge = "labels" if gate.labelled else "FP32's results, as there are no labels"
     yield Section(f"{name}: measured by {gate.metric} on {gate.images} images, against {judge}{measured_in(manifest)}.")
+    yield from map(Section, sentences(gate))
+    if gate.required:
+        yield Section("Only what is shown to be within the budget was to be published (--require-evidence).")
     if speed is not None:
         threads = f"{speed.threads} thread{'s' * (speed.threads > 1)}, " * bool(speed.threads)
         times = f"FP32 {speed.fp32_ms:.2f} ms, {compressed(manifest)} {speed.compressed_ms:.2f} ms"
-        yield Section(f"{times} ({threads}{speed.processor}; without a server).")
+        sure = f", {bounds_text(speed.bounds)} times as fast with {CONFIDENCE}" if speed.bounds is not None else ""
+        yield Section(f"{times}{sure} ({threads}{speed.processor}; without a server).")
     if "learner" in manifest.settings:
         learner, algorithm = Learner(manifest.settings["learner"]), manifest.settings["algorithm"]
         yield Section(f"The ranges were learnt by {learner.label}, with the algorithm {algorithm}.")

@@ -1,8 +1,12 @@
 """What a build ended with, in a few lines for a person."""
 
+import textwrap
+
 from qtriton.backends import cpu_fallback
 from qtriton.builder.choice import MIN_SPEEDUP
 from qtriton.builder.result import BuildResult
+from qtriton.evidence import Verdict
+from qtriton.report.certainty import bounds_text, drop_text, few_images
 from qtriton.report.explain import measured_in
 from qtriton.repository.manifest import Manifest
 from qtriton.target import Precision
@@ -15,8 +19,10 @@ def summarize_build(result: BuildResult) -> str:
     if not result.changed:
         first = f"{repository}: {spec.name} is up to date, nothing was done. --force publishes it again."
     lines = [first]
-    lines += [f"  {result.names(target).ensemble}: {describe(manifest)}" for target, manifest in result.variants]
+    lines += [_wrapped(f"{result.names(target).ensemble}: {describe(each)}") for target, each in result.variants]
     lines += [f"  {each.target.backend} {each.target.precision.value}: -" for each in result.left_out]
+    gates = [manifest.gate for _, manifest in result.variants if manifest.gate is not None]
+    lines += dict.fromkeys(filter(None, map(few_images, gates)))
     if all(manifest.metric is None for _, manifest in result.variants):
         lines.append("Pass --validation and --labels to measure the accuracy.")
     if result.plan.request.options.precision is not Precision.FP32:
@@ -27,6 +33,14 @@ def summarize_build(result: BuildResult) -> str:
         where = ", on a machine with a GPU" * any(cpu_fallback(target) is not None for target, _ in result.variants)
         lines.append(f"Next: qtriton bench {repository} --model {spec.name}, or qtriton serve {repository}{where}")
     return "\n".join(lines)
+
+
+def _wrapped(line: str) -> str:
+    """A variant's line, for a terminal of 100."""
+    wrapper = textwrap.TextWrapper(
+        100, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+    return wrapper.fill(line)
 
 
 def _verdict(result: BuildResult) -> str:
@@ -41,6 +55,10 @@ def _verdict(result: BuildResult) -> str:
         return f"Nothing was timed, as this runs on a GPU: `qtriton bench` there says what is fastest. {why}"
     if chosen.gate is not None and chosen.gate.accepted:
         return f"Serve {name}, the fastest; it is over the accuracy budget, which you accepted. {why}"
+    sure = chosen.gate.evidence if chosen.gate is not None else None
+    if chosen.gate is not None and sure is not None and sure.verdict is Verdict.CANNOT_TELL:
+        unsure = f"as measured; {chosen.gate.images} images cannot tell for sure"
+        return f"Serve {name}, the fastest within the accuracy budget {unsure}. {why}"
     return f"Serve {name}, the fastest within the accuracy budget. {why}"
 
 
@@ -52,9 +70,10 @@ def describe(manifest: Manifest) -> str:
     if (gate := manifest.gate) is not None:
         if not gate.labelled:
             parts = [f"{100 - gate.drop:.2f} points of {gate.metric} on {gate.images} images without labels"]
-        parts.append(f"drops {gate.drop:.2f} of {gate.budget:g}{', accepted' if gate.accepted else ''}")
+        parts.append(drop_text(gate))
     if manifest.metric or manifest.gate:
         parts[-1] += measured_in(manifest)
     if manifest.speed is not None:
-        parts.append(f"{manifest.speed.ratio:.2f} times FP32's speed")
+        sure = f" ({bounds_text(manifest.speed.bounds)})" if manifest.speed.bounds is not None else ""
+        parts.append(f"{manifest.speed.ratio:.2f} times FP32's speed{sure}")
     return ", ".join([*parts, *filter(None, [manifest.settings.get("recipe")])])

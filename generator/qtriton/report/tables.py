@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from qtriton.backends import title_of
+from qtriton.report.certainty import BOUNDS, bounds_cell, verdict_text
 from qtriton.report.plausibility import implausible_rows
 from qtriton.report.rows import KINDS, Column, Kind, Measured, Row, column_of, hardware_of, latest, rows_of
 from qtriton.target import Method
-from qtriton_client import BenchResults, Violation, server_runtime_ms, summarize
+from qtriton_client import BenchResults, Variant, Violation, server_runtime_ms, summarize
 from qtriton_client.stats import breakdown, run_remarks
 from qtriton_client.text import cells, number
 
@@ -24,6 +25,10 @@ DETAIL_HEADERS: Final = (
 BREAKDOWN_HEADERS: Final = (
     *("Model", "Inference Backend", "Hardware", "Precision", "transport", "queue", "decode"),
     *("preprocess", "input", "inference", "postprocess", "handover", "End2End"),
+)
+ACCURACY_HEADERS: Final = (
+    *("Model", "Inference Backend", "Hardware", "Precision", "Metric", "Images"),
+    *("Drop (points)", BOUNDS, "Budget", "Verdict"),
 )
 #: Stands behind a latency that contradicts the other table.
 FLAG: Final = " (!)"
@@ -56,23 +61,29 @@ class Report:
 
     runtime: Table
     end2end: Table
+    accuracy: Table
     details: Table
     breakdown: Table
     notes: tuple[str, ...]
     rows: tuple[Row, ...]
     flagged: tuple[Violation, ...]
+    #: The variants whose drop is known.
+    compressed: tuple[Variant, ...]
 
     def markdown(self) -> str:
-        """The two tables, the notes, where the time goes where that is known, and the details."""
+        """The two tables, the notes, drops and where the time goes where that is known, and the details."""
         notes = "\n".join(f"- {note}" for note in self.notes)
-        shares = [self.breakdown.markdown()] if self.breakdown.rows else []
-        parts = (self.runtime.markdown(), self.end2end.markdown(), notes, *shares, self.details.markdown())
+        known = [each.markdown() for each in (self.accuracy, self.breakdown) if each.rows]
+        parts = (self.runtime.markdown(), self.end2end.markdown(), notes, *known, self.details.markdown())
         return "\n\n".join(parts) + "\n"
 
     def to_json(self) -> dict[str, object]:
         """The typed rows (ms, points), the details as text, the notes and what was flagged."""
         return {
             "rows": [{**asdict(row), "max_speedup": row.max_speedup} for row in self.rows],
+            "accuracy": [
+                {"ensemble": each.ensemble, **asdict(each.drop)} for each in self.compressed if each.drop is not None
+            ],
             "details": self.details.records(),
             "breakdown": self.breakdown.records(),
             "notes": list(self.notes),
@@ -87,7 +98,18 @@ def build_report(results: Sequence[BenchResults]) -> Report:
     flagged = implausible_rows(rows)
     tables = {kind: table(kind, [row for row in rows if row.kind == kind], flagged) for kind in KINDS}
     notes = (*_notes(measured), *(f"(!) cannot be true: {each}." for each in flagged))
-    return Report(tables["Runtime"], tables["End2End"], details(measured), shares(measured), notes, rows, flagged)
+    compressed = tuple(each.run.variant for each in measured if each.run.variant.drop is not None)
+    return Report(
+        tables["Runtime"],
+        tables["End2End"],
+        drops(measured),
+        details(measured),
+        shares(measured),
+        notes,
+        rows,
+        flagged,
+        compressed,
+    )
 
 
 def table(kind: Kind, rows: Sequence[Row], flagged: Sequence[Violation] = ()) -> Table:
@@ -95,6 +117,21 @@ def table(kind: Kind, rows: Sequence[Row], flagged: Sequence[Violation] = ()) ->
     marked = {each.row for each in flagged}
     title = f"{kind} (mean latency, ms)"
     return Table(title, HEADERS, tuple(_cells(row, marked) for row in rows))
+
+
+def drops(measured: Sequence[Measured]) -> Table:
+    """What each compressed variant drops, how sure that is, and what it may drop."""
+    rows = [
+        (
+            *(*head, drop.metric, str(drop.images), f"{drop.points:.2f}"),
+            bounds_cell(drop.lower, drop.upper),
+            f"{drop.budget:g}" + " (accepted)" * drop.accepted,
+            verdict_text(drop.verdict, drop.images_needed) or "-",
+        )
+        for each, head in _heads(measured)
+        if (drop := each.run.variant.drop) is not None
+    ]
+    return Table("Accuracy drop", ACCURACY_HEADERS, tuple(rows))
 
 
 def details(measured: Sequence[Measured]) -> Table:

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from qtriton.evidence import Verdict
 from qtriton.repository.naming import NOTHING, Moved
 from qtriton.target import Method, Precision
 
@@ -35,6 +36,32 @@ class File(_Frozen):
     sha256: str
 
 
+class Bounds(_Frozen):
+    """Between what a figure lies that was measured on a sample of images or runs."""
+
+    lower: float
+    upper: float
+    #: How sure each bound is by itself: 0.95 where it holds in 95 of 100 such samples.
+    level: float
+
+
+class Evidence(Bounds):
+    """How sure the accuracy drop is; the bounds are in points of it."""
+
+    #: How the bounds were computed.
+    method: str
+    #: Whether the bounds show that the drop is within the budget, or over it.
+    verdict: Verdict
+    #: About how many images would tell which it is, if the drop stays; none where these do, or the drop is the budget.
+    images_needed: int | None = None
+    #: How many artifacts had been tried when this one was, with itself: the level allows for that.
+    tried: int = 1
+    #: The points that a single image is worth, where an image is right or wrong.
+    image_points: float | None = None
+    #: The exact p of McNemar's test that INT8 is right as often as FP32, where labels say what is right.
+    mcnemar: float | None = None
+
+
 class Gate(_Frozen):
     """The verdict of the accuracy gate."""
 
@@ -50,6 +77,10 @@ class Gate(_Frozen):
     agreement: float | None = None
     #: Published although it is over the budget.
     accepted: bool = False
+    #: Whether the upper bound had to be within the budget, not the drop alone.
+    required: bool = False
+    #: None in what an older qtriton built.
+    evidence: Evidence | None = None
 
 
 class Speed(_Frozen):
@@ -61,6 +92,8 @@ class Speed(_Frozen):
     threads: int
     #: The CPU, or the GPU with the runtime on it.
     processor: str
+    #: Of `ratio`, over the blocks of runs; none in what an older qtriton built.
+    bounds: Bounds | None = None
 
     @property
     def ratio(self) -> float:
