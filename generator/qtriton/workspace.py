@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from qtriton.errors import SetupError
+from qtriton.timings import Timings
 
 #: The suffix of a folder that is being filled, or whose filling has failed.
 PARTIAL: Final = ".partial"
@@ -40,6 +41,8 @@ class Workspace:
     root: Path
     #: The locks that say to others that what this workspace has given is in use.
     _uses: dict[Path, IO[str]] = field(default_factory=dict, repr=False, compare=False)
+    #: What it waited for, since it exists.
+    timings: Timings = field(default_factory=Timings, repr=False, compare=False)
 
     @classmethod
     def default(cls) -> "Workspace":
@@ -60,14 +63,17 @@ class Workspace:
         so never pruned, as long as this object exists.
         """
         final = self.folder("stages") / f"{name}-{key[:24]}"
-        while not self._use_if_there(final):
-            with locked(final, fcntl.LOCK_EX):
-                if not final.is_dir():
-                    partial = final.with_name(final.name + PARTIAL)
-                    shutil.rmtree(partial, ignore_errors=True)
-                    partial.mkdir()
-                    _produced(produce, partial)
-                    partial.rename(final)
+        with self.timings.part(name) as part:
+            part.computed = False
+            while not self._use_if_there(final):
+                with locked(final, fcntl.LOCK_EX):
+                    if not final.is_dir():
+                        part.computed = True
+                        partial = final.with_name(final.name + PARTIAL)
+                        shutil.rmtree(partial, ignore_errors=True)
+                        partial.mkdir()
+                        _produced(produce, partial)
+                        partial.rename(final)
         return final
 
     def use(self, path: Path) -> Path:

@@ -26,6 +26,7 @@ from qtriton.backends import title_of
 from qtriton.backends.runner import running
 from qtriton.builder.choice import fastest
 from qtriton.builder.evaluate import evaluate
+from qtriton.builder.feeding import FrameReader
 from qtriton.builder.images import write_frames
 from qtriton.builder.timing import interleaved
 from qtriton.labels import LabelledImages, load_labelled
@@ -129,7 +130,7 @@ def peers(spec: ModelSpec, data: Zoo, work: Path, nncf: Path | None, threads: in
     work.mkdir(parents=True, exist_ok=True)
     frames = work / "frames.npy"
     if not frames.is_file():
-        write_frames(data.calibration, spec, frames, True, SILENT)
+        write_frames(data.calibration, spec, frames, True, FrameReader(), SILENT)
     makers: dict[str, tuple[str, Callable[[Path], None]]] = {
         f"ONNX Runtime static, {by}": ("onnxruntime", partial(static, data, frames, method=method, only=only))
         for by, (method, only) in STATIC.items()

@@ -10,6 +10,7 @@ import pytest
 from qtriton.builder import accuracy as module
 from qtriton.builder.accuracy import accuracy_drop, fp32_accuracy, require_finding
 from qtriton.builder.artifact import Artifact
+from qtriton.builder.feeding import FrameReader
 from qtriton.errors import InputError
 from qtriton.labels import LabelledImages
 from qtriton.metrics.agreement import agreement
@@ -52,15 +53,18 @@ class World:
         spec: Any = SimpleNamespace(name="m", task="detection", published=None)
         self.context: Any = SimpleNamespace(
             spec=spec, ground_truth=None, unlabelled=images, results={}, reporter=SILENT, stage=self.stage,
-            placements={FP32.target.backend: Placed(spec)},
+            reader=FrameReader(), measured={}, compared=images, placements={FP32.target.backend: Placed(spec)},
         )  # fmt: skip
         monkeypatch.setattr(module, "_key", lambda *args: args)
-        monkeypatch.setattr(module, "on_all_cores", lambda target: target)
         monkeypatch.setattr(module, "predict_all", lambda target, *_: self.results[target.precision.value])
         monkeypatch.setattr(Artifact, "opened", property(lambda self: self.folder))
         monkeypatch.setattr(Artifact, "files", lambda self: ())
-        monkeypatch.setattr(module, "measure_accuracy", lambda target, *_: self.scores[target.precision.value])
+        monkeypatch.setattr(module, "measure_accuracy", lambda target, *_: self.measured(target.precision.value))
         self.scores: dict[str, Score] = {}
+
+    def measured(self, precision: str) -> tuple[Score, list[Results]]:
+        """One pass over the images tells both."""
+        return self.scores[precision], self.results.get(precision, [])
 
     def stage(self, key: object, produce: Any) -> Path:
         self.stages += 1

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from qtriton import console
+from qtriton.builder.feeding import FrameReader
 from qtriton.builder.images import write_frames
 from qtriton.errors import InputError
 from qtriton.options import AlgorithmChoice, BuildOptions
@@ -42,7 +43,7 @@ def images(folder: Path, count: int, seed: int = 0) -> Path:
 
 def calibrate(folder: Path, spec: ModelSpec, few: bool = False) -> npt.NDArray[np.float32]:
     out = folder.parent / "frames.npy"
-    write_frames(folder, spec, out, few, console)
+    write_frames(folder, spec, out, few, FrameReader(), console)
     frames: npt.NDArray[np.float32] = np.load(out)
     return frames
 

@@ -43,6 +43,8 @@ class World:
     ) -> None:
         self.points, self.ratio, self.fails = points, ratio, fails
         self.asked: list[str] = []
+        #: How far the outputs are from FP32's; by default in step with what is lost.
+        self.distance = points
         self.warned: list[str] = []
         self.target = TARGET
         self.depthwise = False
@@ -73,6 +75,8 @@ class World:
                 recipe=recipe,
                 with_recipe=sources,
                 measure_sensitivity=lambda target: COSTS,
+                measure_distance=lambda target: self.distance(recipe),
+                export_onnx=lambda: Path("model.onnx"),
                 can_equalize=lambda: self.depthwise,
             )
 
@@ -100,6 +104,9 @@ class World:
             assert artifact.recipe is not None
             return Speed(fp32_ms=self.ratio(artifact.recipe), compressed_ms=1.0, threads=1, processor="x")
 
+        def with_times(context: Any, costs: Any, onnx: Path, fp32: Artifact, int8: Artifact) -> Any:
+            return costs
+
         def ordered(sources: Any, target: Target, recipes: Sequence[Recipe]) -> Sequence[Recipe]:
             return recipes
 
@@ -108,7 +115,8 @@ class World:
 
         for place, replacement in (
             (making, make_artifact), (making, accuracy_drop), (searching, accuracy_drop), (searching, speed),
-            (searching, ordered), (searching, require_finding), (searching, bounds), (certainty, bounds),
+            (searching, ordered), (searching, require_finding), (searching, bounds), (searching, with_times),
+            (certainty, bounds),
         ):  # fmt: skip
             monkeypatch.setattr(place, replacement.__name__, replacement)
         return search(sources(Recipe()), self.target, Artifact(self.target, Path("fp32")))
@@ -243,6 +251,37 @@ def test_the_search_for_float_layers_is_bounded(count: int, monkeypatch: pytest.
         world.find(monkeypatch, accept_drop=True, algorithm=AlgorithmChoice.MAX_P90)
         tried.append(len(world.asked) - 1)
     assert max(tried) <= math.ceil(math.log2(count)) + 3
+
+
+def test_a_metric_that_jumps_does_not_decide_how_many_layers_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the metric alone one layer would do, by luck, and two would not; the divergence says that six are needed."""
+    lucky = {1: 0.1, 2: 1.3, 3: 0.8}
+
+    def points(recipe: Recipe) -> float:
+        return lucky.get(len(recipe.float_layers), 1.0 - 0.1 * len(recipe.float_layers))
+
+    world = World(points, fast)
+    world.distance = lambda recipe: 0.02 * (10 - len(recipe.float_layers))
+    found = world.find(monkeypatch, algorithm=AlgorithmChoice.MAX_P90)
+    # Half of the divergence is allowed as half of the drop is: five layers; of half as many the metric says no.
+    assert len(found.chosen.recipe.float_layers) == 5
+    assert len(world.asked) == 3
+
+
+def test_few_candidates_are_measured_by_the_metric_where_both_fall_in_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = tuple(LayerCost(f"l{i}", f"n{i}", "Conv", (8, 8, 1, 1), 100, 200.0 - i) for i in range(100))
+    monkeypatch.setattr(f"{__name__}.COSTS", costs)
+    world = World(lambda recipe: 3.0 - 0.06 * len(recipe.float_layers), fast)
+    found = world.find(monkeypatch, algorithm=AlgorithmChoice.MAX_P90)
+    assert 42 <= len(found.chosen.recipe.float_layers) <= 42 * 9 // 8
+    assert len(world.asked) == 3  # all in integers, the number that the divergence says, and half of it
+
+
+def test_a_number_that_the_metric_does_not_confirm_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(lambda recipe: 0.4 if len(recipe.float_layers) >= 7 else 2.0, fast)
+    world.distance = lambda recipe: 0.5 ** len(recipe.float_layers)
+    found = world.find(monkeypatch, algorithm=AlgorithmChoice.MAX_P90)
+    assert len(found.chosen.recipe.float_layers) == 8
 
 
 def test_a_search_for_float_layers_without_a_find_says_so(

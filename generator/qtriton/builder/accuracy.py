@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from qtriton.builder.artifact import Artifact, on_all_cores
+from qtriton.builder.artifact import Artifact
 from qtriton.builder.cache_key import StageKey
 from qtriton.builder.context import BuildContext
 from qtriton.builder.evaluate import measure_accuracy, measure_agreement, measure_emptiness, predict_all
 from qtriton.builder.placing import placed
+from qtriton.builder.same_outputs import measured_artifact
 from qtriton.builder.sources import Sources
 from qtriton.errors import InputError
 from qtriton.metrics.outcomes import Outcomes, load_outcomes
@@ -27,8 +28,6 @@ _FILE: Final = "metric.json"
 _OUTCOMES: Final = "outcomes.npz"
 #: FP32 that reaches less than this part of what is published is wrong; data that is harder explains the rest.
 _FAR: Final = 0.5
-#: On so many labelled images results are compared with FP32's besides.
-_CONFIRMED_ON: Final = 64
 
 
 @dataclass(frozen=True)
@@ -85,18 +84,22 @@ def _score(context: BuildContext, artifact: Artifact) -> tuple[Metric, Score] | 
     if context.ground_truth is None:
         return None
     data, data_sha256 = context.ground_truth
-    name, target = TASKS[context.spec.task].metric, on_all_cores(artifact.target)
+    backend, artifact = artifact.target.backend, measured_artifact(context, artifact)
+    name, target = TASKS[context.spec.task].metric, artifact.target
 
     def produce(folder: Path) -> None:
         with context.reporter.progress(f"{context.spec.name}: {name} of {artifact}") as progress:
-            score = measure_accuracy(target, artifact.opened, placed(Sources(context), target).spec, data, progress)
+            spec, served = placed(Sources(context), target).spec, len(context.compared)
+            what = (target, artifact.opened, spec, data, served, context.reader)
+            score, context.results[artifact.folder] = measure_accuracy(*what, progress)
             score.outcomes.save(folder / _OUTCOMES)
             _save(folder, score.chance)
 
     key = _key(context, artifact, "metric", (data_sha256,), measure_accuracy)
     folder = context.stage(key, produce)
     score = Score(load_outcomes(folder / _OUTCOMES), *_load(folder))
-    return Metric(name=name, value=score.value, images=len(data.images)), score
+    measured_on = "" if artifact.target.backend == backend else artifact.target.backend
+    return Metric(name=name, value=score.value, images=len(data.images), measured_on=measured_on), score
 
 
 def accuracy_drop(context: BuildContext, fp32: Artifact, artifact: Artifact) -> AccuracyDrop:
@@ -105,7 +108,7 @@ def accuracy_drop(context: BuildContext, fp32: Artifact, artifact: Artifact) -> 
     Raises:
         InputError: FP32 finds nothing in the images, so that nothing can agree with it.
     """
-    first, second, images = _score(context, fp32), _score(context, artifact), _compared(context)
+    first, second, images = _score(context, fp32), _score(context, artifact), context.compared
     if first is not None and second is not None:
         (before, fp32_score), (after, score) = first, second
         agreed = _agreement(context, fp32, artifact, images).value() if finds_something(context, fp32) else None
@@ -124,7 +127,7 @@ def require_finding(context: BuildContext, fp32: Artifact) -> None:
     """
     if context.ground_truth is None and not finds_something(context, fp32):
         raise InputError(
-            f"{context.spec.name}: cannot tell what INT8 costs: FP32 finds nothing in {len(_compared(context))} "
+            f"{context.spec.name}: cannot tell what INT8 costs: FP32 finds nothing in {len(context.compared)} "
             "images. Give --validation images with objects, or lower score_threshold in the spec. If there are "
             "objects, look at preprocess and the head in the spec."
         )
@@ -132,41 +135,37 @@ def require_finding(context: BuildContext, fp32: Artifact) -> None:
 
 def finds_something(context: BuildContext, fp32: Artifact) -> bool:
     """Whether FP32 reports anything on the images that it is compared on."""
-    images = _compared(context)
+    images = context.compared
 
     def produce(folder: Path) -> None:
         _save(folder, float(not measure_emptiness(_results(context, fp32, images))))
 
     inputs = ([sha256_file(path) for path in images],)
-    return bool(_load(context.stage(_key(context, fp32, "finds", inputs, measure_emptiness), produce))[0])
-
-
-def _compared(context: BuildContext) -> tuple[Path, ...]:
-    """All images where agreement is all there is; a part of those with labels, where it only confirms."""
-    if context.ground_truth is None:
-        return context.unlabelled
-    return context.ground_truth[0].images[:_CONFIRMED_ON]
+    key = _key(context, measured_artifact(context, fp32), "finds", inputs, measure_emptiness)
+    return bool(_load(context.stage(key, produce))[0])
 
 
 def _agreement(context: BuildContext, fp32: Artifact, artifact: Artifact, images: Sequence[Path]) -> Outcomes:
     def produce(folder: Path) -> None:
         expected, results = (_results(context, each, images) for each in (fp32, artifact))
+        if artifact.target.precision is not Precision.FP32:
+            context.results.pop(artifact.folder)  # that of FP32 is asked for again
         measure_agreement(context.spec.task, expected, results).save(folder / _OUTCOMES)
 
-    inputs = (fp32.files(), [sha256_file(path) for path in images])
+    inputs = (measured_artifact(context, fp32).files(), [sha256_file(path) for path in images])
     folder = context.stage(_key(context, artifact, "agreement", inputs, measure_agreement), produce)
     return load_outcomes(folder / _OUTCOMES)
 
 
 def _results(context: BuildContext, artifact: Artifact, images: Sequence[Path]) -> list[Results]:
-    """What an artifact reports; that of FP32 is asked for again and again."""
-    kept = context.results if artifact.target.precision is Precision.FP32 else {}
-    place = artifact.target.backend
-    if place not in kept:
-        target = on_all_cores(artifact.target)
+    """What an artifact reports; where it was measured just now, that is known."""
+    artifact = measured_artifact(context, artifact)
+    if artifact.folder not in context.results:
+        target = artifact.target
         with context.reporter.progress(f"{context.spec.name}: results of {artifact}") as progress:
-            kept[place] = predict_all(target, artifact.opened, placed(Sources(context), target).spec, images, progress)
-    return kept[place]
+            what = (target, artifact.opened, placed(Sources(context), target).spec, images, context.reader)
+            context.results[artifact.folder] = predict_all(*what, progress)
+    return context.results[artifact.folder]
 
 
 def _key(

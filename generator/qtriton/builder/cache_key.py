@@ -52,11 +52,17 @@ def code_sha256(module: str) -> str:
 @cache
 def package_versions(module: str) -> Mapping[str, str]:
     """The installed versions of the packages that a module's code imports, directly or not, and ours."""
-    distributions = packages_distributions()
+    distributions = _distributions()
     imported = {name for name in sources().packages(module) if name in distributions}
     names = sorted({distribution for name in imported for distribution in distributions[name]} | {"qtriton"})
     versions = {name: version_of(name) for name in names}
     return {name: version for name, version in versions.items() if version is not None}
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    """The packages that are installed, by the names that they are imported with; asking takes 0.2 s."""
+    return packages_distributions()
 
 
 @cache

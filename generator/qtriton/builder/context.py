@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from qtriton.builder.cache_key import StageKey
+from qtriton.builder.feeding import FrameReader
 from qtriton.builder.hashes import datasets_sha256, weights_sha256
 from qtriton.builder.images import is_readable, labelled_images, write_frames
 from qtriton.builder.inputs import Datasets
@@ -18,11 +20,18 @@ from qtriton.options import BuildOptions
 from qtriton.placement.placed import Placed
 from qtriton.plan import Plan
 from qtriton.progress import Reporter
+from qtriton.quantize.observe import Observation
 from qtriton.repository.steps import shipped_sha256
 from qtriton.runtime.values import Results
 from qtriton.spec import ModelSpec
 from qtriton.target import Precision
 from qtriton.workspace import Workspace, sha256_file, sha256_json
+
+if TYPE_CHECKING:
+    from qtriton.builder.artifact import Artifact
+
+#: On so many labelled images results are compared with FP32's besides.
+_CONFIRMED_ON: Final = 64
 
 
 @dataclass(frozen=True)
@@ -41,8 +50,14 @@ class BuildContext:
     failed: dict[str, QtritonError] = field(default_factory=dict)
     #: Where the operations are, by backend, as far as it was asked.
     placements: dict[str, Placed] = field(default_factory=dict)
+    #: What calibration images make of the tensors of an FP32 ONNX file, as far as it was asked.
+    observations: dict[Path, Observation] = field(default_factory=dict)
+    #: The artifact whose answers are taken for those of an FP32 artifact, by the folder of that one.
+    measured: dict[Path, Artifact] = field(default_factory=dict)
     #: What was warned about.
     warned: set[str] = field(default_factory=set)
+    #: What reads the images, each once.
+    reader: FrameReader = field(default_factory=FrameReader)
 
     @property
     def spec(self) -> ModelSpec:
@@ -90,14 +105,19 @@ class BuildContext:
         assert folder is not None
         otherwise = "It is left out of the comparison."
         images = list_images(folder, "--validation" if self.datasets.validation else "--calibration")
-        readable = tuple(path for path in images if is_readable(path, self.spec, otherwise, self.reporter))
+        readable = tuple(path for path in images if is_readable(path, self.spec, otherwise, self.reader, self.reporter))
         if not readable:
             raise InputError(f"{folder}: none of its {len(images)} images can be read. Give others.")
         return readable
 
     @cached_property
-    def results(self) -> dict[str, list[Results]]:
-        """What FP32 reports on the images that INT8 is compared on, by backend, as far as it was asked."""
+    def compared(self) -> tuple[Path, ...]:
+        """The images that results are compared with FP32's on: a part of those with labels, where it only confirms."""
+        return self.unlabelled if self.ground_truth is None else self.ground_truth[0].images[:_CONFIRMED_ON]
+
+    @cached_property
+    def results(self) -> dict[Path, list[Results]]:
+        """What artifacts report on the images that INT8 is compared on, by their folders, as long as it is needed."""
         return {}
 
     @cached_property
@@ -134,6 +154,7 @@ class BuildContext:
         if not frames.exists():
             assert self.datasets.calibration is not None
             staged, few = frames.with_name(".calibration.npy"), self.options.few_images
-            write_frames(self.datasets.calibration, self.spec, staged, few, self.reporter)
+            with self.workspace.timings.part(self.frames_key.name):
+                write_frames(self.datasets.calibration, self.spec, staged, few, self.reader, self.reporter)
             staged.rename(frames)
         return frames

@@ -1,6 +1,7 @@
 """Measure the accuracy of an artifact in the runtime that serves it, with the deployed operations around it."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from qtriton.backends.runner import Runner, running
-from qtriton.builder.feeding import feed, ordered_outputs, read_frame
+from qtriton.builder.feeding import FrameReader, feed, ordered_outputs, read_frame
+from qtriton.builder.passes import Load, copies, in_parallel
 from qtriton.builder.scoring import SCORINGS, Measured
 from qtriton.labels import LabelledImages
 from qtriton.metrics.agreement import agreement, tells_nothing
@@ -17,37 +19,48 @@ from qtriton.metrics.outcomes import Outcomes
 from qtriton.metrics.score import Score
 from qtriton.progress import Progress
 from qtriton.runtime.post import PostOp, postprocess
-from qtriton.runtime.pre import Frame
+from qtriton.runtime.pre import Frame, Geometry
 from qtriton.runtime.values import Array, Results
 from qtriton.spec import ModelSpec
 from qtriton.target import Target
 from qtriton.tasks import Task
 
 
-def measure_accuracy(target: Target, model: Path, spec: ModelSpec, data: LabelledImages, progress: Progress) -> Score:
-    """The metric of an artifact's main file, as `evaluate` gives it, in a process of its own.
+def measure_accuracy(
+    target: Target,
+    model: Path,
+    spec: ModelSpec,
+    data: LabelledImages,
+    served: int,
+    frames: FrameReader,
+    progress: Progress,
+) -> tuple[Score, list[Results]]:
+    """The metric of an artifact's main file, as `evaluate` gives it, and the results of its first images as served.
+
+    Each image is run once, and answered by both settings.
 
     Raises:
         ArtifactLoadError: the runtime cannot load or run it.
     """
-    with running(target, model) as run:
-        return evaluate(run, spec, data, progress)
+    each, count = copies(target, len(data.images))
+    return _evaluate(lambda: running(each, model), count, spec, data, served, frames, progress)
 
 
 def predict_all(
-    target: Target, model: Path, spec: ModelSpec, images: Sequence[Path], progress: Progress
+    target: Target, model: Path, spec: ModelSpec, images: Sequence[Path], frames: FrameReader, progress: Progress
 ) -> list[Results]:
     """The results of an artifact's main file for each image, as it is served; masks of objects are packed.
 
     Raises:
         ArtifactLoadError: the runtime cannot load or run it.
     """
-    results = []
-    with running(target, model) as run:
-        for done, path in enumerate(images, 1):
-            results.append(_packed(run, read_frame(path, spec), spec, spec.postprocess))
-            progress(done, len(images))
-    return results
+
+    def answer(run: Runner, place: int) -> Results:
+        frame = frames.read(images[place], spec)
+        return _results(raw_answer(run, frame, spec), frame.geometry, spec, spec.postprocess[-1:])[0]
+
+    each, count = copies(target, len(images))
+    return in_parallel(lambda: running(each, model), count, len(images), answer, progress)
 
 
 def measure_agreement(task: Task, expected: Sequence[Results], results: Sequence[Results]) -> Outcomes:
@@ -62,22 +75,21 @@ def measure_emptiness(expected: Sequence[Results]) -> bool:
 
 def predict(run: Runner, path: Path, spec: ModelSpec, ops: Sequence[PostOp]) -> Results:
     """The results of one image file, computed without a server by the code that is deployed."""
-    return _results(run, read_frame(path, spec), spec, ops)
+    frame = read_frame(path, spec)
+    return postprocess(raw_answer(run, frame, spec), frame.geometry, ops)
 
 
-def _results(run: Runner, frame: Frame, spec: ModelSpec, ops: Sequence[PostOp]) -> Results:
-    return postprocess(_outputs(run, frame, spec), frame.geometry, ops)
-
-
-def _outputs(run: Runner, frame: Frame, spec: ModelSpec) -> list[Array]:
+def raw_answer(run: Runner, frame: Frame, spec: ModelSpec) -> list[Array]:
     """The outputs of one image without the batch, where they have one."""
     outputs = [array for _, array in ordered_outputs(run, feed(run, frame, spec))]
     return [each[0] for each in outputs] if spec.max_batch_size else outputs
 
 
-def _packed(run: Runner, frame: Frame, spec: ModelSpec, ops: Sequence[PostOp]) -> Results:
-    """Results that can be kept of many images."""
-    return packed(_results(run, frame, spec, ops), round(frame.geometry.height), round(frame.geometry.width))
+def _results(outputs: list[Array], geometry: Geometry, spec: ModelSpec, lasts: Sequence[PostOp]) -> list[Results]:
+    """The results of one image by each of several last operations, in a form that can be kept of many images."""
+    value: Any = postprocess(outputs, geometry, spec.postprocess[:-1])
+    results = (postprocess(value, geometry, (last,)) for last in lasts)
+    return [packed(each, round(geometry.height), round(geometry.width)) for each in results]
 
 
 def evaluation_ops(spec: ModelSpec) -> tuple[PostOp, ...]:
@@ -91,22 +103,40 @@ def evaluate(run: Runner, spec: ModelSpec, data: LabelledImages, progress: Progr
     Raises:
         InputError: the labels do not fit what the model reports, or the images.
     """
-    ops, scoring = evaluation_ops(spec), SCORINGS[spec.task]
-    measured = Measured(spec, data, _first_values(run, spec, data))
-    scoring.check(measured)
-    results, sizes = [], []
-    for done, path in enumerate(data.images, 1):
-        frame = read_frame(path, spec)
-        sizes.append((round(frame.geometry.width), round(frame.geometry.height)))
-        results.append(_packed(run, frame, spec, ops))
-        progress(done, len(data.images))
-    return scoring.score(replace(measured, results=results, sizes=sizes))
+    return _evaluate(lambda: nullcontext(run), 1, spec, data, 0, FrameReader(), progress)[0]
 
 
-def _first_values(run: Runner, spec: ModelSpec, data: LabelledImages) -> list[Array]:
-    """What each operation of postprocess is given for the first image, of several outputs the first."""
-    frame = read_frame(data.images[0], spec)
-    values: list[Any] = [_outputs(run, frame, spec)]
+def _evaluate(
+    load: Load[Runner],
+    count: int,
+    spec: ModelSpec,
+    data: LabelledImages,
+    served: int,
+    frames: FrameReader,
+    progress: Progress,
+) -> tuple[Score, list[Results]]:
+    """The score, and the results of the first `served` images as they are served."""
+    scoring, evaluation = SCORINGS[spec.task], evaluation_ops(spec)[-1]
+    measured = Measured(spec, data, ())
+
+    def answer(run: Runner, place: int) -> tuple[tuple[int, int], list[Results]]:
+        nonlocal measured
+        frame = frames.read(data.images[place], spec)
+        outputs, geometry = raw_answer(run, frame, spec), frame.geometry
+        if place == 0:
+            measured = replace(measured, values=_values(outputs, geometry, spec))
+            scoring.check(measured)
+        lasts = (evaluation, spec.postprocess[-1]) if place < served else (evaluation,)
+        return (round(geometry.width), round(geometry.height)), _results(outputs, geometry, spec, lasts)
+
+    sizes, answers = zip(*in_parallel(load, count, len(data.images), answer, progress), strict=True)
+    score = scoring.score(replace(measured, results=[each[0] for each in answers], sizes=sizes))
+    return score, [each[1] for each in answers[:served]]
+
+
+def _values(outputs: list[Array], geometry: Geometry, spec: ModelSpec) -> list[Array]:
+    """What each operation of postprocess is given for an image, of several outputs the first."""
+    values: list[Any] = [outputs]
     for op in spec.postprocess[:-1]:
-        values.append(op(values[-1], frame.geometry))
+        values.append(op(values[-1], geometry))
     return [np.asarray(value[0]) for value in values]

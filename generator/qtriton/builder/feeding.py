@@ -4,35 +4,72 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Lock
+from typing import TYPE_CHECKING, Final
 
 import cv2
 import numpy as np
 
 from qtriton.errors import InputError, ModelError
 from qtriton.runtime.image import ImageError
-from qtriton.runtime.pre import Frame, extra_input, preprocess
+from qtriton.runtime.pre import Frame, Normalize, PreOp, extra_input, preprocess
 from qtriton.spec import ModelSpec
 
 if TYPE_CHECKING:
     from qtriton.backends.runner import Array, Feed, Runner
 
 
-def read_frame(path: Path, spec: ModelSpec) -> Frame:
-    """Run one image file through the deployed preprocessing.
+#: Bytes of pixels that a build keeps, so that an image is decoded once, however often it is looked at.
+KEPT_BYTES: Final = 512 << 20
 
-    Raises:
-        InputError: the image cannot be decoded.
-        ModelError: the operations do not give the shape of the model's input.
+
+class FrameReader:
+    """Runs image files through the deployed preprocessing; several threads may ask.
+
+    What the operations before {op: normalize} give, which are bytes, is kept while there is room: variants in floating
+    point and in integers share it, and backends whose graphs take bytes with those that take floats.
     """
-    try:
-        frame = preprocess(path.read_bytes(), spec.preprocess, spec.max_pixels)
-    except (OSError, ImageError) as error:
-        raise InputError(f"{path}: {error}. Repair or remove the image.") from error
-    except (ValueError, cv2.error) as error:  # an image that is too small for center_crop, for one
-        raise InputError(f"{path}: preprocess cannot take it ({error}). Correct preprocess, or remove it.") from error
-    check_frame(frame, spec)
-    return frame
+
+    def __init__(self, room: int = KEPT_BYTES) -> None:
+        self._room, self._kept = room, dict[tuple[Path, str, int], Frame]()
+        self._lock = Lock()
+
+    def read(self, path: Path, spec: ModelSpec) -> Frame:
+        """The model's input of one image file.
+
+        Raises:
+            InputError: the image cannot be decoded.
+            ModelError: the operations do not give the shape of the model's input.
+        """
+        count = next((place for place, op in enumerate(spec.preprocess) if isinstance(op, Normalize)), None)
+        try:
+            frame = self._bytes(path, spec.preprocess[:count], spec.max_pixels)
+            for op in spec.preprocess[count:] if count is not None else ():
+                frame = op(frame)
+        except (OSError, ImageError) as error:
+            raise InputError(f"{path}: {error}. Repair or remove the image.") from error
+        except (ValueError, cv2.error) as error:  # an image that is too small for center_crop, for one
+            raise InputError(
+                f"{path}: preprocess cannot take it ({error}). Correct preprocess, or remove it."
+            ) from error
+        check_frame(frame, spec)
+        return frame
+
+    def _bytes(self, path: Path, ops: Sequence[PreOp], max_pixels: int) -> Frame:
+        key = path, repr(ops), max_pixels
+        if (known := self._kept.get(key)) is not None:
+            return known
+        frame = preprocess(path.read_bytes(), ops, max_pixels)
+        with self._lock:
+            if key not in self._kept and frame.pixels.nbytes <= self._room:
+                self._room -= frame.pixels.nbytes
+                self._kept[key] = frame
+        return frame
+
+
+def read_frame(path: Path, spec: ModelSpec) -> Frame:
+    """Run one image file through the deployed preprocessing; see FrameReader.read."""
+    return FrameReader(room=0).read(path, spec)
 
 
 def check_frame(frame: Frame, spec: ModelSpec) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from qtriton.builder.feeding import read_frame
+from qtriton.builder.feeding import FrameReader
 from qtriton.datasets import check_count, list_images
 from qtriton.errors import InputError
 from qtriton.labels import LabelledImages, load_labelled
@@ -30,7 +30,7 @@ def labelled_images(
     return load_labelled(spec.task, validation, labels, class_names(spec), spec.ignored_label, reporter)
 
 
-def write_frames(folder: Path, spec: ModelSpec, out: Path, few: bool, reporter: Reporter) -> None:
+def write_frames(folder: Path, spec: ModelSpec, out: Path, few: bool, reader: FrameReader, reporter: Reporter) -> None:
     """Write the calibration images as the deployed preprocessing gives them: float32 [images, *input.dims].
 
     An image that cannot be decoded is named and skipped; images that say nothing, or nothing new, are warned about.
@@ -43,7 +43,7 @@ def write_frames(folder: Path, spec: ModelSpec, out: Path, few: bool, reporter: 
     flat = 0
     with reporter.progress(f"{spec.name}: calibration images") as progress:
         for done, path in enumerate(images, 1):
-            if is_readable(path, spec, "Calibration goes on without it.", reporter):
+            if is_readable(path, spec, "Calibration goes on without it.", reader, reporter):
                 flat += int(_is_flat(decode(path.read_bytes(), spec.max_pixels)))
                 good.append(path)
             progress(done, 2 * len(images))
@@ -52,7 +52,7 @@ def write_frames(folder: Path, spec: ModelSpec, out: Path, few: bool, reporter: 
         seen: set[bytes] = set()
         # Read twice rather than held at once: a thousand frames of a detector are five gigabytes.
         for index, path in enumerate(good):
-            frames[index] = read_frame(path, spec).pixels
+            frames[index] = reader.read(path, spec).pixels
             seen.add(sha256(frames[index]).digest())
             progress(len(images) + index + 1, 2 * len(images))
         frames.flush()
@@ -72,10 +72,10 @@ def _open_frames(out: Path, shape: tuple[int, ...]) -> "np.memmap[tuple[int, ...
     return frames
 
 
-def is_readable(path: Path, spec: ModelSpec, otherwise: str, reporter: Reporter) -> bool:
+def is_readable(path: Path, spec: ModelSpec, otherwise: str, reader: FrameReader, reporter: Reporter) -> bool:
     """Whether an image can be decoded; a warning names one that cannot, and says what happens `otherwise`."""
     try:
-        read_frame(path, spec)
+        reader.read(path, spec)
     except InputError as error:
         reporter.warn(f"{error} {otherwise}")
         return False

@@ -8,10 +8,14 @@ from pathlib import Path
 
 from qtriton.builder.cache_key import StageKey
 from qtriton.builder.context import BuildContext
-from qtriton.builder.learning import check_learnt
+from qtriton.builder.learning import look_at
 from qtriton.compress.scales import SCALES_FILE
 from qtriton.quantize.activations import Feeding
+from qtriton.quantize.graph import GraphView
 from qtriton.quantize.learner import count, equalize, learn_from_onnx, observe
+from qtriton.quantize.observe import Observation
+from qtriton.quantize.plausible import check_ranges
+from qtriton.quantize.qdq import load_simplified
 from qtriton.recipe import Algorithm
 from qtriton.workspace import sha256_file
 
@@ -43,11 +47,19 @@ class OnnxRanges:
 
         def produce(folder: Path) -> None:
             scales = learn_from_onnx(self.onnx, algorithm, observed, counted, two_sided)
-            feeding = self._feeding()
-            check_learnt(self.onnx, scales, feeding.frames, feeding.extras)
+            view, seen = self.look()
+            check_ranges(view, scales, seen)
             scales.save(folder / SCALES_FILE)
 
         return self.context.stage(key, produce) / SCALES_FILE
+
+    def look(self) -> tuple[GraphView, Observation]:
+        """The graph, and what a few images make of it, asked once in a build: learnt ranges are held against that."""
+        observations = self.context.observations
+        if self.onnx not in observations:
+            feeding = self._feeding()
+            observations[self.onnx] = look_at(self.onnx, feeding.frames, feeding.extras)
+        return GraphView(load_simplified(self.onnx)), observations[self.onnx]
 
     def _observe(self) -> Path:
         def produce(folder: Path) -> None:

@@ -45,7 +45,7 @@ def build(plan: Plan, workspace: Workspace, reporter: Reporter = SILENT) -> Buil
     """
     spec, options = plan.spec, plan.request.options
     with _says_what_was_published() as published, workspace.scratch() as scratch:
-        with reporter.progress(f"{spec.name}: weights") as progress:
+        with workspace.timings.part(f"{spec.name}-weights"), reporter.progress(f"{spec.name}: weights") as progress:
             weights = fetch(spec, options.weights, workspace, progress)
         datasets = resolve_datasets(spec, options, workspace)
         context = fitted(BuildContext(plan, workspace, weights, datasets, scratch, reporter))
@@ -53,12 +53,14 @@ def build(plan: Plan, workspace: Workspace, reporter: Reporter = SILENT) -> Buil
         records = {target: _record(context, target) for target in plan.variants}
         current = None if options.force else _current(plan, records)
         if current is not None:
-            return BuildResult(plan, False, current)
+            return BuildResult(plan, False, current, timings=workspace.timings.rows())
         variants, left_out = _variants(context, records)
         _require(plan, variants, left_out)
-        publish(plan, Sources(context).export_onnx(), variants, reporter)
+        with workspace.timings.part(f"{spec.name}-published"):
+            publish(plan, Sources(context).export_onnx(), variants, reporter)
         published.done = True
-        return BuildResult(plan, True, tuple((each.target, each.manifest) for each in variants), left_out)
+        manifests = tuple((each.target, each.manifest) for each in variants)
+        return BuildResult(plan, True, manifests, left_out, workspace.timings.rows())
 
 
 @dataclass

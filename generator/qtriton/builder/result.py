@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from qtriton.backends import backend_for
@@ -15,6 +15,7 @@ from qtriton.repository.manifest import Manifest
 from qtriton.repository.naming import Names
 from qtriton.repository.read import Repository
 from qtriton.target import Target
+from qtriton.timings import Timing
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class BuildResult:
     changed: bool
     variants: tuple[tuple[Target, Manifest], ...]
     left_out: tuple[LeftOut, ...] = ()
+    #: Where the time went.
+    timings: tuple[Timing, ...] = ()
 
     @property
     def default(self) -> Target:
@@ -75,6 +78,7 @@ class BuildResult:
                 }
                 for each in self.left_out
             ],
+            "timings": [asdict(each) for each in self.timings],
         }
 
     def _variant(self, target: Target, manifest: Manifest) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from qtriton.builder.artifact import Artifact
 from qtriton.builder.candidate import Candidate, Candidates
 from qtriton.builder.certainty import bounds, evidence, image_points, level_of
 from qtriton.builder.choice import MIN_SPEEDUP
+from qtriton.builder.layer_times import with_times
 from qtriton.builder.recipes import candidates, ordered
 from qtriton.builder.sources import Sources
 from qtriton.builder.speed import speed
@@ -28,6 +29,10 @@ from qtriton.target import Method, Target
 QAT_MAX_DROP_FACTOR: Final = 10.0
 #: Nor where PTQ leaves less than this part of FP32's figure: ten budgets of agreement are more than there are points.
 QAT_MIN_LEFT: Final = 0.5
+
+
+#: What is within the budget by its estimate, and was not shown to be, shall diverge by this part of what it does.
+_UNSHOWN: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -141,38 +146,52 @@ class _Search:
             return None
 
     def _mixed(self, recipe: Recipe) -> Candidate | None:
-        """The fewest of the costly layers in floating point that keep the budget: double the number, then halve.
+        """The fewest of the costly layers in floating point that keep the budget.
 
-        Of n layers that is at most log2(n) + 3 candidates, rounded up.
+        How many is found by the divergence of the outputs, which falls with each layer, where a metric jumps. How much
+        of it the budget allows is judged by the last candidate that was measured: what drops twice the budget may
+        diverge half as far. The metric confirms the number; where it does not, twice as many are the least that is
+        tried next, and where it does, half as many once. Of n layers that is at most log2(n) + 3 candidates.
         """
+        best = self._best()
         try:
-            self._costs = self._sources.with_recipe(recipe).measure_sensitivity(self._target)
+            costs = self._sources.with_recipe(recipe).measure_sensitivity(self._target)
         except CompressionError as error:
             self._context.reporter.warn(f"{error} No layer can be kept in floating point by itself.")
             return None
-        order = [cost.name for cost in rank(self._costs)]
-        passing: dict[int, Candidate] = {}
-        failed, count = 0, 1
-        while count < len(order) and count not in passing:
-            candidate = self._attempt(replace(recipe, float_layers=frozenset(order[:count])))
-            if candidate is None:
-                break
-            if self._passes(candidate):
-                passing[count] = candidate
+        self._costs = self._with_times(recipe, costs, best)
+        ladder = _Ladder(self, recipe, [cost.name for cost in rank(self._costs)])
+        failed, limit = 0, ladder.top + 1
+        count = ladder.fewest(self._allowed(best) * ladder.distance(0))
+        while failed < count < limit:
+            candidate = ladder.attempt(count)
+            if candidate is None:  # what is left cannot be quantized
+                limit = count
+                count = (failed + limit) // 2
+            elif self._passes(candidate):
+                fewer = ladder.attempt((failed + count) // 2) if count - failed > 1 else None
+                return fewer if fewer is not None and self._passes(fewer) else candidate
             else:
-                failed, count = count, 2 * count
-        if not passing:
-            if failed:
-                self._say_hopeless(failed, len(order))
-            return None
-        while count - failed > max(1, count // 8):
-            middle = (failed + count) // 2
-            candidate = self._attempt(replace(recipe, float_layers=frozenset(order[:middle])))
-            if candidate is not None and self._passes(candidate):
-                count, passing[middle] = middle, candidate
-            else:
-                failed = middle
-        return passing[count]
+                failed = count
+                count = max(2 * count, ladder.fewest(self._allowed(candidate) * ladder.distance(count)))
+        if failed:
+            self._say_hopeless(failed, ladder.layers)
+        return None
+
+    def _with_times(self, recipe: Recipe, costs: tuple[LayerCost, ...], best: Candidate) -> tuple[LayerCost, ...]:
+        if cpu_fallback(self._target):
+            return costs
+        onnx = self._sources.with_recipe(recipe).export_onnx()
+        return with_times(self._context, costs, onnx, self._fp32, best.artifact)
+
+    def _allowed(self, candidate: Candidate) -> float:
+        """The part of its divergence with which a candidate that fails would keep the budget: both fall in step."""
+        drop = candidate.drop
+        losses = [(drop.points, self._budget(drop))]
+        if drop.agreement is not None:
+            losses.append((100 - drop.agreement, allowed_disagreement(self._options, self._context.spec.task)))
+        over = [allowed / loss for loss, allowed in losses if loss > allowed]
+        return min(over, default=_UNSHOWN)
 
     def _is_lost(self, candidate: Candidate) -> bool:
         """Whether training would not win back what was lost."""
@@ -271,6 +290,41 @@ class _Search:
     def _more_images(self, drop: AccuracyDrop, certain: Evidence) -> str:
         needed = certain.images_needed
         return f"Give {f'about {needed:,} images' if needed is not None else 'more'} with {_option(drop)}."
+
+
+class _Ladder:
+    """The candidates of one recipe with the first 0, 1, 2 ... of its layers in floating point."""
+
+    def __init__(self, search: _Search, recipe: Recipe, order: Sequence[str]) -> None:
+        self._search, self._recipe, self._order = search, recipe, order
+        self.layers = len(order)
+        #: The most that are tried, a power of two below all: with more in floating point it is hardly INT8.
+        self.top = 1 << max(0, (len(order) - 1).bit_length() - 1) if len(order) > 1 else 0
+
+    def attempt(self, count: int) -> Candidate | None:
+        """The candidate; none where it cannot be made."""
+        return self._search._attempt(self._with(count))
+
+    def distance(self, count: int) -> float:
+        """The divergence of its outputs from FP32's; 0 where nothing is left to quantize."""
+        try:
+            return self._search._sources.with_recipe(self._with(count)).measure_distance(self._search._target)
+        except CompressionError:
+            return 0.0
+
+    def fewest(self, allowed: float) -> int:
+        """The fewest layers, give or take an eighth, with which no more than that is left; the most where none do."""
+        low, high = 0, self.top
+        while high - low > max(1, high // 8):
+            middle = (low + high) // 2
+            if self.distance(middle) <= allowed:
+                high = middle
+            else:
+                low = middle
+        return high
+
+    def _with(self, count: int) -> Recipe:
+        return replace(self._recipe, float_layers=frozenset(self._order[:count]))
 
 
 def _option(drop: AccuracyDrop) -> str:

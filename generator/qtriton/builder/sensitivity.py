@@ -2,9 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +12,7 @@ import numpy as np
 
 from qtriton.backends.runner import Array, running
 from qtriton.builder.feeding import match_inputs
+from qtriton.builder.passes import worker_threads
 from qtriton.compress.scales import Scales
 from qtriton.metrics.divergence import divergence
 from qtriton.progress import Progress
@@ -48,7 +47,7 @@ def measure_sensitivity(
     costs = tuple(quantizer.costs())
     geometry = Geometry(*map(float, spec.input.dims[1:]))
     ops = spec.postprocess
-    with TemporaryDirectory(dir=frames.parent) as work, _pool() as pool:
+    with TemporaryDirectory(dir=frames.parent) as work, worker_threads(len(os.sched_getaffinity(0))) as pool:
         folder = Path(work)
         expected = raw_outputs(spec, fp32, images)
 
@@ -66,16 +65,6 @@ def measure_sensitivity(
             measured.append(cost)
             progress(done, len(costs))
     return tuple(measured)
-
-
-@contextmanager
-def _pool() -> Iterator[ThreadPoolExecutor]:
-    """A thread a core; Ctrl-C waits for what runs, not for what is queued."""
-    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def raw_outputs(spec: ModelSpec, model: Path, images: Array, threads: int = 1) -> list[list[Array]]:

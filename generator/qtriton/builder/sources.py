@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from qtriton.backends import backend_for
 from qtriton.builder.cache_key import StageKey
 from qtriton.builder.context import BuildContext
 from qtriton.builder.conversion import check_conversion
+from qtriton.builder.distance import Int8, measure_distance
 from qtriton.builder.feeding import match_inputs
 from qtriton.builder.fp16_range import read_overflowing, write_overflowing
 from qtriton.builder.fp32 import read_signature, write_fp32_onnx
@@ -24,6 +26,7 @@ from qtriton.errors import UnsupportedError
 from qtriton.placement.prologue import is_stepped, pixel_values
 from qtriton.placement.split import prologue_of
 from qtriton.quantize.equalize import has_depthwise
+from qtriton.quantize.placement import Policy
 from qtriton.quantize.qdq import Writer, x86_writer
 from qtriton.quantize.sensitivity import LayerCost
 from qtriton.quantize.symmetric import SymmetricWriter
@@ -35,6 +38,7 @@ from qtriton.workspace import sha256_file
 _ONNX: Final = "model.onnx"
 _NOTES: Final = "notes.txt"
 _PADDLE: Final = "paddle"
+_DISTANCE: Final = "distance.json"
 
 
 @dataclass(frozen=True)
@@ -168,17 +172,48 @@ class Sources:
 
     def measure_sensitivity(self, target: Target) -> tuple[LayerCost, ...]:
         """What quantizing each layer, as the target does it, does to the outputs by the recipe's scales."""
-        on_gpu = backend_for(target).gpu is not None
-        writer: Callable[..., Writer] = SymmetricWriter if on_gpu else x86_writer(target)
+        writer = self._writer(target)
 
         def produce(folder: Path) -> None:
             scales, onnx, frames = Scales.load(self.learn_scales()), self.export_onnx(), self.context.frames()
             with self.context.reporter.progress(f"{self.spec.name}: sensitivity of each layer") as progress:
                 save_costs(measure_sensitivity(self.spec, onnx, scales, frames, writer, progress), folder)
 
-        inputs = (self.scales_key.digest, self.context.spec_key, "GPU" if on_gpu else target.vnni)
+        inputs = (self.scales_key.digest, self.context.spec_key, self._spelling(target))
         key = StageKey(f"{self.spec.name}-sensitivity", inputs, measure_sensitivity)
         return load_costs(self.context.stage(key, produce))
+
+    def measure_distance(self, target: Target) -> float:
+        """How far INT8 by the recipe, as the target does it, is from FP32 on the images that it is compared on.
+
+        Raises:
+            CompressionError: with the recipe's layers in floating point, nothing is left to quantize.
+        """
+        context, images = self.context, self.context.compared
+        policy = Policy(between=not self.recipe.equalized, float_layers=self.float_layers)
+        writer = self._writer(target)
+
+        def produce(folder: Path) -> None:
+            scales, onnx, count = Scales.load(self.learn_scales()), self.export_onnx(), len(self.float_layers)
+            label = f"{self.spec.name}: divergence with {count} layers in floating point"
+            with context.reporter.progress(label) as progress:
+                int8 = Int8(scales, policy, writer)
+                found = measure_distance(self.spec, onnx, int8, images, context.reader, folder, progress)
+            (folder / _DISTANCE).write_text(json.dumps(found))
+
+        hashes = [sha256_file(path) for path in images]
+        inputs = (self.scales_key.digest, context.spec_key, sorted(self.float_layers), self._spelling(target), hashes)
+        key = StageKey(f"{self.spec.name}-distance", inputs, measure_distance)
+        return float(json.loads((context.stage(key, produce) / _DISTANCE).read_text()))
+
+    @staticmethod
+    def _writer(target: Target) -> Callable[..., Writer]:
+        return SymmetricWriter if backend_for(target).gpu is not None else x86_writer(target)
+
+    @staticmethod
+    def _spelling(target: Target) -> object:
+        """What of a target decides how integers are written."""
+        return "GPU" if backend_for(target).gpu is not None else target.vnni
 
     @property
     def scales_key(self) -> StageKey:
@@ -229,12 +264,12 @@ class Sources:
             with self.context.reporter.progress(label) as progress:
                 learn_with_act(
                     model,
-                    self.export_onnx(),
                     frames=frames,
                     work=folder,
                     options=PtqOptions(self.recipe.algorithm),
                     trained=trained,
                     extras=dict(self.spec.inputs[1:]),
+                    look=self._ranges().look,
                     progress=progress,
                 )
 

@@ -1,5 +1,9 @@
 """qtriton build: from FP32 weights to a published, measured ensemble."""
 
+from typing import Annotated
+
+import typer
+
 from qtriton import console
 from qtriton.cli import options as o
 from qtriton.cli.expand import expand
@@ -7,7 +11,15 @@ from qtriton.options import BuildOptions
 
 
 @expand(BuildOptions)
-def build(model: o.Model, *, options: BuildOptions, json: o.Json = False) -> None:
+def build(
+    model: o.Model,
+    *,
+    options: BuildOptions,
+    timings: Annotated[
+        bool, typer.Option("--timings", help="Print where the time went, stage by stage; --json always says.")
+    ] = False,
+    json: o.Json = False,
+) -> None:
     """Compress a model, measure it, and publish it as an ensemble into a Triton model repository.
 
     FP32 is published beside INT8. INT8 whose accuracy drop is over the budget is not published; the fastest variant is
@@ -16,6 +28,7 @@ def build(model: o.Model, *, options: BuildOptions, json: o.Json = False) -> Non
     # Loaded when called: NumPy, OpenCV, pydantic.
     from qtriton import api
     from qtriton.report.summary import summarize_build
+    from qtriton.report.timings import timings_table
 
     plan = api.plan_build(model, options)
     for note in plan.notes:
@@ -23,5 +36,8 @@ def build(model: o.Model, *, options: BuildOptions, json: o.Json = False) -> Non
     result = api.carry_out(plan, reporter=console)
     if json:
         console.as_json(result.as_json())
-    else:
-        console.say(summarize_build(result))
+        return
+    if timings:
+        table = timings_table(result)
+        console.table(table.title, table.headers, table.rows)
+    console.say(summarize_build(result))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -20,6 +20,11 @@ from qtriton.quantize.tails import is_in_tail
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+
+#: The part of all layers' time below which a profile does not tell one from another.
+_FINEST: Final = 1e-3
+_TINY_MS: Final = 1e-6
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,8 @@ class LayerCost:
     divergence: float = 0.0
     #: Kept in floating point in any case (tails.is_in_tail).
     in_tail: bool = False
-
-    @property
-    def order(self) -> float:
-        """The divergence that is avoided for each operation that goes back to floating point."""
-        return self.divergence / max(self.macs, 1)
+    #: What a run takes longer with it in floating point, in ms, measured; none where the runtime tells of no layers.
+    float_ms: float | None = None
 
 
 class SingleLayerQuantizer:
@@ -102,8 +104,13 @@ def _output_sizes(model: ModelProto) -> dict[str, int]:
 def rank(costs: Sequence[LayerCost]) -> tuple[LayerCost, ...]:
     """The layers that win most accuracy for the speed that they cost first; ties in the order of the graph.
 
-    Those that are kept in floating point in any case are left out.
+    The speed is the time that was measured, else the multiplications and additions. Those that are kept in floating
+    point in any case are left out.
     """
-    return tuple(
-        sorted((each for each in costs if each.divergence > 0 and not each.in_tail), key=lambda each: -each.order)
-    )
+    ranked = [each for each in costs if each.divergence > 0 and not each.in_tail]
+    times = [each.float_ms for each in ranked if each.float_ms is not None]
+    if not times or len(times) < len(ranked):
+        return tuple(sorted(ranked, key=lambda each: -each.divergence / max(each.macs, 1)))
+    # What seems to gain time, or next to none, is all the same: a profile is no finer.
+    least = max(_FINEST * sum(max(each, 0.0) for each in times), _TINY_MS)
+    return tuple(sorted(ranked, key=lambda each: -each.divergence / max(each.float_ms or 0.0, least)))

@@ -27,6 +27,8 @@ class Metric(_Frozen):
     name: str
     value: float
     images: int
+    #: The backend whose FP32 was measured in place of this one's, as their outputs agree; "" where it was measured.
+    measured_on: str = ""
 
 
 class File(_Frozen):
