@@ -53,6 +53,7 @@ PACKAGES: Final = (
     Package("opencv-python", "4.6.0.66"),
     Package("pillow", "13.0.0"),
     Package("simplejpeg", "1.9.0"),
+    Package("kornia-rs", "0.2.0"),
 )
 
 # opencv-python links to them without carrying them, and paddleslim pins it instead of the headless one.

@@ -28,12 +28,15 @@ def encode(suffix: str, pixels: npt.NDArray[np.generic], *options: int) -> bytes
     return bytes(data.tobytes())
 
 
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
 def png_header(width: int, height: int) -> bytes:
     """A PNG whose header claims a size and whose data is one empty block."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
-    body = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
 
 
 def with_orientation(jpeg: bytes, orientation: int) -> bytes:
@@ -246,3 +249,57 @@ def test_a_header_bomb_is_refused_before_decoding() -> None:
 def test_what_is_no_image_is_refused_with_the_reason(data: bytes, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
         decode(data)
+
+
+def make_png(depth: int, colour: int, between: bytes = b"") -> bytes:
+    """A PNG of 13 x 9 pixels of noise, in all five filters, with chunks between its header and the rest."""
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
+    noise = np.random.default_rng(depth + colour).integers(0, 256, (9, (13 * channels * depth + 7) // 8), np.uint8)
+    rows = b"".join(bytes([number % 5]) + row.tobytes() for number, row in enumerate(noise))
+    palette = chunk(b"PLTE", bytes(range(3 << depth)) if depth < 7 else bytes(768)) if colour == 3 else b""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 13, 9, depth, colour, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + header + between + palette + body
+
+
+PNG_KINDS = [
+    *((depth, 0) for depth in (1, 2, 4, 8, 16)),
+    *((depth, 3) for depth in (1, 2, 4, 8)),
+    *((depth, colour) for depth in (8, 16) for colour in (2, 4, 6)),
+]
+
+
+@pytest.mark.parametrize(("depth", "colour"), PNG_KINDS)
+def test_pngs_have_the_pixels_of_opencv(depth: int, colour: int) -> None:
+    data = make_png(depth, colour)
+    np.testing.assert_array_equal(decode(data), cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
+    np.testing.assert_array_equal(decode(data, rgb=True), decode(data)[:, :, ::-1])
+
+
+@pytest.mark.parametrize("colour", [0, 2, 6])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        chunk(b"gAMA", struct.pack(">I", 22000)),
+        chunk(b"sBIT", b"\x05\x05\x05\x05"),
+        chunk(b"tRNS", struct.pack(">HHH", 1, 2, 3)),
+        chunk(b"eXIf", b"II*\x00" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)),
+        chunk(b"acTL", struct.pack(">II", 1, 0)),
+        chunk(b"teXt", b"whatever"),
+        chunk(b"tEXt", b"a\x00b")[:-1] + b"?",
+    ],
+    ids=["gamma", "significant bits", "transparent", "orientation", "animation", "unknown", "wrong checksum"],
+)
+def test_other_chunks_of_a_png_do_what_they_do_in_opencv(colour: int, extra: bytes) -> None:
+    data = make_png(8, colour, extra)
+    np.testing.assert_array_equal(decode(data), cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
+
+
+@pytest.mark.parametrize("colour", [0, 2, 6])
+def test_a_flipped_bit_in_a_png_is_refused(colour: int) -> None:
+    whole = make_png(8, colour)
+    for at in range(whole.index(b"IDAT"), len(whole)):
+        damaged = bytearray(whole)
+        damaged[at] ^= 16
+        with pytest.raises(ImageError):
+            decode(bytes(damaged))
