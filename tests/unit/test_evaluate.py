@@ -6,11 +6,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
 from qtriton.backends.base import Moves
 from qtriton.backends.runner import Array, Feed, Runner, TensorInfo
-from qtriton.builder.evaluate import evaluate
+from qtriton.builder.evaluate import as_evaluated, evaluate
 from qtriton.errors import InputError
 from qtriton.labels import LabelledImages
 from qtriton.labels.rows import Box
@@ -18,6 +19,8 @@ from qtriton.placement.placed import Placed
 from qtriton.placement.split import epilogue_of, prologue_of
 from qtriton.spec import ModelSpec
 from qtriton.spec_files import parse_spec
+
+from .nets import V5_ROWS, run, yolov5
 
 SPEC = parse_spec(
     """
@@ -160,6 +163,36 @@ def test_ids_that_the_graph_chooses_are_measured_as_those_of_the_step(greys: tup
     cv2.imwrite(str(masks[1]), np.full((9, 9), 2, np.uint8))
     with pytest.raises(InputError, match="class id 2 in the masks, but halves knows the classes 0 to 1"):
         evaluate(HalvesInTheGraph(), spec, data, lambda done, total: None)
+
+
+SELECTED = """
+name: m
+task: detection
+input: {name: images, dims: [3, 64, 64]}
+preprocess: [{op: letterbox, size: [64, 64]}, {op: rgb}, {op: normalize}, {op: chw}]
+postprocess: [{op: yolo_head}, {op: nms, score_threshold: 0.8, candidates: 300}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "lower"), [("{}", False), ("{score_threshold: 0.9}", False), ("{score_threshold: 0.3}", True)]
+)
+def test_evaluation_is_given_the_rows_that_it_looks_at(tmp_path: Path, evaluation: str, lower: bool) -> None:
+    """The graph that is served has those of the served threshold."""
+    spec = parse_spec(f"{SELECTED}evaluation: {evaluation}", "m.yaml")
+    model, inputs = yolov5(image="images")
+    path = tmp_path / "model.onnx"
+    onnx.save(model, str(path))
+    placed = Placed.of(spec, None, epilogue_of(spec, (-1, sum(V5_ROWS), 13), "FP32"), Moves(0, free_rows=True))
+    placed.write(path)
+    shape = [2, *(int(size) for size in inputs["images"][1:])]
+    feed = {"images": np.random.default_rng(0).normal(0, 2, shape).astype(np.float32)}
+    (served,) = run(onnx.load(str(path)), feed)
+    with as_evaluated(path, placed.spec) as evaluated:
+        (rows,) = run(onnx.load(str(evaluated)), feed)
+        assert (evaluated == path) is not lower
+    assert (rows.shape[1] > served.shape[1]) is lower
+    np.testing.assert_array_equal(rows[:, : served.shape[1]], served)
 
 
 class OneLogit(Brightest):

@@ -1,6 +1,7 @@
 """The best rows of a head, chosen in its graph: those that sorting the finished head gives, computed for few rows."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -8,7 +9,7 @@ import onnx
 import pytest
 from onnx import ModelProto
 
-from qtriton.placement.selection import RowSelection, select_rows
+from qtriton.placement.selection import RowSelection, select_above, select_rows
 
 from .nets import V5_ROWS, V8_ROWS, Array, Net, Shape, arithmetic, run, yolov5, yolov8
 
@@ -187,6 +188,46 @@ def test_a_name_that_is_taken() -> None:
 def test_an_input_is_the_head() -> None:
     model = head(Net(), "x", ["batch", 20, 9], x=["batch", 20, 9])
     check_selection(model, {"x": ["batch", 20, 9]}, RowSelection(1, 7, (4, 9), objectness=3, width=9), ties=False)
+
+
+# Rows that need a score.
+
+
+def rows_above(head: Array, selection: RowSelection) -> int:
+    """How many rows of each image are given."""
+    assert selection.above is not None
+    best = best_rows(head, replace(selection, count=head.shape[selection.axis]))
+    scores = best[..., slice(*selection.scores)].max(axis=2)
+    if selection.objectness is not None:
+        scores = scores * best[..., selection.objectness]
+    most = int((scores > selection.above).sum(axis=1).max())
+    return min(max(-(-most // 64), 1) * 64, selection.count)
+
+
+@pytest.mark.parametrize("above", [0.0, 0.3, 0.6, 0.8, 0.9, 2.0])
+@pytest.mark.parametrize("count", [40, 100, 300])
+@pytest.mark.parametrize("free", [True, False], ids=["free batch", "batch of 1"])
+def test_rows_are_those_that_have_the_score(free: bool, count: int, above: float) -> None:
+    """In steps of 64, at least that many, and as many for each image; or all of a level, or all that are asked for."""
+    for (model, inputs), head in ((yolov5(free=free), v5()), (yolov8(free=free), v8())):
+        selection = replace(head, count=min(count, 100 if head.axis == 2 else 300), above=above)
+        chosen = selected(model, selection)
+        for batch in (1, 3) if free else (1,):
+            feed = feed_of(inputs, batch)
+            (before, *_), (after, *_) = run(model, feed), run(chosen, feed)
+            expected = best_rows(before, selection)[:, : rows_above(before, selection)]
+            np.testing.assert_array_equal(after, expected)
+
+
+def test_the_score_that_rows_need_can_be_changed() -> None:
+    model, inputs = yolov5()
+    selection = replace(v5(), count=300, above=0.9)
+    chosen, feed = selected(model, selection), feed_of(inputs, 2)
+    (whole,), (few,) = run(model, feed), run(chosen, feed)
+    select_above(chosen, 0.3)
+    (more,) = run(chosen, feed)
+    assert few.shape[1] == rows_above(whole, selection) < more.shape[1]
+    assert more.shape[1] == rows_above(whole, replace(selection, above=0.3))
 
 
 # The convolution in front of an anchor-based head, which is cut into that of boxes and that of scores.

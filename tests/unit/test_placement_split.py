@@ -18,7 +18,7 @@ from qtriton.spec_files import load_spec, parse_spec, zoo_names
 
 #: The first output of each model whose operations could move, with the batch; of all others nothing can.
 SELECTED: Final = {
-    "yolov5n": ((-1, 25200, 85), "the best 3000 of 25200 rows"),
+    "yolov5n": ((-1, 25200, 85), "the best 3000 of 25200 rows with a score over 0.25"),
     "yolov6lite_l0": ((-1, 2125, 85), None),  # no more rows than candidates
     "demo_digits": ((-1, 980, 15), None),
     "cgnet_camvid": ((-1, 11, 360, 480), "argmax"),
@@ -107,7 +107,7 @@ def epilogue(spec: ModelSpec, *shape: int, kind: str = "FP32") -> Epilogue | Non
 
 def test_a_selection_has_as_many_rows_as_nms_looks_at() -> None:
     found = epilogue(detector(nms=", candidates: 500"), 4000, 85)
-    assert found is not None and found.does == RowSelection(1, 500, (5, 85), objectness=4, width=85)
+    assert found is not None and found.does == RowSelection(1, 500, (5, 85), objectness=4, width=85, above=0.25)
     assert [op.op for op in found.behind] == ["yolo_head", "nms"]
     assert (found.bytes_before, found.bytes_behind, found.rows) == (4 * 4000 * 85, 4 * 500 * 85, 4000)
     assert found.saving == 4 * 3500 * 85
@@ -116,10 +116,10 @@ def test_a_selection_has_as_many_rows_as_nms_looks_at() -> None:
 @pytest.mark.parametrize(
     ("head", "shape", "selection"),
     [
-        ("yolo8_head", (84, 8400), RowSelection(2, 3000, (4, 84), width=84)),
-        ("yolo8_head, turned: true", (8400, 84), RowSelection(1, 3000, (4, 84), width=84)),
-        ("yolo8_head, features: 32", (116, 8400), RowSelection(2, 3000, (4, 84), width=116)),
-        ("yolo8_head, turned: true, features: 5", (8400, 89), RowSelection(1, 3000, (4, 84), width=89)),
+        ("yolo8_head", (84, 8400), RowSelection(2, 3000, (4, 84), width=84, above=0.25)),
+        ("yolo8_head, turned: true", (8400, 84), RowSelection(1, 3000, (4, 84), width=84, above=0.25)),
+        ("yolo8_head, features: 32", (116, 8400), RowSelection(2, 3000, (4, 84), width=116, above=0.25)),
+        ("yolo8_head, turned: true, features: 5", (8400, 89), RowSelection(1, 3000, (4, 84), width=89, above=0.25)),
     ],
 )
 def test_a_head_without_objectness_is_turned_once_it_is_selected(
@@ -251,7 +251,16 @@ def test_a_spec_without_what_the_graph_does() -> None:
     assert where.spec.fed == ((64, 64, 3), np.uint8)
     assert where.spec.inputs == (("images", (64, 64, 3)),)
     assert where.spec.results == spec.results and where.spec.name == spec.name
-    assert where.outputs(WHOLE).outputs == (TensorInfo("output", "FP32", (-1, 3000, 85)), WHOLE.outputs[1])
+    assert where.outputs(WHOLE).outputs == (TensorInfo("output", "FP32", (-1, -1, 85)), WHOLE.outputs[1])
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_rows_below_the_threshold_leave_only_graphs_of_as_many_rows_as_ever(free: bool) -> None:
+    spec = detector(nms=", score_threshold: 0.4")
+    where = Placed.of(spec, None, epilogue(spec, 25200, 85), Moves(0, free_rows=free))
+    assert where.epilogue is not None and isinstance(where.epilogue.does, RowSelection)
+    assert where.epilogue.does.above == getattr(where.spec, "above", 0) == (0.4 if free else None)
+    assert str(where.epilogue) == "the best 3000 of 25200 rows" + " with a score over 0.4" * free
 
 
 def test_where_nothing_moves_the_spec_is_the_model_s_own() -> None:
@@ -266,7 +275,7 @@ def test_what_only_one_end_moves() -> None:
     chosen = Placed.of(spec, None, epilogue(spec, 84, 8400), MOVES)
     assert chosen.spec.preprocess == spec.preprocess and chosen.spec.fed == spec.fed
     whole: Any = Signature(WHOLE.inputs, (TensorInfo("output", "FP32", (-1, 84, 8400)),))
-    assert chosen.outputs(whole).outputs == (TensorInfo("output", "FP32", (-1, 3000, 84)),)
+    assert chosen.outputs(whole).outputs == (TensorInfo("output", "FP32", (-1, -1, 84)),)
 
 
 def test_a_map_of_class_ids() -> None:

@@ -49,6 +49,8 @@ class Moves:
     cast_first: bool = False
     #: Whether pixels may take the place of their quantized values: OpenVINO then rounds otherwise behind them.
     as_quantized: bool = False
+    #: Whether as many rows of a head leave the graph as there are with a score that is high enough, or always as many.
+    free_rows: bool = False
 
 
 @dataclass(frozen=True)

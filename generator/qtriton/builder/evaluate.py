@@ -1,9 +1,10 @@
 """Measure the accuracy of an artifact in the runtime that serves it, with the deployed operations around it."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from qtriton.metrics.agreement import agreement, tells_nothing
 from qtriton.metrics.instances import packed
 from qtriton.metrics.outcomes import Outcomes
 from qtriton.metrics.score import Score
+from qtriton.placement.placed import PlacedSpec
+from qtriton.placement.selection import select_above
 from qtriton.progress import Progress
 from qtriton.runtime.post import PostOp, postprocess
 from qtriton.runtime.pre import Frame, Geometry
@@ -43,7 +46,24 @@ def measure_accuracy(
         ArtifactLoadError: the runtime cannot load or run it.
     """
     each, count = copies(target, len(data.images))
-    return _evaluate(lambda: running(each, model), count, spec, data, served, frames, progress)
+    with as_evaluated(model, spec) as path:
+        return _evaluate(lambda: running(each, path), count, spec, data, served, frames, progress)
+
+
+@contextmanager
+def as_evaluated(model: Path, spec: ModelSpec) -> Iterator[Path]:
+    """The main file of an artifact; where it selects rows by the score of serving, a copy that does by evaluation's."""
+    import onnx
+
+    above = getattr(evaluation_ops(spec)[-1], "score_threshold", None)
+    if not isinstance(spec, PlacedSpec) or spec.above is None or above is None or above >= spec.above:
+        yield model
+        return
+    with TemporaryDirectory() as folder:
+        path, copy = Path(folder) / model.name, onnx.load(str(model))
+        select_above(copy, above)
+        path.write_bytes(copy.SerializeToString())
+        yield path
 
 
 def predict_all(

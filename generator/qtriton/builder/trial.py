@@ -25,6 +25,7 @@ from qtriton.builder.placing import placed
 from qtriton.builder.sources import Sources
 from qtriton.datasets import list_images
 from qtriton.errors import ArtifactLoadError, ModelError
+from qtriton.placement.placed import PlacedSpec
 from qtriton.request import check_batch
 from qtriton.runtime.image import ImageError, decode
 from qtriton.runtime.pre import Frame, Geometry
@@ -251,7 +252,12 @@ def _mixes(
     except ArtifactLoadError:
         return "two images at once cannot be run"
     for name, array in outputs.items():
-        expected = np.concatenate([dict(single)[name] for single in singles])
+        parts = [dict(single)[name] for single in singles]
+        if isinstance(spec, PlacedSpec) and spec.above is not None and name == run.outputs[0].name:
+            # Each image of a batch has as many rows as the one that needs most.
+            pairs = zip(parts, array[:, np.newaxis], strict=True)
+            parts = [np.concatenate([part, both[:, part.shape[1] :]], axis=1) for part, both in pairs]
+        expected = np.concatenate(parts)
         if array.shape != expected.shape:
             return f"two images at once give {name} {list(array.shape)}, not {list(expected.shape)}"
         if not alike(array, expected):

@@ -72,10 +72,13 @@ class Editor:
 
     def constant(self, value: object, like: str, dtype: Any = np.int64) -> str:
         """The name of a new constant."""
+        return self.named_constant(np.asarray(value, dtype), self._names.fresh(f"{like}_constant"))
+
+    def named_constant(self, array: np.ndarray[Any, Any], name: str) -> str:
+        """A new constant of a name that nothing has."""
         from onnx import numpy_helper
 
-        name = self._names.fresh(f"{like}_constant")
-        self.model.graph.initializer.append(numpy_helper.from_array(np.asarray(value, dtype), name))
+        self.model.graph.initializer.append(numpy_helper.from_array(array, name))
         return name
 
     def reduce_max(self, tensor: str, axis: int) -> str:
@@ -85,14 +88,21 @@ class Editor:
         return self.add("ReduceMax", [tensor, self.constant([axis], tensor)], tensor, keepdims=0)
 
     def give(self, tensor: str, whole: str, output: str, sizes: Sequence[int]) -> None:
-        """Make a tensor that was added the output of that name, in place of the whole, with sizes behind the batch."""
+        """Make a tensor that was added the output of that name, in place of the whole.
+
+        Sizes are those behind the batch, -1 where one is free.
+        """
         (value,) = (each for each in self.model.graph.output if each.name == whole)
         (node,) = (each for each in self._added if tensor in each.output)
         node.output[list(node.output).index(tensor)] = value.name = output
         kind = value.type.tensor_type
         del kind.shape.dim[1:]
-        for size in sizes:
-            kind.shape.dim.add().dim_value = size
+        for place, size in enumerate(sizes):
+            dim = kind.shape.dim.add()
+            if size < 0:
+                dim.dim_param = f"{output}_{place}"
+            else:
+                dim.dim_value = size
 
     def finish(self) -> None:
         """Write the nodes into the model."""

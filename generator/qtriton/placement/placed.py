@@ -14,7 +14,7 @@ from qtriton.compress.normalize.opset import upgrade, with_output_shapes
 from qtriton.errors import ModelError
 from qtriton.placement.classes import ClassChoice, choose_classes
 from qtriton.placement.prologue import take_pixels
-from qtriton.placement.selection import select_rows
+from qtriton.placement.selection import RowSelection, select_rows
 from qtriton.placement.split import Epilogue, Prologue
 from qtriton.quantize.graph import inputs_of
 from qtriton.spec import ModelSpec
@@ -35,6 +35,8 @@ class PlacedSpec(ModelSpec):
     pixels: bool = False
     #: How many class ids the graph chooses among; 0 where it chooses none.
     ids: int = 0
+    #: The score that a row needs to leave the graph; none where the graph looks at none.
+    above: float | None = None
 
     @property
     def fed(self) -> tuple[tuple[int, ...], Any]:
@@ -62,7 +64,11 @@ class Placed:
         fields: dict[str, Any] = {name: getattr(spec, name) for name in ModelSpec.model_fields}
         if prologue is not None:
             fields |= {"preprocess": prologue.before, "pixels": True}
-        if epilogue is not None:
+        if epilogue is not None and isinstance(epilogue.does, RowSelection):
+            if not moves.free_rows:
+                epilogue = replace(epilogue, does=replace(epilogue.does, above=None))
+            fields |= {"postprocess": epilogue.behind, "above": epilogue.does.above}
+        elif epilogue is not None:
             fields |= {"postprocess": epilogue.behind, "ids": epilogue.classes}
         return cls(PlacedSpec.model_construct(**fields), prologue, epilogue, moves)
 
@@ -72,7 +78,7 @@ class Placed:
         return repr((self.prologue, self.epilogue and self.epilogue.does, self.moves))
 
     def outputs(self, whole: Signature) -> Signature:
-        """The tensors of a model once the epilogue is in its graph."""
+        """The tensors of a model once the epilogue is in its graph; the number of selected rows is the runtime's."""
         if self.epilogue is None:
             return whole
         first, *others = whole.outputs
@@ -81,7 +87,7 @@ class Placed:
             sizes = tuple(size for axis, size in enumerate(first.shape) if axis != does.axis)
             changed = replace(first, datatype="UINT8", shape=sizes)
         else:
-            changed = replace(first, shape=(first.shape[0], does.count, first.shape[3 - does.axis]))
+            changed = replace(first, shape=(first.shape[0], -1, first.shape[3 - does.axis]))
         return replace(whole, outputs=(changed, *others))
 
     def require(self, path: Path) -> None:

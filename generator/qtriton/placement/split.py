@@ -54,7 +54,8 @@ class Epilogue:
     def __str__(self) -> str:
         """What it does, in words."""
         if isinstance(self.does, RowSelection):
-            return f"the best {self.does.count} of {self.rows} rows"
+            need = "" if self.does.above is None else f" with a score over {self.does.above:g}"
+            return f"the best {self.does.count} of {self.rows} rows{need}"
         return "threshold" if self.does.above is not None else "argmax"
 
     @property
@@ -101,17 +102,19 @@ def _selection(spec: ModelSpec, shape: tuple[int, ...]) -> Epilogue | None:
         return None
     count = last.candidates
     left: PostOp
+    objectness: int | None
     if isinstance(head, YoloHead):
         axis, columns, left = 1, shape[2], head
-        does = RowSelection(axis, count, (_YOLO_COLUMNS, columns), _YOLO_COLUMNS - 1, columns)
+        scores, objectness = (_YOLO_COLUMNS, columns), _YOLO_COLUMNS - 1
     elif isinstance(head, Yolo8Head):
         axis = 1 if head.turned else 2
         columns, left = shape[3 - axis], replace(head, turned=True)
-        does = RowSelection(axis, count, (_YOLO8_COLUMNS, columns - head.features), None, columns)
+        scores, objectness = (_YOLO8_COLUMNS, columns - head.features), None
     else:
         return None
-    if shape[axis] <= count or does.scores[0] >= does.scores[1]:
+    if shape[axis] <= count or scores[0] >= scores[1]:
         return None
+    does = RowSelection(axis, count, scores, objectness, columns, last.score_threshold)
     return Epilogue(does, (left, *others), 4 * shape[1] * shape[2], 4 * count * columns, rows=shape[axis])
 
 

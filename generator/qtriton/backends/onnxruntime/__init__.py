@@ -17,7 +17,7 @@ from qtriton.target import Precision, Target
 ENGINE: Final = Path(__file__).with_name("engine.py")
 _FILES: Final = ("model.onnx",)
 #: What a selection of rows takes in the graph, it saves where it keeps so many bytes from being copied twice.
-MOVES: Final = Moves(least_saving=3 << 20, as_quantized=True)
+MOVES: Final = Moves(least_saving=3 << 20, as_quantized=True, free_rows=True)
 
 
 @dataclass(frozen=True)

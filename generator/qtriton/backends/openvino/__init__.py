@@ -17,7 +17,7 @@ from qtriton.target import Precision, Target
 ENGINE: Final = Path(__file__).with_name("engine.py")
 _FILES: Final = ("model.onnx",)
 #: As in ONNX Runtime.
-MOVES: Final = Moves(least_saving=3 << 20)
+MOVES: Final = Moves(least_saving=3 << 20, free_rows=True)
 
 
 @dataclass(frozen=True)
