@@ -251,7 +251,8 @@ def test_a_spec_without_what_the_graph_does() -> None:
     assert where.spec.fed == ((64, 64, 3), np.uint8)
     assert where.spec.inputs == (("images", (64, 64, 3)),)
     assert where.spec.results == spec.results and where.spec.name == spec.name
-    assert where.outputs(WHOLE).outputs == (TensorInfo("output", "FP32", (-1, -1, 85)), WHOLE.outputs[1])
+    assert where.outputs(WHOLE).outputs == (TensorInfo("output", "FP32", (-1, 3000, 85)), WHOLE.outputs[1])
+    assert where.given(WHOLE) == (TensorInfo("output", "FP32", (-1, -1, 85)), WHOLE.outputs[1])
 
 
 @pytest.mark.parametrize("free", [True, False])
@@ -261,6 +262,8 @@ def test_rows_below_the_threshold_leave_only_graphs_of_as_many_rows_as_ever(free
     assert where.epilogue is not None and isinstance(where.epilogue.does, RowSelection)
     assert where.epilogue.does.above == getattr(where.spec, "above", 0) == (0.4 if free else None)
     assert str(where.epilogue) == "the best 3000 of 25200 rows" + " with a score over 0.4" * free
+    assert where.outputs(WHOLE).outputs[0].shape == (-1, -1 if free else 3000, 85)
+    assert where.given(WHOLE)[0].shape == (-1, -1, 85)
 
 
 def test_where_nothing_moves_the_spec_is_the_model_s_own() -> None:
@@ -275,7 +278,7 @@ def test_what_only_one_end_moves() -> None:
     chosen = Placed.of(spec, None, epilogue(spec, 84, 8400), MOVES)
     assert chosen.spec.preprocess == spec.preprocess and chosen.spec.fed == spec.fed
     whole: Any = Signature(WHOLE.inputs, (TensorInfo("output", "FP32", (-1, 84, 8400)),))
-    assert chosen.outputs(whole).outputs == (TensorInfo("output", "FP32", (-1, -1, 84)),)
+    assert chosen.outputs(whole).outputs == (TensorInfo("output", "FP32", (-1, 3000, 84)),)
 
 
 def test_a_map_of_class_ids() -> None:

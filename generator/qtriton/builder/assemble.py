@@ -124,7 +124,7 @@ def _results(spec: ModelSpec) -> tuple[Tensor, ...]:
 
 def _given(variant: Variant, whole: Signature) -> tuple[Tensor, ...]:
     """What the postprocess step of a variant is given, by the names of the FP32 ONNX, whose outputs those are of."""
-    return _tensors(variant.placed.outputs(whole).outputs, variant.placed.spec)
+    return _tensors(variant.placed.given(whole), variant.placed.spec)
 
 
 def _write_steps(staging: Staging, variant: Variant, outputs: Sequence[Tensor]) -> None:

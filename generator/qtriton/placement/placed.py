@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from qtriton.backends.base import Moves
-from qtriton.backends.runner import Signature
+from qtriton.backends.runner import Signature, TensorInfo
 from qtriton.compress.normalize.opset import upgrade, with_output_shapes
 from qtriton.errors import ModelError
 from qtriton.placement.classes import ClassChoice, choose_classes
@@ -78,7 +78,7 @@ class Placed:
         return repr((self.prologue, self.epilogue and self.epilogue.does, self.moves))
 
     def outputs(self, whole: Signature) -> Signature:
-        """The tensors of a model once the epilogue is in its graph; the number of selected rows is the runtime's."""
+        """The tensors of a model once the epilogue is in its graph."""
         if self.epilogue is None:
             return whole
         first, *others = whole.outputs
@@ -87,8 +87,17 @@ class Placed:
             sizes = tuple(size for axis, size in enumerate(first.shape) if axis != does.axis)
             changed = replace(first, datatype="UINT8", shape=sizes)
         else:
-            changed = replace(first, shape=(first.shape[0], -1, first.shape[3 - does.axis]))
+            count = does.count if does.above is None else -1
+            changed = replace(first, shape=(first.shape[0], count, first.shape[3 - does.axis]))
         return replace(whole, outputs=(changed, *others))
+
+    def given(self, whole: Signature) -> tuple[TensorInfo, ...]:
+        """What the postprocess step takes: it is one for all backends, some of which select a free number of rows."""
+        outputs = self.outputs(whole).outputs
+        if self.epilogue is None or isinstance(self.epilogue.does, ClassChoice):
+            return outputs
+        first, *others = outputs
+        return (replace(first, shape=(first.shape[0], -1, *first.shape[2:])), *others)
 
     def require(self, path: Path) -> None:
         """Find out whether what moves can be written into the graph of an FP32 model.

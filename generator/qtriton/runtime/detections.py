@@ -152,6 +152,8 @@ def suppress(boxes: Array, scores: Array, classes: Array, iou_threshold: float, 
         same = peers[classes[best].item()]
         rest = same[np.searchsorted(same, best) + 1 :]
         rest = rest[left[rest]]
+        if not len(rest):
+            continue
         corner = np.maximum(boxes[best, :2], boxes[rest, :2])
         sides = (np.minimum(boxes[best, 2:], boxes[rest, 2:]) - corner).clip(0)
         overlap = sides[:, 0] * sides[:, 1]

@@ -76,6 +76,17 @@ def _resized(frame: Frame, height: int, width: int, interpolation: Interpolation
     )
 
 
+def _padded(inner: Array, size: tuple[int, int], corner: tuple[int, int], fill: int) -> Array:
+    """Pixels with their upper left ones at a corner (y, x) of a size (height, width), and the rest filled."""
+    (top, left), (height, width, channels) = corner, inner.shape
+    pixels = np.empty((*size, channels), inner.dtype)
+    pixels[:top] = pixels[top + height :] = fill
+    rows = pixels[top : top + height]
+    rows[:, :left] = rows[:, left + width :] = fill
+    rows[:, left : left + width] = inner
+    return pixels
+
+
 def _shifted(frame: Frame, pixels: Array, left: int, top: int) -> Frame:
     was = frame.geometry
     return Frame(pixels, was._replace(pad_x=was.pad_x + left, pad_y=was.pad_y + top))
@@ -114,9 +125,7 @@ class Letterbox:
         if self.align == "center":
             spare_y, spare_x = self.size[0] - inner_height, self.size[1] - inner_width
             top, left = round(spare_y / 2 - 0.1), round(spare_x / 2 - 0.1)
-        pixels = np.full((*self.size, frame.pixels.shape[2]), self.fill, frame.pixels.dtype)
-        pixels[top : top + inner_height, left : left + inner_width] = frame.pixels
-        return _shifted(frame, pixels, left, top)
+        return _shifted(frame, _padded(frame.pixels, self.size, (top, left), self.fill), left, top)
 
 
 @dataclass(frozen=True)
@@ -172,9 +181,7 @@ class ResizeHeight:
         height, widest = self.size
         width = min(math.ceil(height * (before_width / before_height)), widest)
         frame = _resized(frame, height, width, self.interpolation)
-        pixels = np.full((height, widest, frame.pixels.shape[2]), self.fill, frame.pixels.dtype)
-        pixels[:, :width] = frame.pixels
-        return frame._replace(pixels=pixels)
+        return frame._replace(pixels=_padded(frame.pixels, self.size, (0, 0), self.fill))
 
 
 @dataclass(frozen=True)
