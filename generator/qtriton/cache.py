@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from qtriton.workspace import LOCK, PARTIAL, Workspace, lock_of, locked
+from qtriton.workspace import LOCK, PART, PARTIAL, Workspace, lock_of, locked
 
 #: The folders of the cache whose entries can be pruned, and what they hold.
 KINDS: Final = {
@@ -42,7 +42,7 @@ class CacheEntry:
     @property
     def is_leftover(self) -> bool:
         """Whether it is what a failed or killed build left behind."""
-        return self.name.endswith((PARTIAL, ".part"))
+        return self.name.endswith((PARTIAL, PART))
 
 
 def entries(workspace: Workspace) -> tuple[CacheEntry, ...]:
@@ -88,7 +88,7 @@ def prune(workspace: Workspace, chosen: Sequence[CacheEntry]) -> tuple[CacheEntr
 
 def _in_use(path: Path) -> bool:
     """Whether another holds its lock, or that of what it is to become."""
-    final = path.with_name(path.name.removesuffix(PARTIAL))
+    final = path.with_name(path.name.removesuffix(PARTIAL).removesuffix(PART))
     if not lock_of(final).exists():
         return False
     try:

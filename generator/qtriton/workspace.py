@@ -17,6 +17,8 @@ from qtriton.timings import Timings
 
 #: The suffix of a folder that is being filled, or whose filling has failed.
 PARTIAL: Final = ".partial"
+#: The suffix of a file that is being downloaded, or whose download was cut.
+PART: Final = ".part"
 LOCK: Final = ".lock"
 
 
@@ -72,7 +74,8 @@ class Workspace:
                         partial = final.with_name(final.name + PARTIAL)
                         shutil.rmtree(partial, ignore_errors=True)
                         partial.mkdir()
-                        _produced(produce, partial)
+                        with disk_full_told(partial):
+                            produce(partial)
                         partial.rename(final)
         return final
 
@@ -85,6 +88,14 @@ class Workspace:
         if not self._use_if_there(path):
             raise FileNotFoundError(path)
         return path
+
+    @contextmanager
+    def locked(self, path: Path) -> Iterator[None]:
+        """Hold something in the cache for a block that makes it; whoever wants the same waits."""
+        self.folder(path.parent.name)
+        self._let_go(path)
+        with locked(path, fcntl.LOCK_EX):
+            yield
 
     def remove(self, path: Path) -> bool:
         """Remove something from the cache, whether it is there or not; False where another is using it."""
@@ -176,14 +187,19 @@ def locked(path: Path, mode: int) -> Iterator[None]:
         yield
 
 
-def _produced(produce: Callable[[Path], None], folder: Path) -> None:
-    """A write that finds the disk full does not say where."""
+@contextmanager
+def disk_full_told(place: Path) -> Iterator[None]:
+    """A write that finds the disk full does not say where, and not what to do.
+
+    Raises:
+        SetupError: the disk is full.
+    """
     try:
-        produce(folder)
+        yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise SetupError(
-            f"{error.filename or folder}: {error.strerror}. Free some space (`qtriton cache prune`), or set "
+            f"{error.filename or place}: {error.strerror}. Free some space (`qtriton cache prune`), or set "
             "QTRITON_CACHE to a folder with more; what is done is kept."
         ) from error

@@ -63,6 +63,11 @@ def spec_with(url: str | None, sha256: str | None, kind: str = "onnx") -> ModelS
     return spec.model_copy(update={"source": spec.source.model_copy(update=changed)})
 
 
+def kept_in(folder: Path) -> list[str]:
+    """The names of all files, without the locks, which say nothing of what is there."""
+    return [path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
 RIGHT = hashlib.sha256(BODY).hexdigest()
 
 
@@ -88,7 +93,7 @@ def test_resumes_where_it_was_cut(files: tuple[str, type[Files]], tmp_path: Path
 def test_a_wrong_file_is_not_kept(files: tuple[str, type[Files]], tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="the spec promises"):
         fetch(spec_with(files[0] + "/a", "0" * 64), None, Workspace(tmp_path), lambda *_: None)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert kept_in(tmp_path) == []
 
 
 def test_a_missing_file_and_no_server(files: tuple[str, type[Files]], tmp_path: Path) -> None:
@@ -117,7 +122,7 @@ def test_an_unknown_hash_is_recorded_and_checked_ever_after(files: tuple[str, ty
     handler.body = b"new"
     with pytest.raises(ModelError, match=f"at the first download it was {RIGHT}.*remove {record}"):
         fetch(spec, None, workspace, lambda *_: None)
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"] == [record.name]
+    assert kept_in(tmp_path) == [record.name]
     record.unlink()
     assert fetch(spec, None, workspace, lambda *_: None).read_bytes() == b"new"
 
@@ -151,7 +156,7 @@ def test_an_archive_without_a_model_is_not_kept(files: tuple[str, type[Files]], 
     files[1].body = body
     with pytest.raises(InputError, match=r"yolov5n: http.*/net.tgz: "):
         fetch(spec_with(files[0] + "/net.tgz", None, "paddle"), None, Workspace(tmp_path), lambda *_: None)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert kept_in(tmp_path) == []
 
 
 def test_given_paddle_models_of_any_name(tmp_path: Path) -> None:
