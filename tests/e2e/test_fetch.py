@@ -1,9 +1,7 @@
 """Weights from a spec's URL: checked, resumed, kept, unpacked; from a server of our own on this machine."""
 
 import hashlib
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,46 +13,17 @@ from qtriton.spec import ModelSpec
 from qtriton.spec_files import load_spec
 from qtriton.workspace import Workspace
 
+from .file_server import FileServer, file_server
+
 BODY = bytes(range(256)) * 4000
 
 
-class Files(BaseHTTPRequestHandler):
-    """Serves body with ranges; /short ends in the middle of it, once."""
-
-    asked: list[str | None] = []  # noqa: RUF012  (the class is made anew for each server)
-    body = BODY
-    cut = False
-
-    def do_GET(self) -> None:
-        self.asked.append(self.headers.get("Range"))
-        first = int((self.headers.get("Range") or "bytes=0-")[6:-1])
-        if self.path == "/missing":
-            self.send_error(404)
-            return
-        if first >= len(self.body):
-            self.send_error(416)
-            return
-        self.send_response(206 if first else 200)
-        self.send_header("Content-Length", str(len(self.body) - first))
-        self.end_headers()
-        end = len(self.body) // 2 if self.path == "/short" and not type(self).cut else len(self.body)
-        type(self).cut = True
-        self.wfile.write(self.body[first:end])
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
-def files() -> Iterator[tuple[str, type[Files]]]:
-    handler = type("Handler", (Files,), {"asked": [], "cut": False})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", handler
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def files() -> Iterator[FileServer]:
+    with file_server() as served:
+        served.files = dict.fromkeys(("/a", "/b", "/short", "/a.onnx", "/net.tgz"), BODY)
+        served.cut = {"/short"}
+        yield served
 
 
 def spec_with(url: str | None, sha256: str | None, kind: str = "onnx") -> ModelSpec:
@@ -71,33 +40,31 @@ def kept_in(folder: Path) -> list[str]:
 RIGHT = hashlib.sha256(BODY).hexdigest()
 
 
-def test_downloads_once_and_tells_progress(files: tuple[str, type[Files]], tmp_path: Path) -> None:
-    url, handler = files
+def test_downloads_once_and_tells_progress(files: FileServer, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     for _ in range(2):
-        path = fetch(spec_with(url + "/a", RIGHT), None, Workspace(tmp_path), lambda *at: told.append(at))
+        path = fetch(spec_with(files.url + "/a", RIGHT), None, Workspace(tmp_path), lambda *at: told.append(at))
         assert path.read_bytes() == BODY
-    assert len(handler.asked) == 1
+    assert len(files.asked) == 1
     assert told[-1] == (len(BODY), len(BODY)) and len(told) > 1
 
 
-def test_resumes_where_it_was_cut(files: tuple[str, type[Files]], tmp_path: Path) -> None:
-    url, handler = files
-    spec = spec_with(url + "/short", RIGHT)
+def test_resumes_where_it_was_cut(files: FileServer, tmp_path: Path) -> None:
+    spec = spec_with(files.url + "/short", RIGHT)
     with pytest.raises(SetupError, match="Run again to resume"):
         fetch(spec, None, Workspace(tmp_path), lambda *_: None)
     assert fetch(spec, None, Workspace(tmp_path), lambda *_: None).read_bytes() == BODY
-    assert handler.asked == [None, f"bytes={len(BODY) // 2}-"]
+    assert files.asked == [("/short", None), ("/short", f"bytes={len(BODY) // 2}-")]
 
 
-def test_a_wrong_file_is_not_kept(files: tuple[str, type[Files]], tmp_path: Path) -> None:
+def test_a_wrong_file_is_not_kept(files: FileServer, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="the spec promises"):
-        fetch(spec_with(files[0] + "/a", "0" * 64), None, Workspace(tmp_path), lambda *_: None)
+        fetch(spec_with(files.url + "/a", "0" * 64), None, Workspace(tmp_path), lambda *_: None)
     assert kept_in(tmp_path) == []
 
 
-def test_a_missing_file_and_no_server(files: tuple[str, type[Files]], tmp_path: Path) -> None:
-    for url in (files[0] + "/missing", "http://127.0.0.1:9/a"):
+def test_a_missing_file_and_no_server(files: FileServer, tmp_path: Path) -> None:
+    for url in (files.url + "/missing", "http://127.0.0.1:9/a"):
         with pytest.raises(SetupError, match="--weights FILE"):
             fetch(spec_with(url, RIGHT), None, Workspace(tmp_path), lambda *_: None)
 
@@ -107,9 +74,8 @@ def test_no_download_is_known(tmp_path: Path) -> None:
         fetch(spec_with(None, None), None, Workspace(tmp_path), lambda *_: None)
 
 
-def test_an_unknown_hash_is_recorded_and_checked_ever_after(files: tuple[str, type[Files]], tmp_path: Path) -> None:
-    url, handler = files
-    spec, workspace = spec_with(url + "/a.onnx", None), Workspace(tmp_path)
+def test_an_unknown_hash_is_recorded_and_checked_ever_after(files: FileServer, tmp_path: Path) -> None:
+    spec, workspace = spec_with(files.url + "/a.onnx", None), Workspace(tmp_path)
     kept = fetch(spec, None, workspace, lambda *_: None)
     record = kept.with_name(f"{kept.name}.sha256")
     assert record.read_text() == f"{RIGHT}  a.onnx\n"
@@ -119,7 +85,7 @@ def test_an_unknown_hash_is_recorded_and_checked_ever_after(files: tuple[str, ty
     with pytest.raises(ModelError, match=f"has changed since it was downloaded .*{RIGHT}.* Remove {kept}"):
         fetch(spec, None, workspace, lambda *_: None)
     kept.unlink()
-    handler.body = b"new"
+    files.files["/a.onnx"] = b"new"
     with pytest.raises(ModelError, match=f"at the first download it was {RIGHT}.*remove {record}"):
         fetch(spec, None, workspace, lambda *_: None)
     assert kept_in(tmp_path) == [record.name]
@@ -127,22 +93,21 @@ def test_an_unknown_hash_is_recorded_and_checked_ever_after(files: tuple[str, ty
     assert fetch(spec, None, workspace, lambda *_: None).read_bytes() == b"new"
 
 
-def test_another_url_is_another_download(files: tuple[str, type[Files]], tmp_path: Path) -> None:
+def test_another_url_is_another_download(files: FileServer, tmp_path: Path) -> None:
     first, second = (
-        fetch(spec_with(files[0] + path, None), None, Workspace(tmp_path), lambda *_: None) for path in ("/a", "/b")
+        fetch(spec_with(files.url + path, None), None, Workspace(tmp_path), lambda *_: None) for path in ("/a", "/b")
     )
     assert first != second
 
 
 @pytest.mark.parametrize("sha256", [None, hashlib.sha256(PADDLE).hexdigest()])
-def test_an_archive_becomes_a_folder(files: tuple[str, type[Files]], sha256: str | None, tmp_path: Path) -> None:
-    url, handler = files
-    handler.body = PADDLE
-    spec, workspace = spec_with(url + "/net.tgz", sha256, "paddle"), Workspace(tmp_path)
+def test_an_archive_becomes_a_folder(files: FileServer, sha256: str | None, tmp_path: Path) -> None:
+    files.files["/net.tgz"] = PADDLE
+    spec, workspace = spec_with(files.url + "/net.tgz", sha256, "paddle"), Workspace(tmp_path)
     for _ in range(2):
         folder = fetch(spec, None, workspace, lambda *_: None)
         assert contents(folder) == UNPACKED
-    assert len(handler.asked) == 1
+    assert len(files.asked) == 1
     beside = sorted(path.name for path in folder.parent.iterdir() if path.suffix != ".lock")
     assert beside == [folder.name, f"{folder.name}.sha256"]
 
@@ -152,10 +117,10 @@ def test_an_archive_becomes_a_folder(files: tuple[str, type[Files]], sha256: str
 
 
 @pytest.mark.parametrize("body", [BODY, archive_of(pdmodel=b"graph")])
-def test_an_archive_without_a_model_is_not_kept(files: tuple[str, type[Files]], body: bytes, tmp_path: Path) -> None:
-    files[1].body = body
+def test_an_archive_without_a_model_is_not_kept(files: FileServer, body: bytes, tmp_path: Path) -> None:
+    files.files["/net.tgz"] = body
     with pytest.raises(InputError, match=r"yolov5n: http.*/net.tgz: "):
-        fetch(spec_with(files[0] + "/net.tgz", None, "paddle"), None, Workspace(tmp_path), lambda *_: None)
+        fetch(spec_with(files.url + "/net.tgz", None, "paddle"), None, Workspace(tmp_path), lambda *_: None)
     assert kept_in(tmp_path) == []
 
 

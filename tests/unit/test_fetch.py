@@ -301,7 +301,7 @@ def test_a_paddle_model_of_our_names_is_used_where_it_lies(workspace: Workspace,
         ("model.pdiparams", "give the folder that holds it and its .pdmodel"),
         ("alone.pdmodel", "NAME.pdmodel and beside it NAME.pdiparams"),
         ("empty", "NAME.pdmodel and beside it NAME.pdiparams"),
-        ("no.tar", "no tar archive that can be read"),
+        ("no.tar", "no tar or zip archive that can be read"),
     ],
 )
 def test_what_is_no_model_is_refused_with_its_path(

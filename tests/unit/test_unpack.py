@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qtriton.builder import unpack as stage
+from qtriton.builder import archive as reading
 from qtriton.builder.unpack import PADDLE_MODEL, PADDLE_WEIGHTS, paddle_pair, unpack
 from qtriton.errors import InputError
 
@@ -64,7 +64,7 @@ def test_what_is_refused(files: dict[str, bytes], others: list[tarfile.TarInfo],
 
 
 def test_more_than_anybody_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(reading, "_MOST_BYTES", 1000)
     with pytest.raises(InputError, match="GiB when unpacked"):
         unpack(archive(tmp_path / "a.tgz", MODEL), tmp_path / "out", "net")
 
@@ -73,7 +73,7 @@ def test_more_than_anybody_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_no_archive_or_half_of_one(keep: int, tmp_path: Path) -> None:
     path = archive(tmp_path / "a.tgz", {**MODEL, "net/more": bytes(range(256)) * 40})
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(InputError, match="net: no tar archive that can be read"):
+    with pytest.raises(InputError, match="net: no tar or zip archive that can be read"):
         unpack(path, tmp_path / "out", "net")
 
 

@@ -1,23 +1,16 @@
-"""Take a Paddle inference model out of a folder or a tar archive, under the names that every later stage reads."""
+"""Take a Paddle inference model out of a folder or an archive, under the names that every later stage reads."""
 
-import gzip
-import lzma
 import shutil
-import tarfile
-import zlib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import IO, Final
+from typing import Final
 
+from qtriton.builder.archive import opened_archive
 from qtriton.errors import InputError
 
 PADDLE_MODEL: Final = "inference.pdmodel"
 PADDLE_WEIGHTS: Final = "inference.pdiparams"
 _SUFFIXES: Final = (".pdmodel", ".pdiparams")
-#: All that may come out of an archive. The largest model of the tables has 0.2 GiB; a bomb has no end.
-_MOST_BYTES: Final = 4 << 30
-#: What a member costs beside its content: its header, one block of tar.
-_HEADER_BYTES: Final = 512
 
 
 def paddle_pair(files: Iterable[str], where: str) -> tuple[str, str]:
@@ -49,50 +42,16 @@ def paddle_pair(files: Iterable[str], where: str) -> tuple[str, str]:
 
 
 def unpack(archive: Path, folder: Path, where: str) -> None:
-    """Write the Paddle model of a tar archive, whatever it is called, as PADDLE_MODEL and PADDLE_WEIGHTS of a folder.
+    """Write the Paddle model of an archive, whatever it is called, as PADDLE_MODEL and PADDLE_WEIGHTS of a folder.
 
-    Nothing else is written, so no path in the archive decides where; an archive with links or with paths that lead out
-    of it is refused all the same: it is no model that anybody published.
+    Nothing else is written, so no path in the archive decides where.
 
     Raises:
-        InputError: no tar archive, no model in it, or an archive that is not to be trusted.
+        InputError: no archive, no model in it, or an archive that is not to be trusted.
     """
-    try:
-        with tarfile.open(archive) as tar:
-            members = _checked(tar, where)
-            pair = paddle_pair(members, where)
-            for name, source in zip((PADDLE_MODEL, PADDLE_WEIGHTS), pair, strict=True):
-                content = tar.extractfile(members[source])
-                assert content is not None  # a regular file
-                _write(content, folder / name)
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
-        raise InputError(
-            f"{where}: no tar archive that can be read ({error}). Give the one that was published."
-        ) from error
-
-
-def _checked(tar: tarfile.TarFile, where: str) -> dict[str, tarfile.TarInfo]:
-    """The regular files of an archive by path."""
-    members, size = {}, 0
-    for member in tar:
-        path = PurePosixPath(member.name)
-        if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
-            raise InputError(
-                f"{where}: the archive holds {member.name}, which is a link, a device or a path that leads out of it. "
-                "Do not use it; unpack a model that you trust and give its folder with --weights."
-            )
-        size += member.size + _HEADER_BYTES
-        if size > _MOST_BYTES:
-            raise InputError(
-                f"{where}: more than {_MOST_BYTES >> 30} GiB when unpacked. "
-                "If that is right, unpack it and give its folder with --weights."
-            )
-        if member.isfile():
-            members[str(path)] = member
-    return members
-
-
-def _write(content: IO[bytes], target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("wb") as file:
-        shutil.copyfileobj(content, file)
+    with opened_archive(archive, where, "--weights") as members:
+        pair = paddle_pair(members, where)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, source in zip((PADDLE_MODEL, PADDLE_WEIGHTS), pair, strict=True):
+            with members[source].open() as content, (folder / name).open("wb") as file:
+                shutil.copyfileobj(content, file)
