@@ -13,7 +13,7 @@ from qtriton.builder.contracts import POST_CONTRACTS, PRE_CONTRACTS
 from qtriton.runtime.post import POST_OPS
 from qtriton.runtime.pre import PRE_OPS
 from qtriton.runtime.values import Final as LastOp
-from qtriton.spec import GeneratedData, ModelInput, ModelSpec, Source
+from qtriton.spec import DefaultData, DownloadedImages, GeneratedImages, ModelInput, ModelSpec, Source
 
 #: What the fields of the operations mean; their modules are copied into repositories and stay as they are.
 _FIELDS: Final = {
@@ -33,6 +33,16 @@ _FIELDS: Final = {
 }
 
 
+#: The fields that have fields of their own, and the kinds of them.
+_PARTS: Final[dict[str, Any]] = {
+    "source": Source,
+    "input": ModelInput,
+    "data": DefaultData,
+    "downloaded images": DownloadedImages,
+    "generated images": GeneratedImages,
+}
+
+
 def spec_page() -> str:
     """Every field of a spec, and every operation."""
     schema = ModelSpec.model_json_schema()
@@ -42,13 +52,14 @@ def spec_page() -> str:
         "A spec is a YAML file. It says what the model takes, what it gives, and what happens before and behind the\n"
         "network. [Your own model](../own-model.md) is the guide; this page lists every field.",
         "A field that does not exist is an error that names it. `base: NAME` takes over the fields of a model of the\n"
-        "zoo, or of one of the [bases](../own-model.md#three-lines); what you write replaces what the base says. A\n"
+        "zoo but for `data`, or of one of the [bases](../own-model.md#three-lines); what you write replaces what the\n"
+        "base says. A\n"
         "spec may leave out `name`, which is then the file's, and `input`, which is then that of the ONNX file in\n"
         "`--weights`.",
         "## Fields",
         _fields(ModelSpec, schema),
     ]
-    for title, model in (("source", Source), ("input", ModelInput), ("data", GeneratedData)):
+    for title, model in _PARTS.items():
         parts += [f"## {title}", paragraphs(inspect.getdoc(model) or ""), _fields(model, definitions[model.__name__])]
     parts += [
         "A build tries the operations on a few images before it compresses anything. What an operation does not take\n"
@@ -116,9 +127,10 @@ def _type(name: str, field: dict[str, Any]) -> str:
     if name in ("preprocess", "postprocess"):
         return "list of operations"
     if "$ref" in field:
-        return f"[{name}](#{name})"
-    if "anyOf" in field:
-        kinds = [_type(name, each) for each in field["anyOf"] if each.get("type") != "null"]
+        title = next(title for title, model in _PARTS.items() if field["$ref"].endswith(f"/{model.__name__}"))
+        return f"[{title}](#{title.replace(' ', '-')})"
+    if choices := field.get("anyOf") or field.get("oneOf"):
+        kinds = [_type(name, each) for each in choices if each.get("type") != "null"]
         return " or ".join(dict.fromkeys(kinds))
     if "enum" in field or "const" in field:
         return ", ".join(f"`{each}`" for each in field.get("enum") or [field["const"]])

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qtriton.builder.fetch import weights_at_hand
+from qtriton.builder.inputs import downloads_told
 from qtriton.builder.pipeline import build as run_build
 from qtriton.builder.result import BuildResult
 from qtriton.operate.bench import bench_repository
@@ -34,7 +35,7 @@ def plan_build(model: str | Path, options: BuildOptions | None = None) -> Plan:
         options: as for `build`.
 
     Returns:
-        the plan; its notes say how a file was read, and why.
+        the plan; its notes say how a file was read, and why, and what will be downloaded under which licence.
 
     Raises:
         InputError: the model, an option or a file is wrong or missing, or a file can be read in several ways.
@@ -44,8 +45,10 @@ def plan_build(model: str | Path, options: BuildOptions | None = None) -> Plan:
     options = options or BuildOptions()
     found = find_model(str(model), options.weights, options.base)
     request = Request.here(replace(options, weights=found.weights or options.weights))
-    plan = make_plan(found.spec, request, weights_at_hand(found.spec, Workspace.default()))
-    return replace(plan, notes=found.recognized.lines) if found.recognized else plan
+    spec, workspace = found.spec, Workspace.default()
+    plan = make_plan(spec, request, weights_at_hand(spec, workspace))
+    notes = found.recognized.lines if found.recognized else ()
+    return replace(plan, notes=(*notes, *downloads_told(spec, request.options, workspace)))
 
 
 def build(model: str | Path, options: BuildOptions | None = None, *, reporter: Reporter = SILENT) -> BuildResult:

@@ -15,7 +15,8 @@ from qtriton.workspace import LOCK, PART, PARTIAL, Workspace, lock_of, locked
 #: The folders of the cache whose entries can be pruned, and what they hold.
 KINDS: Final = {
     "stages": "what a build has made",
-    "weights": "what was downloaded",
+    "weights": "weights that were downloaded",
+    "data": "images that were downloaded",
     "checkpoints": "trainings that were interrupted",
 }
 #: Hashes of downloads stay: a later download is held against them.

@@ -1,6 +1,6 @@
 """Folders of images, listed and counted."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 from qtriton.errors import InputError
@@ -17,15 +17,17 @@ def list_images(folder: Path, option: str) -> tuple[Path, ...]:
     """
     if not folder.is_dir():
         raise InputError(f"{option} {folder}: no such folder. Give a folder of images: {KINDS}.")
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    images = tuple(sorted(path for path in found if not _is_hidden(path.relative_to(folder))))
+    found = (path for path in folder.rglob("*") if is_image(path.relative_to(folder)) and path.is_file())
+    images = tuple(sorted(found))
     if not images:
         raise InputError(f"{option} {folder}: no {KINDS} in it. Give a folder of images.")
     return images
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+def is_image(path: PurePath) -> bool:
+    """Whether a file in a folder, or in an archive, is an image by its name, and not hidden."""
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    return path.suffix.lower() in SUFFIXES and not hidden
 
 
 def calibration_images(folder: Path, few: bool = False) -> tuple[Path, ...]:

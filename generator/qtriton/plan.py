@@ -13,7 +13,8 @@ from qtriton.options import BuildOptions, Placement
 from qtriton.recipe import Learner
 from qtriton.repository.naming import Names
 from qtriton.request import Request, check_options
-from qtriton.spec import ModelSpec
+from qtriton.spec import DownloadedImages, GeneratedImages, ModelSpec
+from qtriton.spec_files import default_data
 from qtriton.target import OPTIMIZATION_LEVEL, Precision, Target
 from qtriton.tasks import TASKS, Task
 
@@ -46,7 +47,7 @@ class Plan:
     #: By backend, FP32 first: it is what INT8 is measured against, and it is published beside it.
     variants: tuple[Target, ...]
     steps: tuple[Step, ...]
-    #: How the model's file was read, and why, where it is no spec that says so.
+    #: How the model's file was read, and why, where it is no spec that says so; and what will be downloaded.
     notes: tuple[str, ...] = ()
 
     @property
@@ -114,7 +115,7 @@ def _target(name: str, request: Request) -> Target:
 
 
 def _gate(spec: ModelSpec, options: BuildOptions) -> str:
-    labelled = options.labels is not None or (options.validation is None and spec.data is not None)
+    labelled = options.labels is not None or _generates_validation(spec, options)
     budget = accuracy_budget(options, spec.task, labelled)
     if options.accept_drop:
         return f"look for a drop of at most {budget:g} points; publish what drops more too (--accept-drop)"
@@ -122,6 +123,10 @@ def _gate(spec: ModelSpec, options: BuildOptions) -> str:
     if options.require_evidence:
         return f"publish only what is shown to drop at most {what}: the upper bound at 95 % counts (--require-evidence)"
     return f"publish nothing that drops more than {what}"
+
+
+def _generates_validation(spec: ModelSpec, options: BuildOptions) -> bool:
+    return options.validation is None and isinstance(default_data(spec).validation, GeneratedImages)
 
 
 def accuracy_budget(options: BuildOptions, task: Task, labelled: bool) -> float:
@@ -134,6 +139,18 @@ def accuracy_budget(options: BuildOptions, task: Task, labelled: bool) -> float:
 def allowed_disagreement(options: BuildOptions, task: Task) -> float:
     """By how many points results may differ from FP32's where labels see no more drop than the budget."""
     return max(_LABELLED_FACTOR * TASKS[task].max_disagreement, options.max_accuracy_drop or 0.0)
+
+
+def _calibration(spec: ModelSpec, options: BuildOptions) -> str:
+    """The images that INT8 learns from, in words."""
+    data = default_data(spec)
+    if options.calibration is not None:
+        return str(options.calibration)
+    if not isinstance(data.calibration, DownloadedImages):
+        return "generated scenes"
+    kept_back = options.validation is None and data.validation is None
+    rest = ", but for a quarter that is kept back to compare with FP32," * kept_back
+    return f"the images of {data.calibration.url} (downloaded once){rest}"
 
 
 def _loading(target: Target) -> str:
@@ -157,8 +174,7 @@ def _steps(spec: ModelSpec, options: BuildOptions, variants: Sequence[Target], a
         Step("trial", "try a few images, alone and as a batch, through every operation"),
     ]
     if options.precision is not Precision.FP32:
-        images = options.calibration or "generated scenes"
-        steps.append(Step("calibrate", f"run {images} through the deployed preprocessing"))
+        steps.append(Step("calibrate", f"run {_calibration(spec, options)} through the deployed preprocessing"))
         if options.precision.quantized:
             learner = _LEARNERS[options.only_learner]
             steps.append(Step("compress", f"{options.method.label} with {learner}, in a process of its own"))
@@ -166,7 +182,7 @@ def _steps(spec: ModelSpec, options: BuildOptions, variants: Sequence[Target], a
     for target in variants:
         what = f"{', '.join(backend_for(target).files(target))} for {target.backend} {target.precision.value}"
         steps.append(Step("artifact", f"write {what}, and {_loading(target)}"))
-    if options.validation or spec.data:
+    if options.validation or _generates_validation(spec, options):
         on = options.validation or "generated scenes"
         steps.append(Step("evaluate", f"measure {TASKS[spec.task].metric} of each on {on}"))
     steps.append(Step("render", f"write {', '.join(folders)}, and the steps before and behind"))

@@ -13,6 +13,7 @@ from qtriton.errors import InputError
 from qtriton.options import BuildOptions
 from qtriton.recipe import Learner
 from qtriton.spec import ModelSpec
+from qtriton.spec_files import default_data
 from qtriton.target import Method, Precision
 from qtriton.workspace import sha256_file
 
@@ -126,24 +127,25 @@ def _check_learner(options: BuildOptions) -> None:
 
 
 def _check_calibration(spec: ModelSpec, options: BuildOptions) -> None:
-    if options.calibration is None and spec.data is None:
+    if options.calibration is None and default_data(spec).calibration is None:
         raise InputError(
             f"{spec.name}: {options.precision.value} needs --calibration DIR with at least {MIN_CALIBRATION_IMAGES} "
-            "typical images, no labels. Or pass --precision fp32."
+            "typical images, no labels: its spec names none to download. Or pass --precision fp32."
         )
     if options.calibration is None:
         return
     calibration_images(options.calibration, options.few_images)
-    if options.validation is not None:
-        _check_disjoint(options.calibration, options.validation)
-
-
-def _check_disjoint(calibration: Path, validation: Path) -> None:
-    """An image that INT8 has learnt from says nothing about its accuracy."""
-    learnt = {sha256_file(path): path for path in list_images(calibration, "--calibration")}
-    both = [path for path in list_images(validation, "--validation") if sha256_file(path) in learnt]
-    if both:
+    if options.validation is None:
+        return
+    if both := images_in_common(options.calibration, options.validation):
         raise InputError(
-            f"--calibration {calibration} and --validation {validation} have {len(both)} images in common, first "
-            f"{both[0].name}: accuracy on what the model was calibrated with says nothing. Take them out of one."
+            f"--calibration {options.calibration} and --validation {options.validation} have {len(both)} images in "
+            f"common, first {both[0].name}: accuracy on what the model was calibrated with says nothing. Take them out "
+            "of one."
         )
+
+
+def images_in_common(calibration: Path, validation: Path) -> list[Path]:
+    """The validation images that INT8 has learnt from, and that so say nothing about its accuracy."""
+    learnt = {sha256_file(path) for path in list_images(calibration, "--calibration")}
+    return [path for path in list_images(validation, "--validation") if sha256_file(path) in learnt]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from qtriton.runtime import post, pre
 from qtriton.runtime.pre import ExtraInput
@@ -44,17 +44,54 @@ class Source(_Frozen):
     licence: str = "unknown"
 
 
-class GeneratedData(_Frozen):
-    """Images and labels that qtriton generates from a seed where the user names no folders."""
+class GeneratedImages(_Frozen):
+    """Images that qtriton draws from a seed; those for validation with labels."""
 
     #: What is drawn.
     scenes: Literal["digits"]
     #: The same seed gives the same images.
     seed: int
-    #: How many calibration images.
-    calibration: Annotated[int, Field(ge=32)]
-    #: How many validation images, with labels.
-    validation: Annotated[int, Field(ge=1)]
+    #: How many.
+    images: Annotated[int, Field(ge=1)]
+
+
+class DownloadedImages(_Frozen):
+    """Images in an archive that somebody publishes: tar, compressed or not, or zip. They come without labels.
+
+    At most 320 are used, those with the lowest SHA-256. Of images for calibration, the first quarter of them is kept
+    back to compare INT8 with FP32 on, where nothing else is named for that.
+    """
+
+    #: Where the archive is downloaded from; `file:///` and a path for one on this machine.
+    url: str
+    #: What the archive must hash to; without it, the hash of the first download is recorded and must not change.
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    #: Only images below a folder of this name are used, where the archive holds others, too, e.g. masks.
+    folder: str = ""
+    #: The terms of the images, which builds and manifests state.
+    licence: str = "unknown"
+    #: What the images are.
+    note: str = ""
+
+
+def _kind_of_images(raw: Any) -> str:
+    generated = isinstance(raw, GeneratedImages) or (isinstance(raw, dict) and "scenes" in raw)
+    return "generated" if generated else "downloaded"
+
+
+Images = Annotated[
+    Annotated[GeneratedImages, Tag("generated")] | Annotated[DownloadedImages, Tag("downloaded")],
+    Discriminator(_kind_of_images),
+]
+
+
+class DefaultData(_Frozen):
+    """The images that a build uses where you name none; each is either generated or downloaded."""
+
+    #: In place of `--calibration`.
+    calibration: Images | None = None
+    #: In place of `--validation`, and of `--labels` where they come with labels.
+    validation: Images | None = None
 
 
 class ModelInput(_Frozen):
@@ -121,8 +158,9 @@ class ModelSpec(_Frozen):
     #: The metric that the model's authors publish, in points of 100: FP32 that measures less than half of it stops
     #: the build.
     published: Annotated[float, Field(gt=0, le=100)] | None = None
-    #: Images that qtriton draws where you name none; only the demo has them.
-    data: GeneratedData | None = None
+    #: The images that a build uses where you name none, or the name of a shared set in the zoo: `coco`, `imagenet`,
+    #: `cityscapes`. `base` does not take it over: what a model sees is its own.
+    data: DefaultData | str = DefaultData()
     #: 0, as in Triton: the outputs have no batch, one image a request.
     max_batch_size: Annotated[int, Field(ge=0, le=1024)] = 8
     #: An image with more pixels is refused before it is decoded.

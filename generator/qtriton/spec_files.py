@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from qtriton import resources
 from qtriton.errors import InputError, ModelError
-from qtriton.spec import ModelSpec
+from qtriton.spec import DefaultData, ModelSpec
 
 _LONGEST_NAME: Final = 80
 
@@ -106,7 +106,7 @@ def make_spec(fields: dict[str, Any], where: str) -> ModelSpec:
 
 
 def base_fields(name: str, where: str) -> dict[str, Any]:
-    """The fields of a zoo entry that a spec takes over; a base may have a base."""
+    """The fields of a zoo entry that a spec takes over; a base may have a base. `data` is none: it is not a user's."""
     import yaml
 
     if name not in (*zoo_names(), *generic_names()):
@@ -116,6 +116,7 @@ def base_fields(name: str, where: str) -> dict[str, Any]:
         )
     path = (_generic() if name in generic_names() else resources.zoo()) / f"{name}.yaml"
     raw: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    raw.pop("data", None)
     return with_base(raw, str(path))
 
 
@@ -150,3 +151,17 @@ def classes(spec: ModelSpec) -> tuple[str, ...]:
     if not path.is_file():
         raise ModelError(f"{spec.name}: classes: {spec.classes} is no shared list. Write the names as a YAML list.")
     return tuple(path.read_text(encoding="utf-8").splitlines())
+
+
+def default_data(spec: ModelSpec) -> DefaultData:
+    """The images that a build of a model uses where the user names none; a string in the spec names a shared set."""
+    import yaml
+
+    if not isinstance(spec.data, str):
+        return spec.data
+    path = resources.zoo() / "data" / f"{spec.data}.yaml"
+    if not path.is_file():
+        raise ModelError(
+            f"{spec.name}: data: {spec.data} is no shared set. Write {{calibration: {{url: ...}}}} in its place."
+        )
+    return DefaultData.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))

@@ -24,10 +24,15 @@ LOCK: Final = ".lock"
 
 def sha256_file(path: Path) -> str:
     """The SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+        return sha256_stream(file)
+
+
+def sha256_stream(stream: IO[bytes]) -> str:
+    """The SHA-256 of what is left of a stream, in hex."""
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 20):
+        digest.update(block)
     return digest.hexdigest()
 
 

@@ -111,7 +111,7 @@ def test_layers_go_back_to_float_until_the_budget_holds(own_cache: Path, tmp_pat
 
 
 def test_without_labels_int8_is_compared_with_fp32(own_cache: Path, tmp_path: Path) -> None:
-    validation = next((own_cache / "stages").glob("scenes-digits-*/validation"))
+    validation = next((own_cache / "stages").glob("scenes-digits-validation-*"))
     images = tmp_path / "images"
     images.mkdir()
     for path in sorted(validation.glob("*.jpg"))[:20]:

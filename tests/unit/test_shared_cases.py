@@ -21,7 +21,8 @@ from qtriton.runtime.post import postprocess
 from qtriton.runtime.pre import Frame, Geometry, preprocess
 from qtriton.runtime.values import Array
 from qtriton.spec import ModelSpec
-from qtriton.spec_files import classes, load_spec
+from qtriton.spec import GeneratedImages
+from qtriton.spec_files import classes, default_data, load_spec
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"
 pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="../shared/cases is not on this machine")
@@ -30,10 +31,10 @@ pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="../shared/cases is n
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's own validation images."""
-    data = load_spec("demo_digits").data
-    assert data is not None
+    drawn = default_data(load_spec("demo_digits")).validation
+    assert isinstance(drawn, GeneratedImages)
     folder = tmp_path_factory.mktemp("scenes")
-    write_dataset(folder, data.validation, data.seed, "validation", labels=False)
+    write_dataset(folder, drawn.images, drawn.seed, "validation", labels=False)
     return folder
 
 

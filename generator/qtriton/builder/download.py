@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import http.client
+import os
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,8 @@ from qtriton.workspace import PART, PARTIAL, Workspace, disk_full_told, sha256_f
 
 _BLOCK: Final = 1 << 18
 _TIMEOUT_S: Final = 30
+#: The environment variable with the URL, or `file://` folder, of a mirror.
+MIRROR: Final = "QTRITON_MIRROR"
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,13 @@ class Download:
 
     #: The model that needs it; errors begin with it.
     model: str
+    #: What it is to the model, such as `weights`.
+    what: str
     url: str
     #: What the file must hash to; without it, the first download is taken for the right one, and must not change.
     sha256: str | None
+    #: Its terms.
+    licence: str
     #: Where it is kept.
     path: Path
     #: What the user can give in its place, such as `--weights FILE`.
@@ -43,8 +49,17 @@ class Download:
         """Whether it was downloaded before."""
         return self.path.exists() and self._record.is_file()
 
-    def get(self, workspace: Workspace, progress: Progress) -> Path:
+    def describe(self) -> str:
+        """What will be downloaded, and under which licence, for the user to know before."""
+        return f"{self.model}: {self.what} will be downloaded from {self.url}; licence: {self.licence}"
+
+    def get(self, workspace: Workspace, progress: Progress, others: Sequence[Download] = ()) -> Path:
         """The file or folder, in use from now on; downloaded where it is not there.
+
+        Args:
+            workspace: the cache.
+            progress: is told how many bytes are there.
+            others: what is to be downloaded afterwards, which an error names, too.
 
         Raises:
             SetupError: the download failed, or the disk is full.
@@ -54,7 +69,7 @@ class Download:
         if not self.at_hand:
             with disk_full_told(self.path), workspace.locked(self.path):
                 if not self.at_hand:
-                    self._download(progress)
+                    self._download(progress, others)
         self._check_unchanged()
         return workspace.use(self.path)
 
@@ -76,15 +91,19 @@ class Download:
     def _check_unchanged(self) -> None:
         """Raise ModelError where a download has changed on disk."""
         (whole, _), *parts = self._recorded()
-        files = [(whole, self.path)] if self.path.is_file() else [(each, self.path / name) for each, name in parts]
-        for digest, file in files:
+        files = {self.path: whole} if self.path.is_file() else {self.path / name: digest for digest, name in parts}
+        for file, digest in files.items():
             if not file.is_file() or sha256_file(file) != digest:
                 raise ModelError(
                     f"{self.model}: {file} has changed since it was downloaded (its sha256 was {digest}). "
                     f"Remove {self.path} to download it again."
                 )
+        if strange := [path for path in self.path.rglob("*") if path.is_file() and path not in files]:
+            raise ModelError(
+                f"{self.model}: {strange[0]} was not downloaded. Remove it, or {self.path} to download it again."
+            )
 
-    def _download(self, progress: Progress) -> None:
+    def _download(self, progress: Progress, others: Sequence[Download]) -> None:
         """Download with resume: what has arrived stays as .part, and the next try downloads the rest."""
         part = self.path.with_name(self.path.name + PART)
         try:
@@ -92,9 +111,12 @@ class Download:
                 _receive(self.url, part, progress)
         except (OSError, http.client.HTTPException, ValueError) as error:  # the last: no URL, or no number as length
             reason = getattr(error, "reason", error)
+            mirror = f" from {MIRROR}" * (mirrored(self.url) != self.url)
+            missing = [each for each in others if not each.at_hand]
+            after = "".join(f", and {each.replacement} in place of {each.url}" for each in missing)
             raise SetupError(
-                f"{self.model}: the download of {self.url} failed ({reason}). Run again to resume, or pass "
-                f"{self.replacement}."
+                f"{self.model}: the download of {self.url}{mirror} failed ({reason}). Run again to resume, or pass "
+                f"{self.replacement}{after}."
             ) from error
         try:
             self._keep(part)
@@ -136,9 +158,17 @@ class Download:
             )
 
 
+def mirrored(url: str) -> str:
+    """Where a URL is asked for: below $QTRITON_MIRROR by host and path, as `wget -x` lays files out, if that is set."""
+    mirror, parts = os.environ.get(MIRROR), urlsplit(url)
+    if not mirror or not parts.netloc:
+        return url
+    return f"{mirror.rstrip('/')}/{parts.netloc}{parts.path}" + (f"?{parts.query}" if parts.query else "")
+
+
 def _receive(url: str, part: Path, progress: Progress) -> None:
     received = part.stat().st_size if part.is_file() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={received}-"} if received else {})
+    request = urllib.request.Request(mirrored(url), headers={"Range": f"bytes={received}-"} if received else {})
     try:
         response = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
@@ -146,6 +176,8 @@ def _receive(url: str, part: Path, progress: Progress) -> None:
             raise
         return
     with response:
+        if response.headers.get("Content-Type", "").startswith("text/html"):
+            raise OSError("a web page came in its place")
         resumed = response.status == 206
         received = received if resumed else 0
         total = received + int(response.headers.get("Content-Length", 0))

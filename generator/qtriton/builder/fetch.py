@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,7 @@ def weights_at_hand(spec: ModelSpec, workspace: Workspace) -> Path | None:
     """Where the weights lie without --weights and without a download, if they do."""
     if spec.source.shipped:
         return resources.zoo() / spec.source.shipped
-    download = _download(spec, workspace)
+    download = weights_download(spec, workspace)
     return download.path if download is not None and download.at_hand else None
 
 
@@ -51,8 +52,14 @@ def weights_of(name: str, path: Path, where: str, workspace: Workspace) -> Path:
     return path
 
 
-def fetch(spec: ModelSpec, weights: Path | None, workspace: Workspace, progress: Progress) -> Path:
-    """The weights of a model, on this machine.
+def fetch(
+    spec: ModelSpec,
+    weights: Path | None,
+    workspace: Workspace,
+    progress: Progress,
+    others: Sequence[Download] = (),
+) -> Path:
+    """The weights of a model, on this machine; `others` is what a build downloads afterwards.
 
     Raises:
         InputError: there are none, and the spec names no download; or they hold no model.
@@ -63,12 +70,12 @@ def fetch(spec: ModelSpec, weights: Path | None, workspace: Workspace, progress:
         return given_weights(spec, weights, workspace)
     if spec.source.shipped:
         return resources.zoo() / spec.source.shipped
-    download = _download(spec, workspace)
+    download = weights_download(spec, workspace)
     if download is None:
         raise InputError(
             f"{spec.name}: no weights at hand, and its spec names no download. Pass --weights FILE with the FP32 model."
         )
-    return download.get(workspace, progress)
+    return download.get(workspace, progress, others)
 
 
 def _paddle_folder(name: str, folder: Path, pair: tuple[str, str], workspace: Workspace) -> Path:
@@ -83,10 +90,10 @@ def _paddle_folder(name: str, folder: Path, pair: tuple[str, str], workspace: Wo
     return workspace.stage(key.name, key.digest, produce)
 
 
-def _download(spec: ModelSpec, workspace: Workspace) -> Download | None:
-    """The download that the spec names; it is kept as an ONNX file or as a Paddle inference folder."""
+def weights_download(spec: ModelSpec, workspace: Workspace) -> Download | None:
+    """The download of a model whose weights are not shipped, kept as an ONNX file or as a Paddle inference folder."""
     source = spec.source
-    if source.url is None:
+    if source.shipped or source.url is None:
         return None
     # The part of the hash in the name makes a changed spec fetch anew.
     mark = (source.sha256 or hashlib.sha256(source.url.encode()).hexdigest())[:16]
@@ -94,8 +101,10 @@ def _download(spec: ModelSpec, workspace: Workspace) -> Download | None:
     paddle = source.format == "paddle"
     return Download(
         model=spec.name,
+        what="weights",
         url=source.url,
         sha256=source.sha256,
+        licence=source.licence,
         path=workspace.root / "weights" / (f"{spec.name}-{mark}" + ("" if paddle else ".onnx")),
         replacement="--weights FILE",
         unpack=(lambda archive, folder: unpack(archive, folder, where)) if paddle else None,

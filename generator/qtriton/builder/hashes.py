@@ -37,9 +37,11 @@ def labels_sha256(labels: Path) -> str:
 
 def datasets_sha256(datasets: Datasets) -> dict[str, str]:
     """The SHA-256 of the folders and files that a build calibrates with and measures on, of those that there are."""
-    paths = vars(datasets)
-    return {
-        name: labels_sha256(path) if name == "labels" else images_sha256(path)
-        for name, path in sorted(paths.items())
-        if path is not None
-    }
+    hashes = {}
+    if datasets.calibration is not None:
+        hashes["calibration"] = images_sha256(datasets.calibration)
+    if datasets.labels is not None:
+        hashes["labels"] = labels_sha256(datasets.labels)
+    if datasets.validation is not None:
+        hashes["validation"] = images_sha256(datasets.validation)
+    return hashes

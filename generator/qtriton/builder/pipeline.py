@@ -13,7 +13,7 @@ from qtriton.builder.assemble import publish
 from qtriton.builder.cache_key import StageKey
 from qtriton.builder.context import BuildContext
 from qtriton.builder.fetch import fetch
-from qtriton.builder.inputs import resolve_datasets
+from qtriton.builder.inputs import images_to_download, resolve_datasets
 from qtriton.builder.result import BuildResult, LeftOut
 from qtriton.builder.search import search
 from qtriton.builder.sources import Sources
@@ -46,8 +46,9 @@ def build(plan: Plan, workspace: Workspace, reporter: Reporter = SILENT) -> Buil
     spec, options = plan.spec, plan.request.options
     with _says_what_was_published() as published, workspace.scratch() as scratch:
         with workspace.timings.part(f"{spec.name}-weights"), reporter.progress(f"{spec.name}: weights") as progress:
-            weights = fetch(spec, options.weights, workspace, progress)
-        datasets = resolve_datasets(spec, options, workspace)
+            images = images_to_download(spec, options, workspace).values()
+            weights = fetch(spec, options.weights, workspace, progress, [*images])
+        datasets = resolve_datasets(spec, options, workspace, reporter)
         context = fitted(BuildContext(plan, workspace, weights, datasets, scratch, reporter))
         plan = context.plan
         records = {target: _record(context, target) for target in plan.variants}

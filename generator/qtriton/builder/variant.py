@@ -85,6 +85,7 @@ def _variant(
     target, spec = artifact.target, context.spec
     where = placed(Sources(context), target)
     main, *parts = artifact.files()
+    parents = context.parents(target.precision)
     images = context.datasets.validation or context.datasets.calibration
     manifest = Manifest(
         model=spec.name,
@@ -99,8 +100,9 @@ def _variant(
         parts=tuple(parts),
         source=File(name=context.weights.name, sha256=context.weights_sha256),
         licence=spec.source.licence,
-        parents=context.parents(target.precision),
+        parents=parents,
         images=str(images.resolve()) if images is not None else "",
+        downloaded={name: source for name, source in context.datasets.sources.items() if name in parents},
         versions=dict(package_versions(__name__)),
         placement=shares(where),
         measured_in=fallback.title if (fallback := cpu_fallback(target)) else "",

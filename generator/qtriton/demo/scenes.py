@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "calibration", "validation"]
 
+#: The file with the labels of a folder of scenes.
+LABELS: Final = "instances.json"
 #: First and last + 1 of a split's digits in the shuffled 1797 of scikit-learn: no digit is in two splits.
 SPLITS: Final[dict[Split, tuple[int, int]]] = {
     "train": (0, 1297),
@@ -103,7 +105,7 @@ def write_dataset(folder: Path, count: int, seed: int, split: Split, labels: boo
     if labels:
         categories = [{"id": digit, "name": str(digit)} for digit in range(10)]
         coco = {"images": images, "annotations": annotations, "categories": categories}
-        (folder / "instances.json").write_text(json.dumps(coco), encoding="utf-8")
+        (folder / LABELS).write_text(json.dumps(coco), encoding="utf-8")
 
 
 def _annotation(number: int, image: int, box: list[float], digit: int) -> dict[str, Any]:

@@ -13,13 +13,13 @@ from qtriton.operate.serve import serve_repository
 from qtriton.progress import SILENT, Reporter
 from qtriton.repository.read import Repository
 from qtriton.server import ServerOptions
-from qtriton.spec import GeneratedData
+from qtriton.spec import GeneratedImages
 from qtriton.workspace import Workspace
 from qtriton_client import BenchResults, ClientError, LoadOptions, implausible, read_images
 from qtriton_client import bench as measure
 
 #: What is sent where no image of a model's own is at hand.
-_SCENES: Final = GeneratedData(scenes="digits", seed=0, calibration=32, validation=32)
+_SCENES: Final = GeneratedImages(scenes="digits", seed=0, images=32)
 
 
 def bench_server(
@@ -123,4 +123,4 @@ def _images_of(
             return folder
     reason = f"the images of its build, {folders[0]}, are gone" if folders else "it was built without images"
     reporter.warn(f"{model}: {reason}, so generated ones are sent. Pass --images DIR to send your own.")
-    return generate_scenes(_SCENES, workspace) / "validation"
+    return generate_scenes(_SCENES, "validation", workspace)

@@ -11,7 +11,7 @@ from qtriton.builder.choice import MIN_SPEEDUP, fastest, gain
 from qtriton.recipe import Learner
 from qtriton.report.certainty import BOUNDS, CONFIDENCE, bounds_cell, bounds_text, sentences
 from qtriton.report.tables import speedup_cell
-from qtriton.repository.manifest import Layer, Manifest, Shares
+from qtriton.repository.manifest import ImagesSource, Layer, Manifest, Shares
 
 #: How many layers are shown without --all.
 _MAX_LAYERS: Final = 15
@@ -26,6 +26,11 @@ def measured_in(manifest: Manifest) -> str:
 def compressed(manifest: Manifest) -> str:
     """A precision as people write it."""
     return manifest.precision.value.upper().replace("-", "+")
+
+
+def downloaded(images: ImagesSource) -> str:
+    """Where images come from that the user did not give."""
+    return f"{images.images} of {images.url} (licence: {images.licence})"
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,8 @@ def _details(name: str, manifest: Manifest, all_layers: bool) -> Iterator[Sectio
         times = f"FP32 {speed.fp32_ms:.2f} ms, {compressed(manifest)} {speed.compressed_ms:.2f} ms"
         sure = f", {bounds_text(speed.bounds)} times as fast with {CONFIDENCE}" if speed.bounds is not None else ""
         yield Section(f"{times}{sure} ({threads}{speed.processor}; without a server).")
+    for name, images in manifest.downloaded.items():
+        yield Section(f"The {name} images: {downloaded(images)}, sha256 {images.sha256}.")
     if "learner" in manifest.settings:
         learner, algorithm = Learner(manifest.settings["learner"]), manifest.settings["algorithm"]
         yield Section(f"The ranges were learnt by {learner.label}, with the algorithm {algorithm}.")

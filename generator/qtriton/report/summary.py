@@ -1,5 +1,6 @@
 """What a build ended with, in a few lines for a person."""
 
+import shlex
 import textwrap
 
 from qtriton.backends import cpu_fallback
@@ -7,7 +8,7 @@ from qtriton.builder.choice import MIN_SPEEDUP
 from qtriton.builder.result import BuildResult
 from qtriton.evidence import Verdict
 from qtriton.report.certainty import bounds_text, drop_text, few_images
-from qtriton.report.explain import measured_in
+from qtriton.report.explain import downloaded, measured_in
 from qtriton.repository.manifest import Manifest
 from qtriton.target import Precision
 
@@ -23,12 +24,13 @@ def summarize_build(result: BuildResult) -> str:
     lines += [f"  {each.target.backend} {each.target.precision.value}: -" for each in result.left_out]
     gates = [manifest.gate for _, manifest in result.variants if manifest.gate is not None]
     lines += dict.fromkeys(filter(None, map(few_images, gates)))
+    lines += _downloaded(result)
     if all(manifest.metric is None for _, manifest in result.variants):
         lines.append("Pass --validation and --labels to measure the accuracy.")
     if result.plan.request.options.precision is not Precision.FP32:
         lines.append(_verdict(result))
     if result.pending():
-        lines.append(f"Next: qtriton engines build {repository}, on the GPU that serves it")
+        lines += _next_on_the_gpu(result)
     else:
         where = ", on a machine with a GPU" * any(cpu_fallback(target) is not None for target, _ in result.variants)
         lines.append(f"Next: qtriton bench {repository} --model {spec.name}, or qtriton serve {repository}{where}")
@@ -41,6 +43,26 @@ def _wrapped(line: str) -> str:
         100, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
     )
     return wrapper.fill(line)
+
+
+def _downloaded(result: BuildResult) -> list[str]:
+    """Which images the user did not give."""
+    sources = next(
+        (manifest.downloaded for _, manifest in result.variants if manifest.downloaded.get("calibration")), {}
+    )
+    done = {"calibration": "Calibrated with", "validation": "Compared with FP32 on"}
+    return [f"{done[name]} {downloaded(images)}." for name, images in sources.items()]
+
+
+def _next_on_the_gpu(result: BuildResult) -> list[str]:
+    """How what has pending engines is served and measured; images that were measured on are at hand."""
+    repository, name = shlex.quote(str(result.repository.path)), result.plan.spec.name
+    images = shlex.quote(next((each.images for _, each in result.variants if each.images), "DIR"))
+    return [
+        f"Next: qtriton engines build {repository}, on the GPU that serves it",
+        f"  or: qtriton serve {repository} --docker --dry-run, which prints the command of an image that does both",
+        f"Then: qtriton-client --url localhost:8001 --model {name} --images {images}",
+    ]
 
 
 def _verdict(result: BuildResult) -> str:

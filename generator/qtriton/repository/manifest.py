@@ -64,6 +64,17 @@ class Evidence(Bounds):
     mcnemar: float | None = None
 
 
+class ImagesSource(_Frozen):
+    """Where images come from that qtriton downloaded, as the user named none."""
+
+    url: str
+    #: Of the archive.
+    sha256: str
+    licence: str
+    #: How many of them were used.
+    images: int
+
+
 class Gate(_Frozen):
     """The verdict of the accuracy gate."""
 
@@ -169,6 +180,8 @@ class Manifest(_Frozen):
     parents: dict[str, str] = {}
     #: The folder of the images that it was measured on, or calibrated with; "" where it needed none.
     images: str = ""
+    #: What was downloaded of calibration and validation images, by these names.
+    downloaded: dict[str, ImagesSource] = {}
     gate: Gate | None = None
     #: What ran in place of the GPU's runtime when the accuracy was measured; "" where the runtime itself ran.
     measured_in: str = ""
