@@ -39,15 +39,12 @@ class Net:
     def weights(self, out: int, channels: int, kernel: int) -> NDArray[np.float32]:
         """Positive ones that keep the level of what they read, as fused RepVGG blocks with their identity do."""
         weight = self.rng.uniform(0.2, 1.0, (out, channels, kernel, kernel))
-        middle = np.zeros((kernel, kernel))
-        middle[kernel // 2, kernel // 2] = 1
-        parts = [
-            weight * mask / (weight * mask).sum((1, 2, 3), keepdims=True) for mask in (middle, 1 - middle)[:kernel]
-        ]
-        return (sum(part * share for part, share in zip(parts, (_MIDDLE, 1 - _MIDDLE)))).astype(np.float32)
+        shares = np.full((kernel, kernel), (1 - _MIDDLE) / (kernel**2 - 1) if kernel > 1 else 0)
+        shares[kernel // 2, kernel // 2] = 1 - shares.sum() + shares[0, 0]
+        return (weight / weight.sum(1, keepdims=True) * shares).astype(np.float32)
 
     def conv(self, x: tuple[str, int], out: int, kernel: int, stride: int = 1, act: str = "Relu") -> tuple[str, int]:
-        weight = self.constant(self.weights(out, x[1], kernel) * (1 / _MIDDLE if kernel == 1 else 1))
+        weight = self.constant(self.weights(out, x[1], kernel))
         bias = self.constant(self.rng.normal(0, 0.01, out).astype(np.float32))
         y = self.node(
             "Conv", x[0], weight, bias, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[kernel // 2] * 4
@@ -70,10 +67,10 @@ class Net:
 
     def predict(self, x: tuple[str, int], gains: NDArray[Any], biases: NDArray[Any]) -> str:
         """A last convolution, whose outputs follow the level of what they read."""
-        weight = self.constant(
-            (self.weights(len(gains), x[1], 1)[:] / _MIDDLE * gains[:, None, None, None]).astype("f4")
+        weight = self.weights(len(gains), x[1], 1) * gains.astype(np.float32)[:, None, None, None]
+        return self.node(
+            "Conv", x[0], self.constant(weight), self.constant(biases.astype(np.float32)), kernel_shape=[1, 1]
         )
-        return self.node("Conv", x[0], weight, self.constant(biases.astype(np.float32)), kernel_shape=[1, 1])
 
 
 def yolov6s(path: Path, seed: int = 0) -> Path:

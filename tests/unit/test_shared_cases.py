@@ -20,8 +20,7 @@ from qtriton.runtime.image import ImageError, decode
 from qtriton.runtime.post import postprocess
 from qtriton.runtime.pre import Frame, Geometry, preprocess
 from qtriton.runtime.values import Array
-from qtriton.spec import ModelSpec
-from qtriton.spec import GeneratedImages
+from qtriton.spec import GeneratedImages, ModelSpec
 from qtriton.spec_files import classes, default_data, load_spec
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"

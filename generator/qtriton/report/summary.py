@@ -60,7 +60,7 @@ def _next_on_the_gpu(result: BuildResult) -> list[str]:
     images = shlex.quote(next((each.images for _, each in result.variants if each.images), "DIR"))
     return [
         f"Next: qtriton engines build {repository}, on the GPU that serves it",
-        f"  or: qtriton serve {repository} --docker --dry-run, which prints the command of an image that does both",
+        f"  or: qtriton serve {repository} --docker --dry-run, whose command builds it and serves it",
         f"Then: qtriton-client --url localhost:8001 --model {name} --images {images}",
     ]
 
