@@ -155,13 +155,23 @@ def classes(spec: ModelSpec) -> tuple[str, ...]:
 
 def default_data(spec: ModelSpec) -> DefaultData:
     """The images that a build of a model uses where the user names none; a string in the spec names a shared set."""
-    import yaml
-
     if not isinstance(spec.data, str):
         return spec.data
-    path = resources.zoo() / "data" / f"{spec.data}.yaml"
-    if not path.is_file():
+    if spec.data not in shared_data_names():
         raise ModelError(
             f"{spec.name}: data: {spec.data} is no shared set. Write {{calibration: {{url: ...}}}} in its place."
         )
-    return DefaultData.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    return shared_data(spec.data)
+
+
+def shared_data_names() -> list[str]:
+    """The sets of images that specs of the zoo share, sorted."""
+    return sorted(path.stem for path in (resources.zoo() / "data").glob("*.yaml"))
+
+
+def shared_data(name: str) -> DefaultData:
+    """A set of images that specs of the zoo share."""
+    import yaml
+
+    text = (resources.zoo() / "data" / f"{name}.yaml").read_text(encoding="utf-8")
+    return DefaultData.model_validate(yaml.safe_load(text))

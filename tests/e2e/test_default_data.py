@@ -29,7 +29,7 @@ ARCHIVE = "/images.tar.gz"
 
 def jpeg(seed: int) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 256, (24, 32, 3), dtype=np.uint8)
-    return cv2.imencode(".jpg", pixels)[1].tobytes()
+    return bytes(cv2.imencode(".jpg", pixels)[1])
 
 
 PHOTOS = {f"set/{index:03d}.jpg": jpeg(index) for index in range(44)}
@@ -38,7 +38,7 @@ RIGHT = hashlib.sha256(GOOD).hexdigest()
 
 
 @pytest.fixture
-def server() -> Iterator[FileServer]:  # type: ignore[override]
+def server() -> Iterator[FileServer]:
     with file_server() as served:
         served.files[ARCHIVE] = GOOD
         yield served

@@ -80,8 +80,9 @@ def test_it_says_what_it_downloads_and_what_it_did(
     built: "subprocess.CompletedProcess[str]", images: DownloadedImages
 ) -> None:
     source = load_spec("yolov6s").source
-    for each in (source, images):
-        assert f"will be downloaded from {each.url}; licence: {each.licence}" in built.stderr
+    assert f"weights will be downloaded from {source.url}; licence: {source.licence}" in built.stderr
+    what = f"{images.url} ({images.note}); licence: {images.licence}"
+    assert f"calibration images will be downloaded from {what}" in built.stderr
     assert f"Calibrated with 33 of {images.url} (licence: {images.licence})." in built.stderr
     assert f"Compared with FP32 on 10 of {images.url}" in built.stderr
     assert "points of mAP50-95 against FP32's detections on 10 images without labels" in built.stderr
@@ -101,7 +102,7 @@ def test_the_second_time_nothing_is_done(
     )
     assert again.returncode == 0 and "nothing was done" in again.stderr, again.stderr
     assert "will be downloaded" not in again.stderr
-    listed = json.loads(qtriton("cache", "list", "--json", **mirror).stdout)
+    listed = json.loads(qtriton("cache", "list", "--json", cwd=None, **mirror).stdout)
     kept = images_download("", "", images, Workspace(Path(mirror["QTRITON_CACHE"]))).path.name
     assert ("data", kept) in {(entry["kind"], entry["name"]) for entry in listed}
 
@@ -120,7 +121,7 @@ def test_the_command_of_the_client_measures_the_model(
     """An engine needs a GPU, so FP32 in ONNX Runtime stands at the other end."""
     words = printed(built, "qtriton-client")
     repository = folder_of(built) / "cpu"
-    done = qtriton("build", "yolov6s", "--precision", "fp32", "--repository", repository, **mirror)
+    done = qtriton("build", "yolov6s", "--precision", "fp32", "--repository", repository, cwd=None, **mirror)
     assert done.returncode == 0, done.stderr
     with serve(repository, ServerOptions(grpc_port=0, http_port=0)) as server:
         words[words.index("localhost:8001")] = server.grpc_url

@@ -41,7 +41,7 @@ class Net:
         weight = self.rng.uniform(0.2, 1.0, (out, channels, kernel, kernel))
         shares = np.full((kernel, kernel), (1 - _MIDDLE) / (kernel**2 - 1) if kernel > 1 else 0)
         shares[kernel // 2, kernel // 2] = 1 - shares.sum() + shares[0, 0]
-        return (weight / weight.sum(1, keepdims=True) * shares).astype(np.float32)
+        return np.asarray(weight / weight.sum(1, keepdims=True) * shares, np.float32)
 
     def conv(self, x: tuple[str, int], out: int, kernel: int, stride: int = 1, act: str = "Relu") -> tuple[str, int]:
         weight = self.constant(self.weights(out, x[1], kernel))
@@ -61,9 +61,9 @@ class Net:
 
     def upsample(self, x: tuple[str, int]) -> tuple[str, int]:
         weight = self.rng.uniform(0.2, 1.0, (x[1], x[1], 2, 2))
-        weight = self.constant((weight / weight.sum(0, keepdims=True)).astype(np.float32))
+        weights = self.constant((weight / weight.sum(0, keepdims=True)).astype(np.float32))
         bias = self.constant(np.zeros(x[1], np.float32))
-        return self.node("ConvTranspose", x[0], weight, bias, kernel_shape=[2, 2], strides=[2, 2]), x[1]
+        return self.node("ConvTranspose", x[0], weights, bias, kernel_shape=[2, 2], strides=[2, 2]), x[1]
 
     def predict(self, x: tuple[str, int], gains: NDArray[Any], biases: NDArray[Any]) -> str:
         """A last convolution, whose outputs follow the level of what they read."""
@@ -137,4 +137,4 @@ def bright_squares(seed: int) -> bytes:
     for _ in range(3):
         left, top, side = int(rng.integers(0, 580)), int(rng.integers(0, 420)), int(rng.integers(30, 55))
         image[top : top + side, left : left + side] = rng.integers(200, 256, 3)
-    return cv2.imencode(".jpg", image)[1].tobytes()
+    return bytes(cv2.imencode(".jpg", image)[1])

@@ -9,7 +9,19 @@ import pytest
 from qtriton.builder.choice import fastest
 from qtriton.evidence import Verdict
 from qtriton.report.explain import sections
-from qtriton.repository.manifest import Bounds, Evidence, File, Gate, Layer, Manifest, Metric, Shares, Speed, Trial
+from qtriton.repository.manifest import (
+    Bounds,
+    Evidence,
+    File,
+    Gate,
+    ImagesSource,
+    Layer,
+    Manifest,
+    Metric,
+    Shares,
+    Speed,
+    Trial,
+)
 from qtriton.target import Precision
 
 
@@ -153,6 +165,13 @@ def test_the_evidence_is_part_of_the_manifest_and_an_older_one_has_none(tmp_path
     assert old.gate is not None and old.gate.evidence is None and old.speed is not None and old.speed.bounds is None
     row = next(line for line in told(old).splitlines() if "what is published" in line)
     assert "0.44 - 0.5 -" in row
+
+
+def test_explain_says_which_images_were_downloaded() -> None:
+    source = ImagesSource(url="https://example.org/a.tar", sha256="0" * 64, licence="theirs", images=33)
+    fp32, int8 = pair("onnxruntime", 2, 1, downloaded={"calibration": source})
+    said = f"The calibration images: 33 of https://example.org/a.tar (licence: theirs), sha256 {'0' * 64}."
+    assert said in told(fp32, int8)
 
 
 def test_what_was_not_timed_is_not_recommended() -> None:

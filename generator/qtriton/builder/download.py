@@ -41,6 +41,8 @@ class Download:
     path: Path
     #: What the user can give in its place, such as `--weights FILE`.
     replacement: str
+    #: What it holds, for people.
+    note: str = ""
     #: Fills a folder from an archive; without it, the file is kept as it is.
     unpack: Callable[[Path, Path], None] | None = None
 
@@ -51,7 +53,8 @@ class Download:
 
     def describe(self) -> str:
         """What will be downloaded, and under which licence, for the user to know before."""
-        return f"{self.model}: {self.what} will be downloaded from {self.url}; licence: {self.licence}"
+        note = f" ({self.note})" * bool(self.note)
+        return f"{self.model}: {self.what} will be downloaded from {self.url}{note}; licence: {self.licence}"
 
     def get(self, workspace: Workspace, progress: Progress, others: Sequence[Download] = ()) -> Path:
         """The file or folder, in use from now on; downloaded where it is not there.

@@ -34,6 +34,7 @@ def images_download(model: str, what: str, images: DownloadedImages, workspace: 
         url=images.url,
         sha256=images.sha256,
         licence=images.licence,
+        note=images.note,
         path=workspace.root / "data" / mark,
         replacement=f"{option} DIR",
         unpack=lambda archive, folder: unpack_images(archive, folder, images.folder, where, option),

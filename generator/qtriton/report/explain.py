@@ -128,8 +128,8 @@ def _details(name: str, manifest: Manifest, all_layers: bool) -> Iterator[Sectio
         times = f"FP32 {speed.fp32_ms:.2f} ms, {compressed(manifest)} {speed.compressed_ms:.2f} ms"
         sure = f", {bounds_text(speed.bounds)} times as fast with {CONFIDENCE}" if speed.bounds is not None else ""
         yield Section(f"{times}{sure} ({threads}{speed.processor}; without a server).")
-    for name, images in manifest.downloaded.items():
-        yield Section(f"The {name} images: {downloaded(images)}, sha256 {images.sha256}.")
+    for what, images in manifest.downloaded.items():
+        yield Section(f"The {what} images: {downloaded(images)}, sha256 {images.sha256}.")
     if "learner" in manifest.settings:
         learner, algorithm = Learner(manifest.settings["learner"]), manifest.settings["algorithm"]
         yield Section(f"The ranges were learnt by {learner.label}, with the algorithm {algorithm}.")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from qtriton.report.tables import Table
-from qtriton.spec import ModelSpec
-from qtriton.spec_files import generic_names, load_spec, parse_spec, zoo_names
+from qtriton.spec import DownloadedImages, ModelSpec
+from qtriton.spec_files import generic_names, load_spec, parse_spec, shared_data, shared_data_names, zoo_names
 from qtriton.tasks import TASKS
 
 #: How to make the page again.
@@ -41,6 +41,8 @@ class ModelRow:
     sha256: str | None
     shipped: bool
     licence: str
+    #: The shared set of images that it is calibrated with where the user gives none.
+    data: str
 
     @property
     def weights(self) -> str:
@@ -72,6 +74,7 @@ def model_row(spec: ModelSpec) -> ModelRow:
         sha256=source.sha256,
         shipped=source.shipped is not None,
         licence=source.licence,
+        data=spec.data if isinstance(spec.data, str) else "",
     )
 
 
@@ -88,7 +91,9 @@ def dims_text(dims: Sequence[int]) -> str:
 def zoo_page() -> str:
     """The page beside the YAML files, as Markdown; it follows from them alone."""
     rows = zoo_rows()
-    return "\n\n".join([_head(), _models(rows), _weights(rows), _bases(), f"Made by `{COMMAND}`."]) + "\n"
+    return (
+        "\n\n".join([_head(), _models(rows), _weights(rows), _images(rows), _bases(), f"Made by `{COMMAND}`."]) + "\n"
+    )
 
 
 def _head() -> str:
@@ -129,6 +134,25 @@ def _weights(rows: Sequence[ModelRow]) -> str:
         "where there is none, the model's YAML says how to export one, and nothing was measured."
     )
     return f"{_table('Weights', headers, cells)}\n\n{note}"
+
+
+def _images(rows: Sequence[ModelRow]) -> str:
+    """The images that models share, and that builds download."""
+    cells = []
+    for name in shared_data_names():
+        images = shared_data(name).calibration
+        assert isinstance(images, DownloadedImages)
+        models = ", ".join(f"`{row.name}`" for row in rows if row.data == name)
+        cells.append((f"`{name}`", images.note, images.url, images.licence, models))
+    table = _table("Images", ("Set", "What", "Download", "Licence", "Models"), cells)
+    note = (
+        "Where you give no `--calibration`, these models are calibrated with what others publish for that, and\n"
+        "compared with FP32 on a quarter of it. Its sha256 is recorded as that of weights. No test of this\n"
+        "project downloads anything: `qtriton build yolov6s --precision int8-fp16` is tested with a server of our\n"
+        "own in place of the internet, with a network of YOLOv6s' shape and images that were made. Against the\n"
+        "internet it was **not tried**, and what the archives hold is known from where they are published alone."
+    )
+    return f"{table}\n\n{note}"
 
 
 def _bases() -> str:
