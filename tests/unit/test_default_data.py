@@ -1,6 +1,7 @@
 """The images that a spec names where the user gives none: how they are written, planned, split and told of."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,21 @@ def test_a_zip_with_a_password_or_of_another_kind(tmp_path: Path) -> None:
         body[body.index(b"PK\x01\x02") + place + 2] = value
         with pytest.raises(InputError, match=f"no tar or zip archive that can be read .*{words}"):
             list(images_in(bytes(body), tmp_path / "out"))
+
+
+def test_a_damaged_archive_is_refused_or_read_but_never_a_bug(tmp_path: Path) -> None:
+    """The list of a zip's members, whose readers are not careful; and a tar whose checksum comes late."""
+    few = dict(list(PHOTOS.items())[:6])
+    in_zip, in_tar, refused = zip_of(few), tar_gz(few), 0
+    places = [(in_zip, place) for place in range(in_zip.index(b"PK\x01\x02"), len(in_zip))]
+    for body, place in [*places, *((in_tar, place) for place in range(10, len(in_tar)))]:
+        damaged = body[:place] + bytes([body[place] ^ 255]) + body[place + 1 :]
+        try:
+            list(images_in(damaged, tmp_path / "out"))
+        except InputError as error:
+            refused += str(error).startswith("here: ")
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    assert refused > len(places) // 2
 
 
 def test_a_folder_is_no_file_of_an_archive(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import lzma
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -26,7 +28,8 @@ _HEADER_BYTES: Final = 512
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
 _BROKEN: Final = (
     *(tarfile.TarError, zipfile.BadZipFile, EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError),
-    NotImplementedError,  # zipfile: a way to compress that it does not know
+    # What zipfile makes of damaged lists of members, and of a way to compress that it does not know.
+    *(IndexError, ValueError, struct.error, NotImplementedError),
 )
 
 
@@ -64,9 +67,15 @@ def opened_archive(archive: Path, where: str, option: str) -> Iterator[dict[str,
         with members(archive) as found:
             yield _checked(found, where, option)
     except _BROKEN as error:
-        raise InputError(
-            f"{where}: no tar or zip archive that can be read ({error}). Give the one that was published."
-        ) from error
+        raise _unreadable(where, error) from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # else zipfile was sent to a place before the beginning
+            raise
+        raise _unreadable(where, error) from error
+
+
+def _unreadable(where: str, error: Exception) -> InputError:
+    return InputError(f"{where}: no tar or zip archive that can be read ({error}). Give the one that was published.")
 
 
 @contextmanager

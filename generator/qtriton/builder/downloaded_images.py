@@ -26,8 +26,8 @@ _COMPARED: Final = 4
 def images_download(model: str, what: str, images: DownloadedImages, workspace: Workspace) -> Download:
     """The download of a spec's images for calibration or validation, kept as a folder for all models that name it."""
     where, option = f"{model}: {images.url}", f"--{what}"
-    # A changed spec downloads anew.
-    mark = sha256_json([images.url, images.sha256, images.folder])[:16]
+    # A changed spec downloads anew, and another way to choose and split images, too.
+    mark = sha256_json([images.url, images.sha256, images.folder, _MOST_IMAGES, _COMPARED])[:16]
     return Download(
         model=model,
         what=f"{what} images",

@@ -95,4 +95,5 @@ class BuildResult:
             "gate": manifest.gate.model_dump() if manifest.gate else None,
             "speed": {**manifest.speed.model_dump(), "ratio": manifest.speed.ratio} if manifest.speed else None,
             "recipe": manifest.settings.get("recipe"),
+            "downloaded": {name: images.model_dump() for name, images in manifest.downloaded.items()},
         }
