@@ -104,8 +104,8 @@ class BuildOptions:
     calibration: Annotated[
         Path | None,
         typer.Option(
-            help="Typical images without labels, at least 32; INT8 learns its ranges from them. Default: those that the "
-            "model's spec names, which are downloaded.",
+            help="Typical images without labels, at least 32; INT8 learns its ranges from them. Default: those that "
+            "the model's spec names, which are downloaded.",
             metavar="DIR",
             rich_help_panel=_DATA,
         ),
