@@ -169,6 +169,15 @@ def test_a_few_changed_images_are_counted_from_the_draws() -> None:
     assert found.upper == pytest.approx(exact.upper, rel=0.05) and found.lower == 0
 
 
+def test_a_changed_image_costs_what_the_worst_of_those_seen_does() -> None:
+    """Of 80 images with 10 labels each, one has another one: 10 points of that image."""
+    labels = np.full(80, 20)
+    after = LabelCounts(80, np.where(np.arange(80) < 1, 9, 10), labels)
+    np.testing.assert_allclose(bootstrap.costs(None, after, 100 - after.value()), [10, *[0] * 79], atol=1e-9)
+    exact = drop_interval(None, Hits(80, np.arange(80) >= 1))
+    assert drop_interval(None, after).upper == pytest.approx(exact.upper / 10, rel=0.05)
+
+
 def test_draws_that_say_nothing_do_not_make_sure() -> None:
     """One image of 80 has an object, so that every draw with it gives the same."""
     box = np.zeros(1, np.int64)
