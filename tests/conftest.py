@@ -6,7 +6,8 @@ import pytest
 
 REPO = Path(__file__).resolve().parent.parent
 ZOO = REPO.parent / "shared" / "zoo"
-_LONG = ("test_coverage.py", "test_soak.py")
+#: The files that take minutes without the real models.
+SLOW = ("test_coverage.py", "test_known_command.py", "test_soak.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,7 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         needs = set(getattr(item, "fixturenames", ()))
         marks = {name for name in ("zoo", "server") if name in needs}
         marks |= {"docker"} if "docker" in item.path.parts else set()
-        marks |= {"slow"} if marks & {"zoo", "docker"} or item.path.name in _LONG else set()
+        marks |= {"slow"} if marks & {"zoo", "docker"} or item.path.name in SLOW else set()
         for mark in sorted(marks):
             item.add_marker(mark)
     # The files that take longest begin, so that no worker is left alone with one of them at the end.

@@ -131,10 +131,11 @@ def _checked(found: Iterator[Member], where: str, option: str) -> dict[str, Memb
                 f"Do not use it; unpack one that you trust and give its folder with {option}."
             )
         size += member.size + _HEADER_BYTES
-        too_much = f"more than {_MOST_BYTES >> 30} GiB" if size > _MOST_BYTES else ""
-        if too_much := too_much or (f"more than {_MOST_FILES} files" if count > _MOST_FILES else ""):
+        too_much = f"{_MOST_BYTES >> 30} GiB" * (size > _MOST_BYTES) or f"{_MOST_FILES} files" * (count > _MOST_FILES)
+        if too_much:
             raise InputError(
-                f"{where}: {too_much} when unpacked. If that is right, unpack it and give its folder with {option}."
+                f"{where}: more than {too_much} when unpacked. If that is right, unpack it and give its folder with "
+                f"{option}."
             )
         if member.is_file:
             files[str(path)] = member
