@@ -7,6 +7,12 @@ from typing import Any
 
 import pytest
 
+from qtriton.builder.inputs import resolve_datasets
+from qtriton.options import BuildOptions
+from qtriton.progress import SILENT
+from qtriton.spec_files import load_spec
+from qtriton.workspace import Workspace
+
 from .conftest import qtriton
 
 BUILD = ("build", "demo_digits", "--json")
@@ -111,7 +117,8 @@ def test_layers_go_back_to_float_until_the_budget_holds(own_cache: Path, tmp_pat
 
 
 def test_without_labels_int8_is_compared_with_fp32(own_cache: Path, tmp_path: Path) -> None:
-    validation = next((own_cache / "stages").glob("scenes-digits-validation-*"))
+    validation = resolve_datasets(load_spec("demo_digits"), BuildOptions(), Workspace(own_cache), SILENT).validation
+    assert validation is not None
     images = tmp_path / "images"
     images.mkdir()
     for path in sorted(validation.glob("*.jpg"))[:20]:
