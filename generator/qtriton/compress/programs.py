@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -16,8 +16,8 @@ from qtriton.compress.scales import LearntLayer, fingerprint
 
 #: What a model is fed with, by the name of the input.
 Arrays: TypeAlias = dict[str, NDArray[Any]]
-#: How many tensors of a model are held in memory at a time.
-_AT_ONCE: Final = 32
+#: Bytes of a model's tensors that are held in memory at a time; for each part of them the model is run anew.
+_AT_ONCE: Final = 512 << 20
 #: Paddle's layers with weights, and the names of their activation and weight inputs.
 LAYERS: Final = {
     "conv2d": ("Input", "Filter"),
@@ -143,14 +143,28 @@ def fingerprints(folder: Path, tensors: Collection[str], feeds: Sequence[Arrays]
     prints: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
     with paddle.static.scope_guard(scope):
         program, _, _ = load(folder, executor)
-        names = sorted(set(tensors) & set(program.global_block().vars))
+        variables = program.global_block().vars
+        parts = _parts({name: variables[name].shape for name in sorted(set(tensors) & set(variables))})
         for feed in feeds:
-            for start in range(0, len(names), _AT_ONCE):
-                part = names[start : start + _AT_ONCE]
+            for part in parts:
                 values = executor.run(program, feed=feed, fetch_list=part)
                 for name, value in zip(part, values, strict=True):
                     prints[name].append(fingerprint(value))
     return {name: np.stack(rows) for name, rows in prints.items()}
+
+
+def _parts(shapes: Mapping[str, Sequence[int]]) -> list[list[str]]:
+    """Tensors of float32 in parts that can be held at once; a size that is free is 1, as the batch is."""
+    parts: list[list[str]] = []
+    held = _AT_ONCE
+    for name, shape in shapes.items():
+        size = 4 * int(np.prod([max(1, each) for each in shape]))
+        if held + size > _AT_ONCE:
+            parts.append([])
+            held = 0
+        parts[-1].append(name)
+        held += size
+    return parts
 
 
 def read(folder: Path) -> tuple[list[Any], dict[str, NDArray[np.float32]]]:
