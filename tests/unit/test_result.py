@@ -89,7 +89,7 @@ def test_programs_get_what_stands_in_the_repository(tmp_path: Path, monkeypatch:
         "postprocess": "yolov5n_postprocess",
     }
     assert (told["model"], told["changed"], told["left_out"]) == ("yolov5n", True, [])
-    metric = {"name": "mAP50-95", "value": 27.5, "images": 80}
+    metric = {"name": "mAP50-95", "value": 27.5, "images": 80, "measured_on": ""}
     assert told["metrics"] == {"fp32": metric, "int8": metric}
 
     fp32, int8 = told["variants"]

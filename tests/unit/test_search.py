@@ -459,7 +459,7 @@ def test_each_candidate_is_judged_at_a_level_of_its_own(monkeypatch: pytest.Monk
         late.find(monkeypatch, require_evidence=True, max_accuracy_drop=0.25)
     assert first.levels == [level_of(1)] * 2, "to decide, and to be told"
     (level,) = set(late.levels)
-    assert level == level_of(late.asked.index("PTQ avg, 8 layers in floating point") + 1) > level_of(4)
+    assert level == level_of(late.asked.index("PTQ avg, 8 layers in floating point") + 1) > level_of(3)
 
 
 def test_over_the_budget_no_bound_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
