@@ -14,6 +14,7 @@ from qtriton.builder.certainty import bounds, evidence, image_points, level_of
 from qtriton.builder.choice import MIN_SPEEDUP
 from qtriton.builder.layer_times import with_times
 from qtriton.builder.recipes import candidates, ordered
+from qtriton.builder.refusal import Best, nothing_passes, too_few_images
 from qtriton.builder.sources import Sources
 from qtriton.builder.speed import speed
 from qtriton.errors import AccuracyBudgetError, CompressionError
@@ -21,8 +22,7 @@ from qtriton.evidence import Verdict
 from qtriton.plan import accuracy_budget, allowed_disagreement
 from qtriton.quantize.sensitivity import LayerCost, rank
 from qtriton.recipe import Algorithm, Recipe
-from qtriton.repository.manifest import Evidence, Gate, Speed, Trial
-from qtriton.repository.naming import Names
+from qtriton.repository.manifest import Gate, Speed, Trial
 from qtriton.target import Method, Target
 
 #: Training won back 70 % of what PTQ dropped on the model that was measured: over so many budgets it is not worth it.
@@ -64,7 +64,6 @@ class _Search:
         self._candidates = Candidates(sources, target, fp32)
         self._tried = self._candidates.tried
         self._costs: tuple[LayerCost, ...] = ()
-        self._ensemble = Names.of(sources.context.spec.name, target).ensemble
 
     def run(self) -> SearchResult:
         """Try until something passes."""
@@ -75,7 +74,8 @@ class _Search:
         chosen = passing or self._best()
         timed = self._speed(chosen)
         if passing is None and not self._options.accept_drop:
-            raise AccuracyBudgetError(self._refusal(chosen, timed))
+            found = Best(chosen, len(self._tried), self._budget(chosen.drop), self._agrees(chosen), timed)
+            raise AccuracyBudgetError(nothing_passes(self._context, self._target, found))
         gate = self._gate(chosen, accepted=passing is None)
         trials = tuple(Trial(recipe=str(each.recipe), drop=each.drop.points) for each in self._tried)
         return SearchResult(chosen, gate, timed, trials, self._costs)
@@ -94,12 +94,7 @@ class _Search:
         budget = self._budget(same)
         certain = evidence(self._context, same, budget, 1)
         if certain.verdict is not Verdict.WITHIN:
-            raise AccuracyBudgetError(
-                f"{self._ensemble}: --require-evidence: {same.after.images} images cannot show a drop of at most "
-                f"{budget:g} points of {same.after.name}: even an artifact that answers each as FP32 does might drop "
-                f"{certain.upper:.2f} (95 %). {self._more_images(same, certain)} What was published before is "
-                "unchanged. Or pass --max-accuracy-drop with more points, or leave out --require-evidence."
-            )
+            raise AccuracyBudgetError(too_few_images(self._context, self._target, same, budget, certain))
 
     def _passing(self) -> Candidate | None:
         if not self._target.precision.quantized:
@@ -248,49 +243,6 @@ class _Search:
             evidence=evidence(self._context, drop, budget, chosen.number),
         )
 
-    def _refusal(self, best: Candidate, timed: Speed | None) -> str:
-        drop, budget = best.drop, self._budget(best.drop)
-        required = self._options.require_evidence
-        fixes = ["--max-accuracy-drop with more points", *["--accept-drop"][required:], "--precision fp32"]
-        if required:
-            fixes.append("leave out --require-evidence")
-        if self._options.method is not Method.AUTO and self._target.precision.quantized:
-            fixes.insert(0, "--method auto")
-        slow = (
-            f" It would not be faster either ({timed.ratio:.2f} times FP32)."
-            if timed is not None and timed.ratio < MIN_SPEEDUP
-            else ""
-        )
-        agreed = (
-            f" Only {drop.agreement:.0f} of 100 points of its results agree with FP32's, so the labels do not tell all."
-            if drop.agreement is not None and not self._agrees(best)
-            else ""
-        )
-        return (
-            f"{self._ensemble}: the best of {len(self._tried)} artifacts ({best.recipe}) drops {drop.points:.2f} "
-            f"points of {drop.after.name}, the budget is {budget:g}.{self._too_few(best)}{agreed}{slow} What was "
-            f"published before is unchanged. Pass {', '.join(fixes[:-1])}, or {fixes[-1]}."
-        )
-
-    def _too_few(self, best: Candidate) -> str:
-        """What to say of images that do not tell, or of which a single one is worth more than the budget."""
-        drop, budget = best.drop, self._budget(best.drop)
-        images = drop.after.images
-        if drop.points <= budget and self._agrees(best):
-            certain = evidence(self._context, drop, budget, best.number)
-            return (
-                f" {images} images do not show that it is within: it might drop {certain.upper:.2f} (95 %). "
-                f"{self._more_images(drop, certain)}"
-            )
-        each = image_points(self._context.spec.task, images)
-        if each is None or each <= budget:
-            return ""
-        return f" One of {images} images alone is {each:.2f} points: give more with {_option(drop)}."
-
-    def _more_images(self, drop: AccuracyDrop, certain: Evidence) -> str:
-        needed = certain.images_needed
-        return f"Give {f'about {needed:,} images' if needed is not None else 'more'} with {_option(drop)}."
-
 
 class _Ladder:
     """The candidates of one recipe with the first 0, 1, 2 ... of its layers in floating point."""
@@ -325,8 +277,3 @@ class _Ladder:
 
     def _with(self, count: int) -> Recipe:
         return replace(self._recipe, float_layers=frozenset(self._order[:count]))
-
-
-def _option(drop: AccuracyDrop) -> str:
-    """What gives more images to judge by."""
-    return "--validation and --labels" if drop.labelled else "--calibration or --validation"
