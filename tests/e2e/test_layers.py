@@ -48,8 +48,8 @@ def test_int8_runs_in_int8_and_fp32_does_not(told: dict[str, Any], backend: str,
     assert sorted(int8) == ["FP32"] * in_float + ["INT8"] * (12 - in_float)
     layers = told[f"demo_digits_{backend}_fp32"]["layers"]
     assert {each["kind"] for each in layers if each["runs_in"] == "INT8"} <= {"Transpose", "Subgraph", "Reorder"}
-    assert told[f"demo_digits_{backend}_fp32"]["int8_percent"] < 10
-    assert told[f"demo_digits_{backend}_int8"]["int8_percent"] > 20
+    shares = [told[f"demo_digits_{backend}_{each}"]["int8_percent"] for each in ("fp32", "int8")]
+    assert shares[0] < 10 and shares[0] < shares[1], "of the time, so how large it is depends on the machine"
 
 
 def test_every_layer_was_timed_in_every_run(told: dict[str, Any]) -> None:
