@@ -99,6 +99,20 @@ def test_every_value_is_counted_in_however_many_groups(
     assert np.abs(counts[place] - expected).sum() <= 4, "values on the edge of a bin"
 
 
+def test_what_is_all_but_zero_is_counted(tmp_path: Path, feeding: Feeding) -> None:
+    """A tensor that training switched off may hold numbers below FP32's smallest normal one."""
+    frames = np.load(feeding.frames)
+    np.save(feeding.frames, (frames / np.abs(frames).max() * 1e-40).astype(np.float32))
+    model = twins(tmp_path / "model.onnx")
+    write_maxima(model, feeding, tmp_path / "maxima.npz", ignore)
+    maxima = Maxima.load(tmp_path / "maxima.npz")
+    place = maxima.tensors.index("image")
+    assert 0 < maxima.values[place].max() < np.finfo(np.float32).tiny
+    write_counts(model, feeding, maxima, tmp_path / "counts.npy", ignore)
+    counts = np.load(tmp_path / "counts.npy")
+    assert (counts.sum(axis=1) == 5 * 4 * 36).all() and np.count_nonzero(counts[place]) > 10
+
+
 def test_layers_with_the_same_weights_keep_their_own_ranges(tmp_path: Path, feeding: Feeding) -> None:
     model = twins(tmp_path / "model.onnx")
     observe(model, feeding, tmp_path, ignore)

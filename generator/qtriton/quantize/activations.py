@@ -132,7 +132,9 @@ def write_counts(fp32: Path, feeding: Feeding, maxima: Maxima, out: Path, progre
 def _count(values: NDArray[np.float32], top: float) -> NDArray[np.int64]:
     if top <= 0:
         return np.bincount([0], [values.size], BINS).astype(np.int64)
-    places = (np.abs(values.reshape(-1)) * np.float32(BINS / top)).astype(np.int32)
+    scale = BINS / top  # FP32 cannot hold it where what training has switched off is left at 1e-42
+    kind = np.float32 if scale < np.finfo(np.float32).max else np.float64
+    places = (np.abs(values.reshape(-1)).astype(kind, copy=False) * kind(scale)).astype(np.int32)
     return np.bincount(np.minimum(places, BINS - 1), minlength=BINS)
 
 
