@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
-from scipy.stats import norm, t
 
 from qtriton.evidence.interval import Bounds
 from qtriton.evidence.top1 import share_bounds
@@ -72,6 +71,8 @@ def bootstrap_bounds(before: Outcomes | None, after: Outcomes, level: float) -> 
     Where fewer than about five images change, the draws know too little: the bounds are those of the share of images
     that change, each of which costs or gains as much as the worst of them at most; 100 points where there is none.
     """
+    from scipy.stats import norm, t
+
     images, drop = after.images, (100.0 if before is None else before.value()) - after.value()
     replicates = drops(before, after)
     # A draw that says nothing tells as little as one in which nothing changes.

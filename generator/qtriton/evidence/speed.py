@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import binom
 
 from qtriton.evidence.interval import LEVEL, Interval
 
@@ -24,6 +23,8 @@ def ratio_interval(fp32_ms: ArrayLike, compressed_ms: ArrayLike, level: float = 
     Raises:
         ValueError: there are too few rounds for the level: 5 give 0.95.
     """
+    from scipy.stats import binom
+
     ratios = np.sort(np.divide(fp32_ms, compressed_ms))
     # The lowest k ratios are all above the median with P(B < k); B is binomial.
     outside = int((binom.cdf(np.arange(len(ratios)), len(ratios), 0.5) <= 1 - level).sum())

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import math
 
-from scipy.optimize import brentq
-from scipy.stats import beta, binomtest, norm
-
 from qtriton.evidence.interval import Bounds
 from qtriton.metrics.outcomes import Hits
 
@@ -22,6 +19,8 @@ def mcnemar(before: Hits, after: Hits) -> float:
     Q. McNemar, Note on the sampling error of the difference between correlated proportions or percentages,
     Psychometrika 12 (1947), 153-157; exact: of the flips, as many turn wrong as heads come up.
     """
+    from scipy.stats import binomtest
+
     lost, gained = flips(before, after)
     return float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
 
@@ -32,6 +31,8 @@ def share_bounds(count: float, images: float, level: float) -> Bounds:
     C. J. Clopper and E. S. Pearson, The use of confidence or fiducial limits illustrated in the case of the binomial,
     Biometrika 26 (1934), 404-413. They hold for any share, since they are exact.
     """
+    from scipy.stats import beta
+
     lower = beta.ppf(1 - level, count, images - count + 1) if count > 0 else 0.0
     upper = beta.ppf(level, count + 1, images - count) if count < images else 1.0
     return 100 * float(lower), 100 * float(upper)
@@ -48,6 +49,9 @@ def paired_bounds(lost: float, gained: float, images: float, level: float) -> Bo
 
 
 def _upper(lost: float, gained: float, images: float, level: float) -> float:
+    from scipy.optimize import brentq
+    from scipy.stats import norm
+
     distance = float(norm.ppf(level))
     estimate = (lost - gained) / images
 

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.integer[Any]]
@@ -83,6 +82,8 @@ def label_precision(images: Integers, true: Flags, copies: Floats) -> Floats:
 
 def _sums(images: Integers, points: Integers, copies: Floats, only: Flags | None = None) -> Floats:
     """How many rank at each of some points or better in each draw [points, draws]."""
+    from scipy.sparse import csr_matrix
+
     last = points[-1] + 1 if len(points) else 0
     places = np.arange(last) if only is None else np.nonzero(only[:last])[0]
     starts = np.concatenate([[0], np.searchsorted(places, points, side="right")])
