@@ -20,6 +20,7 @@ from qtriton.placement.placed import Placed
 from qtriton.progress import SILENT
 from qtriton.runtime.values import Results
 from qtriton.target import Precision, Target
+from qtriton.workspace import sha256_file
 
 FP32, INT8 = (Artifact(Target("onnxruntime", each), Path(each.value)) for each in (Precision.FP32, Precision.INT8))
 
@@ -53,7 +54,8 @@ class World:
         spec: Any = SimpleNamespace(name="m", task="detection", published=None)
         self.context: Any = SimpleNamespace(
             spec=spec, ground_truth=None, unlabelled=images, results={}, reporter=SILENT, stage=self.stage,
-            reader=FrameReader(), measured={}, compared=images, placements={FP32.target.backend: Placed(spec)},
+            reader=FrameReader(), measured={}, compared=images, compared_sha256=[sha256_file(path) for path in images],
+            placements={FP32.target.backend: Placed(spec)},
         )  # fmt: skip
         monkeypatch.setattr(module, "_key", lambda *args: args)
         monkeypatch.setattr(module, "predict_all", lambda target, *_: self.results[target.precision.value])

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from qtriton.backends.runner import Array, Feed, Runner, TensorInfo
+from qtriton.backends.runner import Array, Feed, Runner
 from qtriton.builder import evaluate as evaluating
 from qtriton.builder import feeding, same_outputs
 from qtriton.builder.evaluate import measure_accuracy, predict_all
@@ -23,6 +23,8 @@ from qtriton.runtime.pre import preprocess
 from qtriton.spec import ModelSpec
 from qtriton.spec_files import parse_spec
 from qtriton.target import Precision, Target
+
+from .test_evaluate import Brightest
 
 TARGET = Target("onnxruntime", Precision.FP32)
 
@@ -61,18 +63,12 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-class Brightest(Runner):
-    """A model that knows ten greys: its class is the brightness in tenths."""
-
-    def __init__(self) -> None:
-        inputs = (TensorInfo("image", "FP32", (-1, 3, 8, 8)),)
-        outputs = (TensorInfo("scores", "FP32", (-1, 10)),)
-        channel: Any = None  # it runs in no process
-        super().__init__(inputs, outputs, channel, "ten greys")
+class Counted(Brightest):
+    """It says each time that it runs."""
 
     def __call__(self, feed: Feed) -> dict[str, Array]:
         RUN.append(1)
-        return {"scores": np.eye(10, dtype=np.float32)[(feed["image"].mean(axis=(1, 2, 3)) * 9.99).astype(int)]}
+        return super().__call__(feed)
 
 
 #: One for each time that the model ran.
@@ -83,7 +79,7 @@ RUN: list[int] = []
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
     def running(target: Target, model: Path) -> Iterator[Runner]:
-        yield Brightest()
+        yield Counted()
 
     RUN.clear()
     monkeypatch.setattr(evaluating, "running", running)
@@ -191,7 +187,7 @@ def test_one_run_of_an_image_gives_the_metric_and_what_is_served(greys: tuple[Pa
     assert served[0]["classes"].shape == (3,)
 
 
-class Greyer(Brightest):
+class Greyer(Counted):
     """The same model on another backend, which rounds otherwise."""
 
     off = 0.0
@@ -206,7 +202,7 @@ def test_fp32_of_two_backends_is_the_same_where_their_outputs_agree(
 ) -> None:
     @contextmanager
     def running(target: Target, model: Path) -> Iterator[Runner]:
-        yield Brightest() if target.backend == "onnxruntime" else Greyer()
+        yield Counted() if target.backend == "onnxruntime" else Greyer()
 
     monkeypatch.setattr(same_outputs, "running", running)
     monkeypatch.setattr(Greyer, "off", off)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +22,6 @@ from qtriton.repository.manifest import Metric
 from qtriton.runtime.values import Results
 from qtriton.target import Precision
 from qtriton.tasks import TASKS
-from qtriton.workspace import sha256_file
 
 _FILE: Final = "metric.json"
 _OUTCOMES: Final = "outcomes.npz"
@@ -108,14 +107,14 @@ def accuracy_drop(context: BuildContext, fp32: Artifact, artifact: Artifact) -> 
     Raises:
         InputError: FP32 finds nothing in the images, so that nothing can agree with it.
     """
-    first, second, images = _score(context, fp32), _score(context, artifact), context.compared
+    first, second = _score(context, fp32), _score(context, artifact)
     if first is not None and second is not None:
         (before, fp32_score), (after, score) = first, second
-        agreed = _agreement(context, fp32, artifact, images).value() if finds_something(context, fp32) else None
+        agreed = _agreement(context, fp32, artifact).value() if finds_something(context, fp32) else None
         return AccuracyDrop(before, after, True, (fp32_score.outcomes, score.outcomes), agreed)
     require_finding(context, fp32)
-    outcomes = _agreement(context, fp32, artifact, images)
-    perfect = Metric(name=TASKS[context.spec.task].agreement, value=100.0, images=len(images))
+    outcomes = _agreement(context, fp32, artifact)
+    perfect = Metric(name=TASKS[context.spec.task].agreement, value=100.0, images=len(context.compared))
     return AccuracyDrop(perfect, perfect.model_copy(update={"value": outcomes.value()}), False, (None, outcomes))
 
 
@@ -135,35 +134,34 @@ def require_finding(context: BuildContext, fp32: Artifact) -> None:
 
 def finds_something(context: BuildContext, fp32: Artifact) -> bool:
     """Whether FP32 reports anything on the images that it is compared on."""
-    images = context.compared
 
     def produce(folder: Path) -> None:
-        _save(folder, float(not measure_emptiness(_results(context, fp32, images))))
+        _save(folder, float(not measure_emptiness(_results(context, fp32))))
 
-    inputs = ([sha256_file(path) for path in images],)
+    inputs = (context.compared_sha256,)
     key = _key(context, measured_artifact(context, fp32), "finds", inputs, measure_emptiness)
     return bool(_load(context.stage(key, produce))[0])
 
 
-def _agreement(context: BuildContext, fp32: Artifact, artifact: Artifact, images: Sequence[Path]) -> Outcomes:
+def _agreement(context: BuildContext, fp32: Artifact, artifact: Artifact) -> Outcomes:
     def produce(folder: Path) -> None:
-        expected, results = (_results(context, each, images) for each in (fp32, artifact))
+        expected, results = (_results(context, each) for each in (fp32, artifact))
         if artifact.target.precision is not Precision.FP32:
             context.results.pop(artifact.folder)  # that of FP32 is asked for again
         measure_agreement(context.spec.task, expected, results).save(folder / _OUTCOMES)
 
-    inputs = (measured_artifact(context, fp32).files(), [sha256_file(path) for path in images])
+    inputs = (measured_artifact(context, fp32).files(), context.compared_sha256)
     folder = context.stage(_key(context, artifact, "agreement", inputs, measure_agreement), produce)
     return load_outcomes(folder / _OUTCOMES)
 
 
-def _results(context: BuildContext, artifact: Artifact, images: Sequence[Path]) -> list[Results]:
+def _results(context: BuildContext, artifact: Artifact) -> list[Results]:
     """What an artifact reports; where it was measured just now, that is known."""
     artifact = measured_artifact(context, artifact)
     if artifact.folder not in context.results:
         target = artifact.target
         with context.reporter.progress(f"{context.spec.name}: results of {artifact}") as progress:
-            what = (target, artifact.opened, placed(Sources(context), target).spec, images, context.reader)
+            what = (target, artifact.opened, placed(Sources(context), target).spec, context.compared, context.reader)
             context.results[artifact.folder] = predict_all(*what, progress)
     return context.results[artifact.folder]
 

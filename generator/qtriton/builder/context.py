@@ -116,6 +116,11 @@ class BuildContext:
         return self.unlabelled if self.ground_truth is None else self.ground_truth[0].images[:_CONFIRMED_ON]
 
     @cached_property
+    def compared_sha256(self) -> list[str]:
+        """The SHA-256 of each of those images."""
+        return [sha256_file(path) for path in self.compared]
+
+    @cached_property
     def results(self) -> dict[Path, list[Results]]:
         """What artifacts report on the images that INT8 is compared on, by their folders, as long as it is needed."""
         return {}

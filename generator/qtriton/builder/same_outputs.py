@@ -21,7 +21,6 @@ from qtriton.builder.sources import Sources
 from qtriton.builder.trial import alike
 from qtriton.spec import ModelSpec
 from qtriton.target import Precision, Target
-from qtriton.workspace import sha256_file
 
 #: Real images that are compared, from all over those that there are.
 _IMAGES: Final = 4
@@ -44,7 +43,8 @@ def _same(context: BuildContext, one: Artifact, other: Artifact) -> bool:
     specs = [placed(Sources(context), each.target).spec for each in (one, other)]
     if specs[0].postprocess != specs[1].postprocess:
         return False
-    images = [context.compared[place] for place in _spread(len(context.compared))]
+    places = _spread(len(context.compared))
+    images, hashes = [context.compared[at] for at in places], [context.compared_sha256[at] for at in places]
 
     def produce(folder: Path) -> None:
         label = f"{context.spec.name}: FP32 of {one.target.backend} and of {other.target.backend}"
@@ -54,7 +54,6 @@ def _same(context: BuildContext, one: Artifact, other: Artifact) -> bool:
             found = give_the_same(models, images, context.reader)
         (folder / _FILE).write_text(json.dumps(found))
 
-    hashes = [sha256_file(path) for path in images]
     inputs = (one.files(), other.files(), one.target.backend, other.target.backend, context.spec_key, hashes)
     key = StageKey(f"{context.spec.name}-{other.target.backend}-fp32-same", inputs, give_the_same)
     return bool(json.loads((context.stage(key, produce) / _FILE).read_text()))

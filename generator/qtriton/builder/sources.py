@@ -201,8 +201,8 @@ class Sources:
                 found = measure_distance(self.spec, onnx, int8, images, context.reader, folder, progress)
             (folder / _DISTANCE).write_text(json.dumps(found))
 
-        hashes = [sha256_file(path) for path in images]
-        inputs = (self.scales_key.digest, context.spec_key, sorted(self.float_layers), self._spelling(target), hashes)
+        how = (sorted(self.float_layers), self._spelling(target))
+        inputs = (self.scales_key.digest, context.spec_key, *how, context.compared_sha256)
         key = StageKey(f"{self.spec.name}-distance", inputs, measure_distance)
         return float(json.loads((context.stage(key, produce) / _DISTANCE).read_text()))
 

@@ -100,5 +100,5 @@ def _drops(before: Outcomes | None, after: Outcomes, copies: Callable[[int, int]
         reference = 100.0 if before is None else before.replicate(drawn)
         return np.asarray(reference - after.replicate(drawn))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         return np.concatenate(list(pool.map(block, range(0, replicates, size))))

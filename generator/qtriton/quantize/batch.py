@@ -16,3 +16,15 @@ def fix_batch(model: ModelProto) -> None:
         if value.name not in constants and shape.dim and shape.dim[0].dim_value <= 0:
             shape.dim[0].dim_value = 1
     del model.graph.value_info[:]
+
+
+def shapes_of_one(model: ModelProto) -> dict[str, list[int]]:
+    """The shapes of the tensors of a model for one image, with 0 where a size is not known."""
+    import onnx
+
+    single = onnx.ModelProto()
+    single.CopyFrom(model)
+    fix_batch(single)
+    graph = onnx.shape_inference.infer_shapes(single).graph
+    values = (*graph.input, *graph.value_info, *graph.output)
+    return {each.name: [dim.dim_value for dim in each.type.tensor_type.shape.dim] for each in values}

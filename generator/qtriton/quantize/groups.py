@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from qtriton.quantize.batch import shapes_of_one
 from qtriton.quantize.graph import GraphView
 
 if TYPE_CHECKING:
@@ -81,16 +82,5 @@ class Names:
 
 def sizes_of(model: ModelProto, tensors: Collection[str]) -> Mapping[str, int]:
     """How many values tensors have for one image; those whose shapes are not known are left out."""
-    import onnx
-
-    single = onnx.ModelProto()
-    single.CopyFrom(model)
-    for value in single.graph.input:
-        if value.type.tensor_type.shape.dim:
-            value.type.tensor_type.shape.dim[0].dim_value = 1
-    graph = onnx.shape_inference.infer_shapes(single).graph
-    shapes = {
-        each.name: [dim.dim_value for dim in each.type.tensor_type.shape.dim]
-        for each in (*graph.input, *graph.value_info, *graph.output)
-    }
+    shapes = shapes_of_one(model)
     return {name: int(np.prod(shapes[name])) for name in tensors if name in shapes and all(shapes[name])}

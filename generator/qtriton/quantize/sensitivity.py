@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from qtriton.compress.scales import Scales
+from qtriton.quantize.batch import shapes_of_one
 from qtriton.quantize.bounds import Range
 from qtriton.quantize.graph import GraphView
 from qtriton.quantize.match import Layer, match_layers
@@ -88,17 +89,7 @@ class SingleLayerQuantizer:
 
 def _output_sizes(model: ModelProto) -> dict[str, int]:
     """Pixels of each tensor [1, channels, height, width], for a batch of 1."""
-    import onnx
-
-    single = onnx.ModelProto()
-    single.CopyFrom(model)
-    for value in single.graph.input:
-        if len(value.type.tensor_type.shape.dim) > 1:
-            value.type.tensor_type.shape.dim[0].dim_value = 1
-    graph = onnx.shape_inference.infer_shapes(single).graph
-    values = [*graph.value_info, *graph.output]
-    shapes = {each.name: [dim.dim_value for dim in each.type.tensor_type.shape.dim] for each in values}
-    return {name: int(np.prod(shape[2:])) for name, shape in shapes.items() if len(shape) == 4}
+    return {name: int(np.prod(shape[2:])) for name, shape in shapes_of_one(model).items() if len(shape) == 4}
 
 
 def rank(costs: Sequence[LayerCost]) -> tuple[LayerCost, ...]:
