@@ -12,6 +12,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -27,6 +28,15 @@ _GRACE_S: Final = 5.0
 _CHILD: Final = (
     "import sys; sys.path[:] = [place for place in sys.path if place]; from qtriton.isolated import _child; _child()"
 )
+
+
+#: What ends the functions that this thread waits for, where something may.
+_CANCEL: Final[ContextVar[threading.Event | None]] = ContextVar("cancel", default=None)
+_TICK_S: Final = 0.1
+
+
+class CancelledError(Exception):
+    """The function was ended because nobody waits for it any more."""
 
 
 class CrashError(Exception):
@@ -67,11 +77,26 @@ class Channel:
 
         Raises:
             CrashError: its process ended without sending anything more.
+            CancelledError: this was `cancellable`, and was cancelled.
         """
+        cancel = _CANCEL.get()
         try:
+            while cancel is not None and not self._connection.poll(_TICK_S):
+                if cancel.is_set():
+                    raise CancelledError
             return self._connection.recv()
         except (EOFError, ConnectionResetError):
             raise CrashError(self._process.wait()) from None
+
+
+@contextmanager
+def cancellable(cancel: threading.Event) -> Iterator[None]:
+    """End the functions that this thread waits for within the block, and with them their processes, at the event."""
+    token = _CANCEL.set(cancel)
+    try:
+        yield
+    finally:
+        _CANCEL.reset(token)
 
 
 @contextmanager

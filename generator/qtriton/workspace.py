@@ -69,7 +69,7 @@ class Workspace:
         produce fails. A second process that wants the same stage waits for the first. What was given is in use, and
         so never pruned, as long as this object exists.
         """
-        final = self.folder("stages") / f"{name}-{key[:24]}"
+        final = self._stage_folder(name, key)
         with self.timings.part(name) as part:
             part.computed = False
             while not self._use_if_there(final):
@@ -83,6 +83,13 @@ class Workspace:
                             produce(partial)
                         partial.rename(final)
         return final
+
+    def holds(self, name: str, key: str) -> bool:
+        """Whether a stage's results are there at this moment."""
+        return self._stage_folder(name, key).is_dir()
+
+    def _stage_folder(self, name: str, key: str) -> Path:
+        return self.folder("stages") / f"{name}-{key[:24]}"
 
     def use(self, path: Path) -> Path:
         """Say that something in the cache, which is there, is in use from now on; gives it back.

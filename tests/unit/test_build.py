@@ -6,7 +6,7 @@ Everything is real but the runtimes, which would be processes.
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -91,6 +91,7 @@ def no_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(artifacts, "running", running)
     monkeypatch.setattr(pipeline, "fitted", lambda context: context)
+    monkeypatch.setattr(pipeline, "learning_ahead", nullcontext)
     monkeypatch.setattr(pipeline, "try_artifact", lambda context, _: context.spec.max_batch_size)
 
 

@@ -165,7 +165,7 @@ def test_the_speed_on_a_gpu_is_that_of_the_device(monkeypatch: pytest.MonkeyPatc
         produce(tmp_path)
         return tmp_path
 
-    context: Any = SimpleNamespace(spec=SimpleNamespace(name="m"), stage=stage, reporter=SILENT)
+    context: Any = SimpleNamespace(spec=SimpleNamespace(name="m"), timed_stage=stage, reporter=SILENT)
     pair = [Artifact(Target("tensorrt", each, device=DEVICE), tmp_path) for each in (Precision.FP32, Precision.INT8)]
     bounds = Bounds(lower=1.9, upper=2.1, level=0.95)
     expected = Speed(fp32_ms=2.0, compressed_ms=1.0, threads=0, processor=DEVICE, bounds=bounds)

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from qtriton.builder.background import Background
 from qtriton.builder.cache_key import StageKey
 from qtriton.builder.feeding import FrameReader
 from qtriton.builder.hashes import datasets_sha256, weights_sha256
@@ -56,6 +57,8 @@ class BuildContext:
     measured: dict[Path, Artifact] = field(default_factory=dict)
     #: What was warned about.
     warned: set[str] = field(default_factory=set)
+    #: What is made while the build goes on.
+    background: Background = field(default_factory=Background)
     #: What reads the images, each once.
     reader: FrameReader = field(default_factory=FrameReader)
 
@@ -146,6 +149,15 @@ class BuildContext:
         except QtritonError as error:
             self.failed[digest] = error
             raise
+
+    def timed_stage(self, key: StageKey, produce: Callable[[Path], None]) -> Path:
+        """The same of a stage that measures times, so nothing of this build runs beside it."""
+
+        def produce_alone(folder: Path) -> None:
+            self.background.stop()
+            produce(folder)
+
+        return self.stage(key, produce_alone)
 
     def warn_once(self, message: str) -> None:
         """Warn of what several backends meet."""

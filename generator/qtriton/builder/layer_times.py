@@ -54,7 +54,7 @@ def with_times(
     processor = target.device or machine.cpu().model
     inputs = (fp32.files(), int8.files(), processor, target.threads, nodes)
     key = StageKey(f"{context.spec.name}-{target.backend}-layer-times", inputs, measure_float_ms)
-    times: dict[str, float] = json.loads((context.stage(key, produce) / _FILE).read_text())
+    times: dict[str, float] = json.loads((context.timed_stage(key, produce) / _FILE).read_text())
     return tuple(replace(cost, float_ms=times.get(cost.node)) for cost in costs)
 
 

@@ -68,7 +68,16 @@ class OnnxRanges:
             with self.context.reporter.progress(label) as progress:
                 observe(self.onnx, feeding, folder, progress)
 
-        return self.context.stage(StageKey(f"{self.context.spec.name}-observed", self._inputs(), observe), produce)
+        return self.context.stage(self._observed_key, produce)
+
+    def is_observed(self) -> bool:
+        """Whether what ONNX Runtime sees of the model is in the cache."""
+        key = self._observed_key
+        return self.context.workspace.holds(key.name, key.digest)
+
+    @property
+    def _observed_key(self) -> StageKey:
+        return StageKey(f"{self.context.spec.name}-observed", self._inputs(), observe)
 
     def _count(self, observed: Path) -> Path:
         def produce(folder: Path) -> None:

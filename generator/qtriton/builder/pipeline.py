@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from qtriton import resources
 from qtriton.backends import backend_for
+from qtriton.builder.ahead import learning_ahead
 from qtriton.builder.artifact import Artifact, make_artifact
 from qtriton.builder.assemble import publish
 from qtriton.builder.cache_key import StageKey
@@ -55,7 +56,8 @@ def build(plan: Plan, workspace: Workspace, reporter: Reporter = SILENT) -> Buil
         current = None if options.force else _current(plan, records)
         if current is not None:
             return BuildResult(plan, False, current, timings=workspace.timings.rows())
-        variants, left_out = _variants(context, records)
+        with learning_ahead(context):
+            variants, left_out = _variants(context, records)
         _require(plan, variants, left_out)
         with workspace.timings.part(f"{spec.name}-published"):
             publish(plan, Sources(context).export_onnx(), variants, reporter)

@@ -111,6 +111,14 @@ class Sources:
             return self._ranges().learn(self.scales_key, self.recipe.algorithm, two_sided=self.recipe.equalized)
         return self._learn() / SCALES_FILE
 
+    def scales_are_kept(self) -> bool:
+        """Whether the ranges are in the cache."""
+        return self.context.workspace.holds(self.scales_key.name, self.scales_key.digest)
+
+    def is_observed(self) -> bool:
+        """Whether what ONNX Runtime sees of the FP32 model, from which it learns ranges, is in the cache."""
+        return self._ranges().is_observed()
+
     def can_equalize(self) -> bool:
         """Whether equalizing would change the model."""
         return has_depthwise(self._fp32() / _ONNX)
@@ -258,9 +266,10 @@ class Sources:
     def _learn(self) -> Path:
         """The folder with the scales and the INT8 model of ACT."""
 
+        label = f"{self.spec.name}: ranges by {self.recipe.learning} with PaddleSlim ACT"
+
         def produce(folder: Path) -> None:
             model, frames, trained = self.convert_to_paddle(), self.context.frames(), self._train()
-            label = f"{self.spec.name}: ranges by {self.recipe.learning} with PaddleSlim ACT"
             with self.context.reporter.progress(label) as progress:
                 learn_with_act(
                     model,
@@ -273,4 +282,10 @@ class Sources:
                     progress=progress,
                 )
 
-        return self.context.stage(self.scales_key, produce)
+        context, key = self.context, self.scales_key
+        if context.background.makes(key.digest):
+            with context.workspace.timings.part(key.name), context.reporter.progress(label) as progress:
+                context.background.wait(progress, context.reporter.warn)
+        else:  # others would only be in the way
+            context.background.stop()
+        return context.stage(key, produce)

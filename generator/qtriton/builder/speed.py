@@ -29,4 +29,4 @@ def speed(context: BuildContext, fp32: Artifact, artifact: Artifact) -> Speed:
 
     inputs = (fp32.files(), artifact.files(), threads, processor, sorted(Speed.model_fields))
     key = StageKey(f"{context.spec.name}-{target.backend}-speed", inputs, timing.time_pair)
-    return Speed.model_validate_json((context.stage(key, produce) / _FILE).read_text())
+    return Speed.model_validate_json((context.timed_stage(key, produce) / _FILE).read_text())
