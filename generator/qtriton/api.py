@@ -67,13 +67,18 @@ def build(model: str | Path, options: BuildOptions | None = None, *, reporter: R
     return carry_out(plan_build(model, options), reporter=reporter)
 
 
-def carry_out(plan: Plan, *, reporter: Reporter = SILENT) -> BuildResult:
+def carry_out(plan: Plan, *, workspace: Workspace | None = None, reporter: Reporter = SILENT) -> BuildResult:
     """Do what `plan_build` has planned; `build` is both.
+
+    Args:
+        plan: what to do.
+        workspace: the cache; its `timings` say where the time went, also of a build that fails. The user's by default.
+        reporter: hears how far the work is; silent by default.
 
     Raises:
         QtritonError: as for `build`.
     """
-    return run_build(plan, Workspace.default(), reporter)
+    return run_build(plan, workspace or Workspace.default(), reporter)
 
 
 def check(repository: Path | str = DEFAULT_REPOSITORY, server: GpuServer | None = None) -> list[Problem]:

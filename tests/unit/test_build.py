@@ -266,6 +266,19 @@ def test_an_interrupted_build_says_what_became_of_the_repository(
         assert said(command, patch, capsys).endswith("error: interrupted; everything was published.")
 
 
+def test_where_a_build_ended_before_its_time_that_is_told_too(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("QTRITON_CACHE", str(home / "cache"))
+    monkeypatch.setattr(pipeline, "publish", interrupt)
+    command = ["build", "ten.yaml", "--weights", "ten.onnx", "--precision", "fp32", "--timings"]
+    monkeypatch.setattr(sys, "argv", ["qtriton", *command])
+    with pytest.raises(SystemExit):
+        cli.main()
+    table = capsys.readouterr().out
+    assert "ten-fp32" in table and "ten-published" in table
+
+
 @pytest.mark.parametrize(
     ("step", "command"),
     [

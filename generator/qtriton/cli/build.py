@@ -29,15 +29,19 @@ def build(
     from qtriton import api
     from qtriton.report.summary import summarize_build
     from qtriton.report.timings import timings_table
+    from qtriton.workspace import Workspace
 
     plan = api.plan_build(model, options)
     for note in plan.notes:
         console.say(note)
-    result = api.carry_out(plan, reporter=console)
+    workspace = Workspace.default()
+    try:
+        result = api.carry_out(plan, workspace=workspace, reporter=console)
+    finally:  # who waited for an error asks where the time went, too
+        if timings and not json:
+            table = timings_table(plan.spec.name, workspace.timings.rows())
+            console.table(table.title, table.headers, table.rows)
     if json:
         console.as_json(result.as_json())
         return
-    if timings:
-        table = timings_table(result)
-        console.table(table.title, table.headers, table.rows)
     console.say(summarize_build(result))
