@@ -11,7 +11,10 @@ AUDIT_KNOWN := CVE-2022-46742 PYSEC-2023-183 CVE-2025-51480 CVE-2026-27489 CVE-2
 # Models of today with trained weights.
 BUNDLED := tests/today/bundled_rows.py tests/today/bundled_text_rows.py
 
-TRITON_IMAGE ?= nvcr.io/nvidia/tritonserver:24.10-py3
+# The image under ours: docker/Dockerfile names it, and one of these replaces it.
+TRITON_IMAGE ?=
+TRITON_RELEASE ?=
+BASE := $(foreach name,TRITON_IMAGE TRITON_RELEASE,$(if $($(name)),--build-arg $(name)=$($(name))))
 
 .PHONY: check demo demo-docker docker-engine image audit test test-models test-today test-docker soak bench-peers lint unit docs docs-serve clean
 .DELETE_ON_ERROR:
@@ -30,7 +33,7 @@ docker-engine:
 	@docker version >/dev/null || { echo "error: this needs a docker engine that you may use: install docker, or start it" >&2; exit 5; }
 
 image: docker-engine
-	docker build -t qtriton-server -f docker/Dockerfile --build-arg TRITON_IMAGE=$(TRITON_IMAGE) .
+	docker build -t qtriton-server -f docker/Dockerfile $(BASE) .
 
 # Known vulnerabilities of what the images pin and what .venv has; it asks a service on the internet.
 audit: .venv/.ready
