@@ -76,7 +76,7 @@ def test_verify_holds_the_versions_against_what_was_read(image: str, demo_reposi
     steps = ("ENV NVIDIA_TRITON_SERVER_VERSION=24.10", "USER 0", f"RUN touch {library}", "USER 1000:1000")
     (tmp_path / "Dockerfile").write_text("\n".join((f"FROM {image}", *steps)) + "\n")
     docker("build", "--tag", "qtriton-test-versions", tmp_path)
-    command = [REPO / "docker" / "verify.sh", "qtriton-test-versions", demo_repository]
+    command: list[str | Path] = [REPO / "docker" / "verify.sh", "qtriton-test-versions", demo_repository]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     said = [line for line in done.stdout.splitlines() if "docker/README.md" in line]
     assert said == [

@@ -18,7 +18,7 @@ from qtriton.server import shm
 from qtriton.server.command import DEFAULTS
 from qtriton.server.docker import HARDENED, run_command
 from qtriton.server.ports import ServerPorts
-from qtriton.server.releases import NVIDIA_IMAGE, TRITON_RELEASE
+from qtriton.server.triton_release import NVIDIA_IMAGE, TRITON_RELEASE
 
 DOCKER = Path(__file__).parents[2] / "docker"
 PIN = re.compile(r"^([\w.-]+)==(\S+)( ; .*)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE)
@@ -55,7 +55,7 @@ def test_every_vulnerability_that_the_audit_passes_over_has_its_reason() -> None
 
 
 def test_the_default_release_is_the_same_everywhere() -> None:
-    """The Dockerfile names it for docker, make and compose, releases.py for Python, the README for people."""
+    """The Dockerfile names it for docker, make and compose, triton_release.py for Python, the README for people."""
     root = DOCKER.parent
     dockerfile, readme = ((DOCKER / name).read_text(encoding="utf-8") for name in ("Dockerfile", "README.md"))
     assert re.findall(r"^ARG TRITON_RELEASE=(.*)$", dockerfile, re.MULTILINE) == [TRITON_RELEASE]

@@ -18,8 +18,8 @@ from qtriton.server.embedded import ATTEMPTS
 from qtriton.server.options import ServerOptions
 from qtriton.server.ports import ServerPorts
 from qtriton.server.process import Server, launch, ready_or_stopped, stop
-from qtriton.server.releases import NVIDIA_IMAGE
 from qtriton.server.signals import terminated_as_exit
+from qtriton.server.triton_release import NVIDIA_IMAGE
 
 IMAGE: Final = "qtriton-server"
 #: The options of docker/README.md that harden and tune the container, for every repository.
