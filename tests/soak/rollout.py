@@ -1,0 +1,341 @@
+"""Rolls a release out and back under load, server by server, and says whether anybody noticed.
+
+    python tests/soak/rollout.py [OLD NEW --images DIR] [--requests 20000] [--clients 8] [--balance http|tcp]
+        [--pre-stop SECONDS] [--abrupt] [--json]
+
+Two embedded servers stand behind haproxy, and clients ask without a pause. OLD and NEW are folders of releases; without
+them, two are made whose steps do not fit to one another (pair.py). A server is updated as Kubernetes does it: the
+balancer sends it nothing new, it is left alone for as long as a preStop hook sleeps, then it gets SIGTERM, and one on
+the other release takes its place. The bars: no request fails, every answer is that of the release that it names, and a
+release answers only while it is deployed. A broken bar is a sentence at the end and exit code 1.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from balancer import MODES, Balancer, Replica, balancing
+from pair import make_pair, write_images
+from replica import Probes, Running, start
+
+from qtriton import console
+from qtriton.errors import InputError, QtritonError
+from qtriton.server import ServerOptions, serve
+from qtriton.server.ports import choose
+from qtriton_client import ClientError, read_images
+from qtriton_client.catalog import Pipeline, find
+from qtriton_client.errors import RequestRefused
+from qtriton_client.predict import Answer, Results, ask
+from qtriton_client.session import Session
+from soak import same
+
+#: A connection lives so long where connections are balanced; afterwards, it ends by itself as soon as it is idle.
+CONNECTION_AGE_S: Final = 2.0
+GRACE_S: Final = 2.0
+#: By what is balanced: how long a server that was taken out of rotation is left alone. An age may be a tenth longer.
+PRE_STOP_S: Final = {"http": 1.0, "tcp": 1.1 * CONNECTION_AGE_S + GRACE_S}
+IMAGES: Final = 32
+_TIMEOUT_S: Final = 30.0
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What each image gets from a release, asked on an idle server."""
+
+    release: str
+    pipeline: Pipeline
+    answers: tuple[Results, ...]
+
+
+@dataclass
+class Tally:
+    """What came back."""
+
+    requests: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    #: Answers of no release, or not those of the release that they name.
+    mixed: Counter[str] = field(default_factory=Counter)
+    #: Answers of a release that was not deployed when they were asked for.
+    misplaced: Counter[str] = field(default_factory=Counter)
+    #: Whole answers, by release.
+    releases: Counter[str] = field(default_factory=Counter)
+    longest_s: float = 0.0
+
+
+@dataclass
+class Load:
+    """Clients that ask the balancer, each as soon as it has its answer."""
+
+    url: str
+    images: tuple[bytes, ...]
+    expected: dict[str, Expected]
+    #: The releases that may answer what is asked from now on.
+    deployed: frozenset[str]
+    tally: Tally = field(default_factory=Tally)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _stopped: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def running(self, clients: int) -> Iterator[None]:
+        """Ask until the block ends."""
+        threads = [threading.Thread(target=self._client) for _ in range(clients)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._stopped.set()
+            for thread in threads:
+                thread.join()
+
+    def wait_for(self, requests: int) -> None:
+        """Until so many were asked in all."""
+        while self.tally.requests < requests:
+            time.sleep(0.01)
+
+    def _client(self) -> None:
+        pipeline = next(iter(self.expected.values())).pipeline
+        with Session(self.url, _TIMEOUT_S) as session:
+            while not self._stopped.is_set():
+                place = next(self._numbers) % len(self.images)
+                deployed, began = self.deployed, time.monotonic()
+                try:
+                    answer: Answer | str = ask(session, pipeline, self.images[place])
+                except (RequestRefused, ClientError) as error:
+                    answer = str(error)
+                lasted = time.monotonic() - began
+                with self._lock:
+                    count(self.tally, answer, place, self.expected, deployed | self.deployed, lasted)
+
+
+def count(
+    tally: Tally,
+    answer: Answer | str,
+    place: int,
+    expected: dict[str, Expected],
+    deployed: frozenset[str],
+    lasted_s: float,
+) -> None:
+    """Judge an answer to the image of a place, or an error; `deployed` is what was so while it was asked for."""
+    tally.requests += 1
+    tally.longest_s = max(tally.longest_s, lasted_s)
+    if isinstance(answer, str):
+        tally.failed[answer] += 1
+    elif answer.release not in expected:
+        tally.mixed[f"an answer of the release {answer.release}"] += 1
+    elif not same(answer.results, expected[answer.release].answers[place]):
+        tally.mixed[f"{answer.release} gave another answer than alone"] += 1
+    elif answer.release not in deployed:
+        tally.misplaced[answer.release] += 1
+    else:
+        tally.releases[answer.release] += 1
+
+
+@dataclass
+class Fleet:
+    """The servers behind the balancer, and what became of them, second by second."""
+
+    balancer: Balancer
+    replicas: tuple[Replica, ...]
+    running: dict[str, Running]
+    options: tuple[str, ...]
+    pre_stop_s: float
+    began: float
+    abrupt: bool = False
+    steps: list[dict[str, Any]] = field(default_factory=list)
+
+    def roll(self, release: Path) -> None:
+        """One server after the other on a release; each is ready, and in rotation, before the next is touched."""
+        for replica in self.replicas:
+            name = replica.name
+            if not self.abrupt:
+                with self._step(name, "out of rotation, left alone"):
+                    self.balancer.take_out(name)
+                    time.sleep(self.pre_stop_s)
+            with self._step(name, "SIGTERM to end"):
+                self.running.pop(name).end()
+            with self._step(name, f"start to ready on {release.name[:12]}"):
+                self.running[name] = start(replica, release, self.options)
+            with self._step(name, "ready to rotation"):
+                self.balancer.put_back(name)
+
+    @contextmanager
+    def _step(self, name: str, what: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        now = time.monotonic()
+        self.steps.append(
+            {"at_s": round(began - self.began, 2), "server": name, "what": what, "seconds": round(now - began, 2)}
+        )
+
+
+def main() -> int:
+    given = arguments()
+    try:
+        with tempfile.TemporaryDirectory(prefix="qtriton-rollout-") as folder:
+            return rollout(given, Path(folder))
+    except (QtritonError, ClientError) as error:
+        console.fail(str(error))
+        return error.exit_code
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("releases", type=Path, nargs="*", help="the folders of the old and the new release (made ones)")
+    parser.add_argument("--images", type=Path, help="a folder of images for releases of your own")
+    parser.add_argument("--requests", type=int, default=20_000, help="at least so many (%(default)s)")
+    parser.add_argument("--clients", type=int, default=8, help="requests in flight at a time (%(default)s)")
+    parser.add_argument("--balance", choices=MODES, default="http", help="requests, or connections (%(default)s)")
+    parser.add_argument(
+        "--pre-stop", type=float, metavar="SECONDS", help="how long a server is left alone (1; tcp: 4.2)"
+    )
+    parser.add_argument("--abrupt", action="store_true", help="SIGTERM to a server in rotation, to see what that costs")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    if len(given.releases) not in (0, 2) or bool(given.releases) != bool(given.images):
+        parser.error("give two releases and --images, or neither")
+    if given.requests < 100 or not 1 <= given.clients <= 64:
+        parser.error("at least --requests 100, and --clients from 1 to 64")
+    return given
+
+
+def rollout(given: argparse.Namespace, folder: Path) -> int:
+    old, new = (path.resolve() for path in given.releases) if given.releases else make_pair(folder)
+    images = read_images(given.images or write_images(folder / "images"), IMAGES)
+    expected = {each.release: each for each in (alone(release, images) for release in (old, new))}
+    require_different([*expected.values()])
+    replicas, port = addresses()
+    age = f"--grpc-max-connection-age={1000 * CONNECTION_AGE_S:.0f}"
+    grace = f"--grpc-max-connection-age-grace={1000 * GRACE_S:.0f}"
+    options = (age, grace) if given.balance == "tcp" else ()
+    pre_stop_s = PRE_STOP_S[given.balance] if given.pre_stop is None else given.pre_stop
+    with ExitStack() as stack:
+        balancer = stack.enter_context(balancing(replicas, port, given.balance, folder))
+        running: dict[str, Running] = {}
+        stack.callback(lambda: [each.end() for each in running.values()])
+        for replica in replicas:
+            running[replica.name] = start(replica, old, options)
+            balancer.wait(replica.name, "UP")
+        began = time.monotonic()
+        fleet = Fleet(balancer, replicas, running, options, pre_stop_s, began, given.abrupt)
+        probes = [Probes(replica, began) for replica in replicas]
+        for each in probes:
+            stack.enter_context(each.watched())
+        load = Load(balancer.url, images, expected, frozenset([next(iter(expected))]))
+        with load.running(given.clients):
+            there_and_back(fleet, load, old, new, given.requests)
+        lasted = time.monotonic() - began
+    broken = broken_bars(load.tally, given.requests, expected)
+    report(given, fleet, probes, load.tally, lasted, broken)
+    return 1 if broken else 0
+
+
+def there_and_back(fleet: Fleet, load: Load, old: Path, new: Path, requests: int) -> None:
+    """A fifth of the requests on the old release, one behind the rollout, and the rest behind the rollback."""
+    names = [*load.expected]
+    load.wait_for(requests // 5)
+    for release, name in ((new, names[1]), (old, names[0])):
+        load.deployed = frozenset(names)
+        fleet.roll(release)
+        load.deployed = frozenset([name])
+        load.wait_for(load.tally.requests + requests // 5)
+    load.wait_for(requests)
+
+
+def alone(release: Path, images: Sequence[bytes]) -> Expected:
+    """What a release answers on an idle server.
+
+    Raises:
+        InputError: its answers do not say that they are of a release.
+    """
+    with (
+        serve(release, ServerOptions(grpc_port=0, http_port=0, metrics_port=None)) as server,
+        Session(server.grpc_url) as session,
+    ):
+        pipeline = find(session, None)[0]
+        answers = [ask(session, pipeline, image) for image in images]
+    if answers[0].release is None or not release.name.startswith(answers[0].release):
+        raise InputError(f"{release}: is no release, or was renamed. Name the folder that `qtriton publish` made.")
+    return Expected(answers[0].release, pipeline, tuple(answer.results for answer in answers))
+
+
+def require_different(expected: Sequence[Expected]) -> None:
+    """Raises InputError where answers would not tell the releases apart, or their ensembles differ in name."""
+    if len(expected) < 2:
+        raise InputError("both releases are the same. Name two.")
+    old, new = expected
+    if old.pipeline.variant.ensemble != new.pipeline.variant.ensemble:
+        raise InputError("the releases have no ensemble of the same name. Name two releases of one model.")
+    if any(same(*pair) for pair in zip(old.answers, new.answers, strict=True)):
+        raise InputError("both releases give an image the same answer, which would show nothing. Give other images.")
+
+
+def addresses() -> tuple[tuple[Replica, ...], int]:
+    """Two servers and a port for the balancer, all of them free now."""
+    options = ServerOptions(grpc_port=0, http_port=0, metrics_port=0)
+    one, two = choose(options), choose(options)
+    assert one.metrics is not None
+    return (Replica("one", one.grpc, one.http), Replica("two", two.grpc, two.http)), one.metrics
+
+
+def broken_bars(tally: Tally, requests: int, expected: dict[str, Expected]) -> list[str]:
+    """A sentence for each bar that does not hold."""
+    broken = [f"a request failed {times} times: {said}" for said, times in tally.failed.most_common(5)]
+    broken += [f"{said}, {times} times" for said, times in tally.mixed.most_common(5)]
+    broken += [f"{name} answered {times} requests while it was not deployed" for name, times in tally.misplaced.items()]
+    broken += [f"{name} never answered: this shows nothing" for name in expected if not tally.releases[name]]
+    if tally.requests < requests:
+        broken.append(f"only {tally.requests} requests")
+    return broken
+
+
+def report(
+    given: argparse.Namespace,
+    fleet: Fleet,
+    probes: Sequence[Probes],
+    tally: Tally,
+    lasted_s: float,
+    broken: Sequence[str],
+) -> None:
+    said = {
+        "balance": given.balance,
+        "clients": given.clients,
+        "seconds": round(lasted_s, 1),
+        **{key: value for key, value in asdict(tally).items() if key != "longest_s"},
+        "longest_s": round(tally.longest_s, 3),
+        "steps": fleet.steps,
+        "probes": {each.replica.name: each.changes for each in probes},
+        "broken": list(broken),
+    }
+    if given.json:
+        print(json.dumps(said, indent=2))
+        return
+    for step in fleet.steps:
+        console.text(f"{step['at_s']:7.2f} s  {step['server']}: {step['what']}, {step['seconds']:.2f} s")
+    for each in probes:
+        console.text(
+            f"{each.replica.name}, ready and live: " + ", ".join(f"{r} {v} at {t} s" for t, r, v in each.changes)
+        )
+    answered = ", ".join(f"{count} by {name}" for name, count in tally.releases.items())
+    console.text(
+        f"{tally.requests} requests in {lasted_s:.0f} s, {given.clients} at a time, through haproxy ({given.balance}): "
+        f"{answered}; failed: {tally.failed.total()}; mixed: {tally.mixed.total()}; of a release not deployed: "
+        f"{tally.misplaced.total()}; the longest took {tally.longest_s:.2f} s"
+    )
+    for sentence in broken:
+        console.fail(sentence)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
