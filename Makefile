@@ -92,10 +92,12 @@ test-today: .venv/.ready .venv-bundled/exported/.ready .venv-today/exported/.rea
 test-docker: .venv/.ready
 	$(BIN)/python -m pytest tests/docker
 
-# Ten minutes at saturation from 16 clients on the demo detector, with bad images among the good ones.
+# Ten minutes at saturation from 16 clients on the demo detector, with bad images among the good ones; and two updates.
 soak: .venv/.ready
 	$(BIN)/qtriton build demo_digits --precision int8
 	$(BIN)/python tests/soak/soak.py model_repository
+	$(BIN)/python tests/soak/rollout.py
+	$(BIN)/python tests/soak/rollout.py --balance tcp
 
 # Others' INT8 beside ours: make bench-peers ZOO=folder REPOSITORY=model_repository, a few minutes a model.
 bench-peers: .venv/.ready .venv-peers/.ready

@@ -11,6 +11,7 @@ import pytest
 
 from e2e.conftest import qtriton
 from qtriton.server import Server
+from qtriton.workspace import sha256_file
 
 from .conftest import Run, address, build, exit_code, logs, slow_tensorrt, wait_for
 from .engine import docker
@@ -110,6 +111,20 @@ def test_a_restart_serves_what_was_built_meanwhile(run: Run, demo_repository: Pa
     wait_for(name, "healthy")
     assert answer(name, f"models/{ENSEMBLE}/ready") == 400
     assert answer(name, f"models/{ENSEMBLE.replace('int8', 'fp32')}/ready") == 200
+
+
+def test_the_release_is_told_with_every_answer(
+    run: Run, demo_repository: Path, demo_images: list[Path], tmp_path: Path
+) -> None:
+    release = tmp_path / "release"
+    shutil.copytree(demo_repository, release)
+    (release / "RELEASE.json").write_text("{}")
+    name = run(release)
+    wait_for(name, "healthy")
+    done = qtriton("predict", ENSEMBLE, demo_images[0], "--url", address(name, 8001), "--json")
+    assert done.returncode == 0, done.stderr
+    (told,) = json.loads(done.stdout).values()
+    assert told["found"] and told["release"] == sha256_file(release / "RELEASE.json")[:15]
 
 
 def test_a_pending_engine_ends_it_with_the_sentence(run: Run, pending_repository: Path) -> None:

@@ -31,10 +31,13 @@ listen grpc
     http-check expect status 200
 """
 _SERVER: Final = (
-    "    server {name} 127.0.0.1:{grpc}{h2} check check-proto h1 port {http} inter {every}ms fall 1 rise 1\n"
+    "    server {name} 127.0.0.1:{grpc}{h2} check check-proto h1 port {http} inter {every}ms fall 1 rise 1 "
+    "pool-purge-delay {purge}ms\n"
 )
 #: How often the balancer asks each server whether it is ready.
 CHECK_MS: Final = 200
+#: An idle connection to a server is closed after about this; 5 s would keep the server's drain waiting for its end.
+PURGE_MS: Final = 200
 _WAIT_S: Final = 60.0
 
 
@@ -95,7 +98,8 @@ def balancing(replicas: Sequence[Replica], port: int, mode: str, folder: Path) -
     config, path = folder / "haproxy.cfg", folder / "haproxy"
     h2 = " proto h2" if mode == "http" else ""
     rows = "".join(
-        _SERVER.format(name=each.name, grpc=each.grpc, http=each.http, h2=h2, every=CHECK_MS) for each in replicas
+        _SERVER.format(name=each.name, grpc=each.grpc, http=each.http, h2=h2, every=CHECK_MS, purge=PURGE_MS)
+        for each in replicas
     )
     config.write_text(_CONFIG.format(socket=path, mode=mode, port=port, h2=h2) + rows, encoding="utf-8")
     log = folder / "haproxy.log"

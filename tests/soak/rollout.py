@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,11 +39,14 @@ from qtriton_client.predict import Answer, Results, ask
 from qtriton_client.session import Session
 from soak import same
 
-#: A connection lives so long where connections are balanced; afterwards, it ends by itself as soon as it is idle.
-CONNECTION_AGE_S: Final = 2.0
+#: By what is balanced: how old a connection may be before the server asks for another one; 0 lets it be. A connection
+#: that is balanced as a whole else never leaves its server.
+CONNECTION_AGE_S: Final = {"http": 0.0, "tcp": 2.0}
+#: What is left of a request then has so long.
 GRACE_S: Final = 2.0
-#: By what is balanced: how long a server that was taken out of rotation is left alone. An age may be a tenth longer.
-PRE_STOP_S: Final = {"http": 1.0, "tcp": 1.1 * CONNECTION_AGE_S + GRACE_S}
+#: How long a server that was taken out of rotation is left alone, besides what its connections live. gRPC makes an age
+#: up to a tenth longer, so that they do not all end together.
+PRE_STOP_S: Final = 1.0
 IMAGES: Final = 32
 _TIMEOUT_S: Final = 30.0
 
@@ -197,9 +200,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--requests", type=int, default=20_000, help="at least so many (%(default)s)")
     parser.add_argument("--clients", type=int, default=8, help="requests in flight at a time (%(default)s)")
     parser.add_argument("--balance", choices=MODES, default="http", help="requests, or connections (%(default)s)")
-    parser.add_argument(
-        "--pre-stop", type=float, metavar="SECONDS", help="how long a server is left alone (1; tcp: 4.2)"
-    )
+    parser.add_argument("--connection-age", type=float, metavar="SECONDS", help="of the servers; 0: any (0; tcp: 2)")
+    parser.add_argument("--pre-stop", type=float, metavar="SECONDS", help="a server is left alone (1; tcp: 5.2)")
     parser.add_argument("--abrupt", action="store_true", help="SIGTERM to a server in rotation, to see what that costs")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
@@ -216,10 +218,11 @@ def rollout(given: argparse.Namespace, folder: Path) -> int:
     expected = {each.release: each for each in (alone(release, images) for release in (old, new))}
     require_different([*expected.values()])
     replicas, port = addresses()
-    age = f"--grpc-max-connection-age={1000 * CONNECTION_AGE_S:.0f}"
-    grace = f"--grpc-max-connection-age-grace={1000 * GRACE_S:.0f}"
-    options = (age, grace) if given.balance == "tcp" else ()
-    pre_stop_s = PRE_STOP_S[given.balance] if given.pre_stop is None else given.pre_stop
+    age_s = CONNECTION_AGE_S[given.balance] if given.connection_age is None else given.connection_age
+    ages = {"--grpc-max-connection-age": age_s, "--grpc-max-connection-age-grace": GRACE_S}
+    options = tuple(f"{name}={1000 * seconds:.0f}" for name, seconds in ages.items()) if age_s else ()
+    lives_s = 1.1 * age_s + GRACE_S if age_s else 0.0
+    pre_stop_s = PRE_STOP_S + lives_s if given.pre_stop is None else given.pre_stop
     with ExitStack() as stack:
         balancer = stack.enter_context(balancing(replicas, port, given.balance, folder))
         running: dict[str, Running] = {}
@@ -312,7 +315,7 @@ def report(
         "balance": given.balance,
         "clients": given.clients,
         "seconds": round(lasted_s, 1),
-        **{key: value for key, value in asdict(tally).items() if key != "longest_s"},
+        **vars(tally),
         "longest_s": round(tally.longest_s, 3),
         "steps": fleet.steps,
         "probes": {each.replica.name: each.changes for each in probes},
