@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from qtriton.errors import SetupError
+from qtriton.errors import ServerError, SetupError
 
 #: What is balanced: each request of a connection, or the connection.
 MODES: Final = ("http", "tcp")
@@ -72,7 +72,7 @@ class Balancer:
         deadline = time.monotonic() + _WAIT_S
         while not self.status(name).startswith(status):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"haproxy says {self.status(name)} of {name}, not {status}")
+                raise ServerError(f"haproxy says {self.status(name)} of {name}, not {status}")
             time.sleep(0.02)
 
     def status(self, name: str) -> str:

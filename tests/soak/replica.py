@@ -17,13 +17,14 @@ from typing import Final
 
 from balancer import Replica
 
+from qtriton.errors import ServerError
 from qtriton.server import ServerOptions, serve
 
 READY: Final = "READY"
 #: What a probe says where nothing listens.
 REFUSED: Final = "refused"
 _EVERY_S: Final = 0.02
-_START_S: Final = 120.0
+_END_S: Final = 60.0
 
 
 @dataclass
@@ -33,23 +34,32 @@ class Running:
     release: Path
     process: "subprocess.Popen[str]"
 
-    def end(self) -> float:
-        """Tell it to end; how many seconds it took."""
-        began = time.monotonic()
-        self.process.terminate()
-        status = self.process.wait(60)
-        assert status == 128 + signal.SIGTERM, f"the server ended with {status}"
-        return time.monotonic() - began
+    def end(self) -> None:
+        """Tell it to end, and see that it does so in order."""
+        status = stop(self.process)
+        if status != 128 + signal.SIGTERM:
+            raise ServerError(f"{self.release}: the server ended with {status}, not in order")
 
 
 def start(replica: Replica, release: Path, options: Sequence[str]) -> Running:
     """A server that is ready."""
+    # A session of its own: Ctrl-C is for whoever started it.
     command = [sys.executable, __file__, str(release), str(replica.grpc), str(replica.http), *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
-    if process.stdout.readline().strip() != READY:
-        raise RuntimeError(f"{release}: the server does not start; it ended with {process.wait(_START_S)}")
+    try:
+        if process.stdout.readline().strip() != READY:
+            raise ServerError(f"{release}: the server does not start, for the reason above")
+    except BaseException:
+        stop(process)
+        raise
     return Running(release, process)
+
+
+def stop(process: "subprocess.Popen[str]") -> int:
+    """End a server, if it has not ended yet; its exit status."""
+    process.terminate()
+    return process.wait(_END_S)
 
 
 @dataclass
@@ -89,7 +99,6 @@ class Probes:
 
 def main() -> None:
     folder, grpc, port, *more = sys.argv[1:]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us, and ends us by SIGTERM
     options = ServerOptions(grpc_port=int(grpc), http_port=int(port), metrics_port=None, triton=tuple(more))
     with serve(Path(folder), options) as server:
         print(READY, flush=True)

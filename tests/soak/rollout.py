@@ -1,7 +1,7 @@
 """Rolls a release out and back under load, server by server, and says whether anybody noticed.
 
     python tests/soak/rollout.py [OLD NEW --images DIR] [--requests 20000] [--clients 8] [--balance http|tcp]
-        [--pre-stop SECONDS] [--abrupt] [--json]
+        [--connection-age SECONDS] [--pre-stop SECONDS] [--abrupt] [--json]
 
 Two embedded servers stand behind haproxy, and clients ask without a pause. OLD and NEW are folders of releases; without
 them, two are made whose steps do not fit to one another (pair.py). A server is updated as Kubernetes does it: the
@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from balancer import MODES, Balancer, Replica, balancing
 from pair import make_pair, write_images
-from replica import Probes, Running, start
+from replica import Probes, Running, start, stop
 
 from qtriton import console
 from qtriton.errors import InputError, QtritonError
@@ -115,8 +115,8 @@ class Load:
                 deployed, began = self.deployed, time.monotonic()
                 try:
                     answer: Answer | str = ask(session, pipeline, self.images[place])
-                except (RequestRefused, ClientError) as error:
-                    answer = str(error)
+                except Exception as error:  # whatever it is, it is no answer
+                    answer = str(error) if isinstance(error, RequestRefused | ClientError) else repr(error)
                 lasted = time.monotonic() - began
                 with self._lock:
                     count(self.tally, answer, place, self.expected, deployed | self.deployed, lasted)
@@ -177,10 +177,11 @@ class Fleet:
     def _step(self, name: str, what: str) -> Iterator[None]:
         began = time.monotonic()
         yield
-        now = time.monotonic()
+        seconds = time.monotonic() - began
         self.steps.append(
-            {"at_s": round(began - self.began, 2), "server": name, "what": what, "seconds": round(now - began, 2)}
+            {"at_s": round(began - self.began, 2), "server": name, "what": what, "seconds": round(seconds, 2)}
         )
+        console.say(f"{began - self.began:7.2f} s  {name}: {what}, {seconds:.2f} s")
 
 
 def main() -> int:
@@ -191,6 +192,8 @@ def main() -> int:
     except (QtritonError, ClientError) as error:
         console.fail(str(error))
         return error.exit_code
+    except KeyboardInterrupt:
+        return 130
 
 
 def arguments() -> argparse.Namespace:
@@ -226,7 +229,7 @@ def rollout(given: argparse.Namespace, folder: Path) -> int:
     with ExitStack() as stack:
         balancer = stack.enter_context(balancing(replicas, port, given.balance, folder))
         running: dict[str, Running] = {}
-        stack.callback(lambda: [each.end() for each in running.values()])
+        stack.callback(lambda: [stop(each.process) for each in running.values()])
         for replica in replicas:
             running[replica.name] = start(replica, old, options)
             balancer.wait(replica.name, "UP")
@@ -324,8 +327,6 @@ def report(
     if given.json:
         print(json.dumps(said, indent=2))
         return
-    for step in fleet.steps:
-        console.text(f"{step['at_s']:7.2f} s  {step['server']}: {step['what']}, {step['seconds']:.2f} s")
     for each in probes:
         console.text(
             f"{each.replica.name}, ready and live: " + ", ".join(f"{r} {v} at {t} s" for t, r, v in each.changes)
