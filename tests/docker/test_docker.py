@@ -158,14 +158,23 @@ def test_stop_is_heard_while_an_engine_is_built(run: Run, pending_repository: Pa
     assert exit_code(name) == 143, logs(name)
 
 
-def test_tensorrts_bindings_are_of_the_librarys_version(triton: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("tensorrt", "cuda", "package"),
+    [
+        ("10.16.1", "12.9.1", "tensorrt_cu12_bindings-10.16.1.11"),
+        ("11.3.0", "13.4.1.012", "tensorrt_cu13_bindings-11.3.0.99"),
+    ],
+)
+def test_tensorrts_bindings_are_of_the_librarys_version(
+    triton: str, tmp_path: Path, tensorrt: str, cuda: str, package: str
+) -> None:
     """On an image that has the name of a library, which is all that the step reads."""
-    library = "/usr/lib/x86_64-linux-gnu/libnvinfer.so.10.16.1"
-    (tmp_path / "Dockerfile").write_text(f"FROM {triton}\nENV CUDA_VERSION=12.9.1\nRUN touch {library}\n")
+    library = f"/usr/lib/x86_64-linux-gnu/libnvinfer.so.{tensorrt}"
+    (tmp_path / "Dockerfile").write_text(f"FROM {triton}\nENV CUDA_VERSION={cuda}\nRUN touch {library}\n")
     docker("build", "--tag", "qtriton-test-tensorrt", tmp_path)
     made = build("qtriton-test-tool", "qtriton-test-tensorrt", "--target", "tool")
     listed = docker("run", "--rm", made, "sh", "-c", "ls -d /opt/qtriton/tensorrt*")
-    assert "/opt/qtriton/tensorrt_cu12_bindings-10.16.1.11.dist-info" in listed.splitlines()
+    assert f"/opt/qtriton/{package}.dist-info" in listed.splitlines()
     load = ("run", "--rm", "--env", "PYTHONPATH=/opt/qtriton", made, "python3", "-c", "import tensorrt")
     imported = docker(*load, check=False, streams=True)  # the library is an empty file
     assert "tensorrt_bindings" in imported and "ImportError: libnv" in imported
