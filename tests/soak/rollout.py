@@ -13,6 +13,7 @@ release answers only while it is deployed. A broken bar is a sentence at the end
 import argparse
 import itertools
 import json
+import socket
 import sys
 import tempfile
 import threading
@@ -31,7 +32,6 @@ from replica import Probes, Running, start, stop
 from qtriton import console
 from qtriton.errors import InputError, QtritonError
 from qtriton.server import ServerOptions, serve
-from qtriton.server.ports import choose
 from qtriton_client import ClientError, read_images
 from qtriton_client.catalog import Pipeline, find
 from qtriton_client.errors import RequestRefused
@@ -289,10 +289,10 @@ def require_different(expected: Sequence[Expected]) -> None:
 
 def addresses() -> tuple[tuple[Replica, ...], int]:
     """Two servers and a port for the balancer, all of them free now."""
-    options = ServerOptions(grpc_port=0, http_port=0, metrics_port=0)
-    one, two = choose(options), choose(options)
-    assert one.metrics is not None
-    return (Replica("one", one.grpc, one.http), Replica("two", two.grpc, two.http)), one.metrics
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(5)]
+        one, one_http, two, two_http, port = (each.getsockname()[1] for each in sockets)
+    return (Replica("one", one, one_http), Replica("two", two, two_http)), port
 
 
 def broken_bars(tally: Tally, requests: int, expected: dict[str, Expected]) -> list[str]:
