@@ -64,15 +64,6 @@ def test_a_repository_without_write_rights_is_left_alone(repository: Path, monke
     assert texts(repository) == OLD
 
 
-def test_a_release_is_not_changed(repository: Path) -> None:
-    """It would be served, and told with every answer, under the name of what it was."""
-    (repository / "RELEASE.json").write_text("{}")
-    before = texts(repository)
-    with pytest.raises(RepositoryError, match=r"repository: a release, which never changes .*--repository"):
-        replace_a(repository)
-    assert texts(repository) == before
-
-
 def test_a_mount_point_in_a_repository_is_refused_before_anything_is_copied(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 from qtriton.errors import RepositoryError
-from qtriton.repository.naming import RELEASE
 from qtriton.repository.tree import copy_tree, exchange, listing, mounts_in, sync, sync_tree
 
 #: Errors of a write that name no file.
@@ -119,10 +118,6 @@ def _refuse(repository: Path) -> None:
         return
     if not repository.is_dir():
         raise RepositoryError(f"{repository}: a file, not a folder. Name another with --repository.")
-    if (repository / RELEASE).exists():
-        raise RepositoryError(
-            f"{repository}: a release, which never changes ({RELEASE} is in it). Name another folder with --repository."
-        )
     if mounts := mounts_in(repository):
         raise RepositoryError(
             f"{repository}: {mounts[0]} is a mount point, and a repository is swapped as a whole. "
