@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from answers import Expected, Tally, broken_bars, count, require_different
 from pair import make_pair, write_images
-from rollout import Expected, Tally, broken_bars, count, require_different
 
 from qtriton.errors import InputError
 from qtriton.repository.read import Repository
