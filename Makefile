@@ -11,7 +11,10 @@ AUDIT_KNOWN := CVE-2022-46742 PYSEC-2023-183 CVE-2025-51480 CVE-2026-27489 CVE-2
 # Models of today with trained weights.
 BUNDLED := tests/today/bundled_rows.py tests/today/bundled_text_rows.py
 
-TRITON_IMAGE ?= nvcr.io/nvidia/tritonserver:24.10-py3
+# The image under ours: docker/Dockerfile names it, and one of these replaces it.
+TRITON_IMAGE ?=
+TRITON_RELEASE ?=
+BASE := $(foreach name,TRITON_IMAGE TRITON_RELEASE,$(if $($(name)),--build-arg $(name)=$($(name))))
 
 .PHONY: check demo demo-docker docker-engine image audit test test-models test-today test-docker soak bench-peers lint unit docs docs-serve clean
 .DELETE_ON_ERROR:
@@ -30,7 +33,7 @@ docker-engine:
 	@docker version >/dev/null || { echo "error: this needs a docker engine that you may use: install docker, or start it" >&2; exit 5; }
 
 image: docker-engine
-	docker build -t qtriton-server -f docker/Dockerfile --build-arg TRITON_IMAGE=$(TRITON_IMAGE) .
+	docker build -t qtriton-server -f docker/Dockerfile $(BASE) .
 
 # Known vulnerabilities of what the images pin and what .venv has; it asks a service on the internet.
 audit: .venv/.ready
@@ -89,10 +92,12 @@ test-today: .venv/.ready .venv-bundled/exported/.ready .venv-today/exported/.rea
 test-docker: .venv/.ready
 	$(BIN)/python -m pytest tests/docker
 
-# Ten minutes at saturation from 16 clients on the demo detector, with bad images among the good ones.
+# Ten minutes at saturation from 16 clients on the demo detector, with bad images among the good ones; and two updates.
 soak: .venv/.ready
 	$(BIN)/qtriton build demo_digits --precision int8
 	$(BIN)/python tests/soak/soak.py model_repository
+	$(BIN)/python tests/soak/rollout.py
+	$(BIN)/python tests/soak/rollout.py --balance tcp
 
 # Others' INT8 beside ours: make bench-peers ZOO=folder REPOSITORY=model_repository, a few minutes a model.
 bench-peers: .venv/.ready .venv-peers/.ready

@@ -43,6 +43,33 @@ healthy() { # within 30 minutes: engines may be built
     done
     return 1
 }
+documented() { # WHAT: the version that the table of docker/README.md has for this release, or nothing
+    awk -F ' *[|] *' -v release="$release" -v what="$1" '
+        $2 == "" && !column { for (i = 3; i < NF; i++) if ($i == release) column = i }
+        column && $2 == what { print $column; exit }' "$(dirname "$0")/README.md"
+}
+compare() { # WHAT FOUND
+    what="$1 ${2:-is not there, which} is what docker/README.md says of $release"
+    wanted=$(documented "$1")
+    case $2 in
+        "${wanted:-?}" | "${wanted:-?}".*) pass "$what" ;;
+        *) fail "$what" "there it is ${wanted:-not named}" ;;
+    esac
+}
+compare_versions() {
+    # NVIDIA's images say themselves which release they are.
+    release=$(inside "echo \"\$NVIDIA_TRITON_SERVER_VERSION\"")
+    if [ -z "$release" ] || [ -z "$(documented Triton)" ]; then
+        skipped "the versions are those of docker/README.md" "the image says release \"$release\", which is not there"
+        return
+    fi
+    compare Triton "$(inside "python3 -c \"
+import json, urllib.request
+print(json.load(urllib.request.urlopen('http://127.0.0.1:8000/v2'))['version'])\"")"
+    compare CUDA "$(inside "echo \"\$CUDA_VERSION\"")"
+    compare Python "$(inside "python3 -c 'import platform; print(platform.python_version())'")"
+    compare TensorRT "$(inside "find / -xdev -name 'libnvinfer.so.*.*.*' -type f 2>/dev/null" | sed 's/.*libnvinfer[.]so[.]//' | sort | tail -n 1)"
+}
 last_words() { docker logs "$container" 2>&1 | grep -E '^error: | E [0-9]+ ' | tail -n 1 | cut -c1-300; }
 stop() {
     docker stop --time 30 "$container" >/dev/null
@@ -79,6 +106,7 @@ done
 start
 if healthy; then
     pass "serves the repository, read-only"
+    compare_versions
     check "runs as user 1000 without capabilities" "see /proc/*/status of tritonserver" inside \
         'cd "/proc/$(pidof tritonserver)" && grep -qE "^Uid:.1000.1000" status && grep -qE "^CapEff:.0+\$" status'
     for place in / /models /opt/tritonserver; do

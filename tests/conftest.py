@@ -7,7 +7,7 @@ import pytest
 REPO = Path(__file__).resolve().parent.parent
 ZOO = REPO.parent / "shared" / "zoo"
 #: The files that take minutes without the real models.
-SLOW = ("test_coverage.py", "test_known_command.py", "test_soak.py")
+SLOW = ("test_coverage.py", "test_known_command.py", "test_rollout.py", "test_soak.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

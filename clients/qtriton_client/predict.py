@@ -11,14 +11,34 @@ from qtriton_client import draw
 from qtriton_client.catalog import Pipeline
 from qtriton_client.errors import EXIT_INPUT, ClientError
 from qtriton_client.masks import outline, paste
+from qtriton_client.release import release_of
 from qtriton_client.session import Session, Tensor
 
 #: The tensors of an ensemble by name, for one image, without the batch.
 Results: TypeAlias = Mapping[str, npt.NDArray[Any]]
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What an ensemble answers to one image, and which release it is of."""
+
+    results: Results
+    #: The first 15 digits of the release's name; None where the server serves no release, or does not tell.
+    release: str | None
+
+
 def predict(session: Session, pipeline: Pipeline, image: bytes) -> Results:
-    """What an ensemble answers to one encoded image.
+    """The results of an ensemble for one encoded image.
+
+    Raises:
+        RequestRefused: the server cannot read the image.
+        ClientError: the server no longer answers.
+    """
+    return ask(session, pipeline, image).results
+
+
+def ask(session: Session, pipeline: Pipeline, image: bytes) -> Answer:
+    """The same, with the release that answered.
 
     Raises:
         RequestRefused: the server cannot read the image.
@@ -27,7 +47,8 @@ def predict(session: Session, pipeline: Pipeline, image: bytes) -> Results:
     tensor = Tensor(pipeline.image, "BYTES", np.array([image], object).reshape(pipeline.image_shape))
     answer = session.infer(pipeline.variant.ensemble, session.prepare([tensor]))
     batched = len(pipeline.image_shape) > 1
-    return {name: each.data[0] if batched else each.data for name, each in session.tensors(answer).items()}
+    results = {name: each.data[0] if batched else each.data for name, each in session.tensors(answer).items()}
+    return Answer(results, release_of(session.version(answer)))
 
 
 def describe(results: Results, names: Sequence[str] = ()) -> list[dict[str, Any]]:

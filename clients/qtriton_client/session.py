@@ -139,6 +139,10 @@ class Session:
             tensors[output.name] = Tensor(output.name, output.datatype, answer.as_numpy(output.name))
         return tensors
 
+    def version(self, answer: Any) -> str:
+        """The version of the model that gave an answer."""
+        return str(answer.get_response().model_version)
+
     def _live(self) -> bool:
         try:
             return bool(self._client.is_server_live(client_timeout=_QUERY_TIMEOUT_S))

@@ -160,7 +160,7 @@ def predict(
         reporter: hears how far the work is; silent by default.
 
     Returns:
-        For each image, by its path, what was found: dictionaries as `qtriton predict --json` prints them.
+        For each image, by its path, what was found, as `qtriton predict --json` prints it, and which release answered.
 
     Raises:
         InputError: there is no such folder, model or image, or the model has several ensembles.

@@ -67,6 +67,25 @@ def test_verify_passes_as_far_as_the_stand_in_goes(image: str, demo_repository: 
     assert done.returncode == 0 and not [line for line in lines if line.startswith("fail")], done.stdout + done.stderr
     assert {"pass: serves the repository, read-only", "pass: stops in order"} <= set(lines)
     assert "skipped: TensorRT's bindings load: no GPU" in lines
+    assert [line for line in lines if line.startswith("skipped: the versions are those of docker/README.md: ")]
+
+
+def test_verify_holds_the_versions_against_what_was_read(image: str, demo_repository: Path, tmp_path: Path) -> None:
+    """On the stand-in with the names of 24.10 and its library; it has Debian's Python, and no CUDA."""
+    library = "/usr/lib/x86_64-linux-gnu/libnvinfer.so.10.5.0"
+    steps = ("ENV NVIDIA_TRITON_SERVER_VERSION=24.10", "USER 0", f"RUN touch {library}", "USER 1000:1000")
+    (tmp_path / "Dockerfile").write_text("\n".join((f"FROM {image}", *steps)) + "\n")
+    docker("build", "--tag", "qtriton-test-versions", tmp_path)
+    command: list[str | Path] = [REPO / "docker" / "verify.sh", "qtriton-test-versions", demo_repository]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    said = [line for line in done.stdout.splitlines() if "docker/README.md" in line]
+    assert said == [
+        "pass: Triton 2.51.0 is what docker/README.md says of 24.10",
+        "fail: CUDA is not there, which is what docker/README.md says of 24.10: there it is 12.6.2",
+        f"fail: Python {said[2].split()[2]} is what docker/README.md says of 24.10: there it is 3.10",
+        "pass: TensorRT 10.5.0 is what docker/README.md says of 24.10",
+    ]
+    assert done.returncode == 1
 
 
 def test_verify_fails_where_a_check_does(image: str, tmp_path: Path) -> None:

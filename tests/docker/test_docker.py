@@ -11,6 +11,7 @@ import pytest
 
 from e2e.conftest import qtriton
 from qtriton.server import Server
+from qtriton.workspace import sha256_file
 
 from .conftest import Run, address, build, exit_code, logs, slow_tensorrt, wait_for
 from .engine import docker
@@ -30,8 +31,7 @@ def found(url: str, images: list[Path], model: str = ENSEMBLE) -> dict[str, list
     """What a server finds in images, by file."""
     done = qtriton("predict", model, *images, "--url", url, "--json")
     assert done.returncode == 0, done.stderr
-    answer: dict[str, list[dict[str, object]]] = json.loads(done.stdout)
-    return answer
+    return {image: told["found"] for image, told in json.loads(done.stdout).items()}
 
 
 def test_it_answers_as_the_embedded_server_does(served: str, server: Server, demo_images: list[Path]) -> None:
@@ -113,6 +113,20 @@ def test_a_restart_serves_what_was_built_meanwhile(run: Run, demo_repository: Pa
     assert answer(name, f"models/{ENSEMBLE.replace('int8', 'fp32')}/ready") == 200
 
 
+def test_the_release_is_told_with_every_answer(
+    run: Run, demo_repository: Path, demo_images: list[Path], tmp_path: Path
+) -> None:
+    release = tmp_path / "release"
+    shutil.copytree(demo_repository, release)
+    (release / "RELEASE.json").write_text("{}")
+    name = run(release)
+    wait_for(name, "healthy")
+    done = qtriton("predict", ENSEMBLE, demo_images[0], "--url", address(name, 8001), "--json")
+    assert done.returncode == 0, done.stderr
+    (told,) = json.loads(done.stdout).values()
+    assert told["found"] and told["release"] == sha256_file(release / "RELEASE.json")[:15]
+
+
 def test_a_pending_engine_ends_it_with_the_sentence(run: Run, pending_repository: Path) -> None:
     name = run(pending_repository)
     wait_for(name, "exited")
@@ -144,14 +158,23 @@ def test_stop_is_heard_while_an_engine_is_built(run: Run, pending_repository: Pa
     assert exit_code(name) == 143, logs(name)
 
 
-def test_tensorrts_bindings_are_of_the_librarys_version(triton: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("tensorrt", "cuda", "package"),
+    [
+        ("10.16.1", "12.9.1", "tensorrt_cu12_bindings-10.16.1.11"),
+        ("11.3.0", "13.4.1.012", "tensorrt_cu13_bindings-11.3.0.99"),
+    ],
+)
+def test_tensorrts_bindings_are_of_the_librarys_version(
+    triton: str, tmp_path: Path, tensorrt: str, cuda: str, package: str
+) -> None:
     """On an image that has the name of a library, which is all that the step reads."""
-    library = "/usr/lib/x86_64-linux-gnu/libnvinfer.so.10.16.1"
-    (tmp_path / "Dockerfile").write_text(f"FROM {triton}\nENV CUDA_VERSION=12.9.1\nRUN touch {library}\n")
+    library = f"/usr/lib/x86_64-linux-gnu/libnvinfer.so.{tensorrt}"
+    (tmp_path / "Dockerfile").write_text(f"FROM {triton}\nENV CUDA_VERSION={cuda}\nRUN touch {library}\n")
     docker("build", "--tag", "qtriton-test-tensorrt", tmp_path)
     made = build("qtriton-test-tool", "qtriton-test-tensorrt", "--target", "tool")
     listed = docker("run", "--rm", made, "sh", "-c", "ls -d /opt/qtriton/tensorrt*")
-    assert "/opt/qtriton/tensorrt_cu12_bindings-10.16.1.11.dist-info" in listed.splitlines()
+    assert f"/opt/qtriton/{package}.dist-info" in listed.splitlines()
     load = ("run", "--rm", "--env", "PYTHONPATH=/opt/qtriton", made, "python3", "-c", "import tensorrt")
     imported = docker(*load, check=False, streams=True)  # the library is an empty file
     assert "tensorrt_bindings" in imported and "ImportError: libnv" in imported

@@ -35,8 +35,8 @@ def test_the_example_of_the_page_runs_and_prints_nothing_else(cache: Path, tmp_p
 
 def test_predict_says_what_is_in_an_image(demo_repository: Path, demo_images: list[Path]) -> None:
     (detections,) = predict("demo_digits_onnxruntime_int8", demo_images[:1], demo_repository).values()
-    assert detections
-    assert all(set(each) >= {"class", "score", "box"} for each in detections)
+    assert detections.found and detections.release is None
+    assert all(set(each) >= {"class", "score", "box"} for each in detections.found)
 
 
 def test_a_reporter_hears_how_far_the_work_is(demo_repository: Path, demo_images: list[Path]) -> None:

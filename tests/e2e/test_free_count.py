@@ -135,7 +135,7 @@ def test_it_is_served(tmp_path: Path, kind: str) -> None:
         assert done.returncode == 0, done.stderr
         said = json.loads(done.stdout)
         for path, cells in zip(images, PICTURES.values(), strict=True):
-            found = sorted((each["box"], each["name"], each["score"]) for each in said[str(path)])
+            found = sorted((each["box"], each["name"], each["score"]) for each in said[str(path)]["found"])
             assert found == sorted(
                 ([32 * column, 32 * row, 32 * column + 32, 32 * row + 32], ("blue", "green", "red")[channel], 1.0)
                 for (row, column), channel in cells.items()

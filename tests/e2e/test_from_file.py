@@ -30,7 +30,7 @@ def test_a_file_is_built_and_served_with_its_names(folder: Path) -> None:
     assert "best: read as ultralytics_detect, detection  <- metadata of Ultralytics 8.4.1: task detect" in done.stderr
     done = qtriton("predict", "best", "photo.png", "--repository", "repository", "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert is_the_square(json.loads(done.stdout)["photo.png"])
+    assert is_the_square(json.loads(done.stdout)["photo.png"]["found"])
 
 
 def test_plan_says_how_the_file_was_read(folder: Path) -> None:

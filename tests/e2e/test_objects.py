@@ -154,6 +154,6 @@ def test_a_task_is_built_measured_served_and_predicted(name: str, tmp_path: Path
     done = qtriton("predict", said["ensemble"], tmp_path / "validation" / "05.png", "--repository", repository,
                    "--output", tmp_path / "drawn", "--json")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    ((found,),) = json.loads(done.stdout).values()
+    (((found,), _),) = (told.values() for told in json.loads(done.stdout).values())
     assert (found["name"], len(found[kind.field])) == ("blue", {"keypoints": 2, "outline": 1, "corners": 4}[kind.field])
     assert (tmp_path / "drawn" / "05.png").is_file()

@@ -53,7 +53,7 @@ def test_predict_prints_the_names_of_the_classes(repository: Path) -> None:
     image = repository.parent / "images" / "1.png"
     done = qtriton("predict", "toy", image, "--repository", repository, "--json")
     assert done.returncode == 0, done.stderr
-    assert [each["name"] for each in json.loads(done.stdout)[str(image)]] == ["green", "red", "blue"]
+    assert [each["name"] for each in json.loads(done.stdout)[str(image)]["found"]] == ["green", "red", "blue"]
 
 
 def test_a_name_that_does_not_exist_starts_no_server(repository: Path) -> None:

@@ -17,7 +17,9 @@ def test_what_is_found_is_told_and_drawn(server: Server, demo_images: list[Path]
     image = demo_images[0]
     done = qtriton("predict", ENSEMBLE, image, "--url", server.grpc_url, "--output", tmp_path / "found", "--json")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)[str(image)]
+    told = json.loads(done.stdout)[str(image)]
+    assert told.keys() == {"found", "release"} and told["release"] is None
+    found = told["found"]
     assert found and all(each["name"] in "0123456789" and each["score"] > 0.25 for each in found)
     picture = cv2.imread(str(tmp_path / "found" / f"{image.stem}.png"))
     scene = cv2.imread(str(image))

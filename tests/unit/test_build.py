@@ -37,6 +37,7 @@ from qtriton.errors import (
     InputError,
     ModelError,
     QtritonError,
+    RepositoryError,
     SetupError,
     UnsupportedError,
 )
@@ -106,6 +107,16 @@ def models(repository: Path = Path("repository")) -> set[str]:
 
 def interrupt(*_: object, **__: object) -> NoReturn:
     raise KeyboardInterrupt
+
+
+def test_a_release_is_not_built_into(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be served, and told with every answer, under the name of what it was; nothing is made for it."""
+    Path("repository").mkdir()
+    Path("repository/RELEASE.json").write_text("{}")
+    monkeypatch.setattr(pipeline, "fetch", lambda *_: pytest.fail("work was done"))
+    with pytest.raises(RepositoryError, match=r"repository: a release, which never changes .*--repository"):
+        build(plan(), Workspace(home / "cache"))
+    assert models() == {"RELEASE.json"}
 
 
 def test_a_build_publishes_and_the_same_again_does_nothing(home: Path) -> None:

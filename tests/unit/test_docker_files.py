@@ -18,6 +18,7 @@ from qtriton.server import shm
 from qtriton.server.command import DEFAULTS
 from qtriton.server.docker import HARDENED, run_command
 from qtriton.server.ports import ServerPorts
+from qtriton.server.triton_release import NVIDIA_IMAGE, TRITON_RELEASE
 
 DOCKER = Path(__file__).parents[2] / "docker"
 PIN = re.compile(r"^([\w.-]+)==(\S+)( ; .*)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE)
@@ -51,6 +52,23 @@ def test_every_vulnerability_that_the_audit_passes_over_has_its_reason() -> None
     (known,) = re.findall(r"^AUDIT_KNOWN := (.+)$", (DOCKER.parent / "Makefile").read_text(), re.MULTILINE)
     rows = [line for line in (DOCKER / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     assert set(known.split()) == set(re.findall(r"(?:CVE|PYSEC)-\d+-\d+", "".join(rows)))
+
+
+def test_the_default_release_is_the_same_everywhere() -> None:
+    """The Dockerfile names it for docker, make and compose, triton_release.py for Python, the README for people."""
+    root = DOCKER.parent
+    dockerfile, readme = ((DOCKER / name).read_text(encoding="utf-8") for name in ("Dockerfile", "README.md"))
+    assert re.findall(r"^ARG TRITON_RELEASE=(.*)$", dockerfile, re.MULTILINE) == [TRITON_RELEASE]
+    assert re.findall(r"^ARG TRITON_IMAGE=(.*)$", dockerfile, re.MULTILINE) == [
+        NVIDIA_IMAGE.replace(TRITON_RELEASE, "${TRITON_RELEASE}")
+    ]
+    assert re.findall(r"NVIDIA's (\d\d\.\d\d) and", readme) == [TRITON_RELEASE]
+    (header,) = re.findall(r"^\| \| (.+) \| Where that stands \|$", readme, re.MULTILINE)
+    other, default = header.split(" | ")
+    assert default == TRITON_RELEASE and f"--build-arg TRITON_RELEASE={other}" in readme
+    # Whoever else starts an image takes ours, or passes on what the user names.
+    for file in (root / "Makefile", DOCKER / "compose.yaml", *(root / "docs" / "pages").glob("*.md")):
+        assert not re.search(r"tritonserver:|\d\d\.\d\d-py3", file.read_text(encoding="utf-8")), file
 
 
 def test_verify_runs_the_server_as_serve_does() -> None:

@@ -1,6 +1,7 @@
 """A repository of links with engines of its own, beside one that must stay as it is."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ import pytest
 from qtriton.backends.tensorrt.recipe import engine_recipe
 from qtriton.errors import InputError
 from qtriton.repository.engines import pending
-from qtriton.repository.links import link_repository
+from qtriton.repository.links import link_repository, link_served
 from qtriton.target import Precision
+from qtriton.workspace import sha256_file
+from qtriton_client.release import release_of, version_of
 
 ENGINE = "net_tensorrt_int8_runtime"
 
@@ -47,6 +50,45 @@ def test_the_links_serve_the_same_and_take_an_engine(repository: Path, tmp_path:
     build(links / ENGINE / "1")
     assert pending(links) == () and contents(repository) == before
     assert not list(tmp_path.rglob(".*"))
+
+
+@pytest.fixture
+def release(repository: Path) -> str:
+    """The name of the release that the repository becomes, with an ensemble of ours and one of somebody else."""
+    for name, file in (("net_int8", "build.json"), ("another", "kept")):
+        (repository / name / "1").mkdir(parents=True)
+        (repository / name / "config.pbtxt").write_text(name)
+        (repository / name / "1" / file).write_text('{"model": "net", "spec_key": "s", "key": "k", "files": {}}')
+    (repository / "RELEASE.json").write_text("{}")
+    return sha256_file(repository / "RELEASE.json")
+
+
+@pytest.mark.parametrize("link", [link_repository, link_served])
+def test_a_release_is_the_version_of_its_ensembles_and_of_nothing_else(
+    repository: Path, tmp_path: Path, release: str, link: Callable[[Path, Path], None]
+) -> None:
+    before, links = contents(repository), tmp_path / "links"
+    link(repository, links)
+    version = version_of(release)
+    assert contents(links) == {name.replace("net_int8/1/", f"net_int8/{version}/"): it for name, it in before.items()}
+    assert [path.name for path in (links / "net_int8").iterdir() if path.is_dir()] == [version]
+    assert release_of(version) == release[:15] and contents(repository) == before
+
+
+def test_what_is_no_release_is_served_by_a_link(repository: Path, tmp_path: Path) -> None:
+    link_served(repository, tmp_path / "links")
+    assert (tmp_path / "links").readlink() == repository
+
+
+@pytest.mark.parametrize("name", ["0" * 64, "f" * 64, "0123456789abcdef" * 4])
+def test_a_version_tells_of_its_release(name: str) -> None:
+    """It is an int64 above 0, as Triton wants it."""
+    assert release_of(version_of(name)) == name[:15] and 1 < int(version_of(name)) < 2**63
+
+
+@pytest.mark.parametrize("version", ["1", "0", "", "-1", "x", str(2**60 - 1), str(2**61), str(2**63)])
+def test_other_versions_are_of_no_release(version: str) -> None:
+    assert release_of(version) is None
 
 
 def test_an_engine_that_is_there_is_taken_along_and_not_written_through(repository: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from qtriton.repository.naming import VERSION
 from qtriton.server import ServerOptions
 from qtriton_client.catalog import Pipeline
 from qtriton_client.errors import RequestRefused
+from qtriton_client.release import version_of
 from qtriton_client.results import Variant
 from qtriton_client.session import Tensor
 
@@ -38,6 +39,7 @@ class Server:
         self.urls: list[str] = []
         self.asked: list[tuple[str, bytes]] = []
         self.running = False
+        self.served_version = "1"
         monkeypatch.setattr(module, "Session", self.session)
         monkeypatch.setattr(module, "serve_repository", self.serve)
         monkeypatch.setattr(module, "find", self.find)
@@ -70,6 +72,9 @@ class Server:
         if pixels is None or not pixels.any():
             raise RequestRefused("[INTERNAL] it is black")
         return int(pixels[0, 0, 0])
+
+    def version(self, number: int) -> str:
+        return self.served_version
 
     def tensors(self, number: int) -> dict[str, Tensor]:
         return {
@@ -106,29 +111,35 @@ def test_each_image_gets_what_was_found_in_it_with_the_names_of_the_classes(serv
     found = predict_server("there:8001", "ten", images)
 
     assert list(found) == [str(path) for path in images]
-    assert found[str(images[0])] == [
+    assert found[str(images[0])].found == [
         {"class": 1, "name": "dog", "score": 0.75},
         {"class": 0, "name": "cat", "score": 0.25},
     ]
-    assert found[str(images[1])][0]["name"] == "2", "a class without a name is its number"
+    assert found[str(images[0])].release is None
+    assert found[str(images[1])].found[0]["name"] == "2", "a class without a name is its number"
     assert server.asked == [("ten_onnxruntime_int8", path.read_bytes()) for path in images]
     assert server.urls == ["there:8001"] and not server.running
+
+
+def test_the_release_that_answered_is_told(server: Server, images: list[Path]) -> None:
+    server.served_version = version_of("00ab" * 16)
+    assert predict_server("there:8001", "ten", images[:1])[str(images[0])].release == ("00ab" * 4)[:15]
 
 
 def test_a_repository_is_served_meanwhile_and_no_longer(server: Server, images: list[Path], tmp_path: Path) -> None:
     repository = publish(tmp_path / "repository", "ten_onnxruntime_int8")
     found = predict_repository(repository, "ten", images)
 
-    assert found[str(images[0])][0]["name"] == "dog"
+    assert found[str(images[0])].found[0]["name"] == "dog"
     assert server.urls == ["localhost:4711"] and not server.running
 
 
 def test_a_model_of_the_zoo_without_names_of_its_own_gets_those_of_the_zoo(server: Server, images: list[Path]) -> None:
     """As qtriton 0.1 published them."""
     server.ensembles = [pipeline("mobilenet_v1", classes=())]
-    assert predict_server("there:8001", "mobilenet_v1", images[:1])[str(images[0])][0]["name"] == "goldfish"
+    assert predict_server("there:8001", "mobilenet_v1", images[:1])[str(images[0])].found[0]["name"] == "goldfish"
     server.ensembles = [pipeline("own", classes=())]
-    assert predict_server("there:8001", "own", images[:1])[str(images[0])][0]["name"] == "1"
+    assert predict_server("there:8001", "own", images[:1])[str(images[0])].found[0]["name"] == "1"
 
 
 def test_what_was_found_is_drawn_into_a_file_of_the_same_name(

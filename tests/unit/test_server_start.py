@@ -69,6 +69,12 @@ def test_the_server_is_strict(tmp_path: Path, fake_wheel: Wheel) -> None:
     assert "--backend-config=python,shm-region-prefix-name=mine-" in command
 
 
+def test_more_options_of_tritonservers_come_last(tmp_path: Path, fake_wheel: Wheel) -> None:
+    ports, options = ServerPorts("127.0.0.1", 1, 2, None), ServerOptions(triton=("--grpc-max-connection-age=2000",))
+    command = command_line(fake_wheel, Layout(tmp_path), Path("/repo"), ports, shm.ShmPlan(5, 6), "mine-", options)
+    assert command[-1] == "--grpc-max-connection-age=2000"
+
+
 @pytest.mark.parametrize(
     ("optimization", "alone"),
     [

@@ -106,6 +106,17 @@ def test_every_version_builds_every_precision(version: str, precision: Precision
     assert ("IBuilderConfig.create_timing_cache", (b"old",)) in calls
 
 
+def test_without_flags_the_types_of_the_graph_decide_whatever_the_network_is_called(tmp_path: Path) -> None:
+    """As it will be where TensorRT drops the name of what cannot be chosen any more."""
+    calls: Calls = []
+    trt = tensorrt("11.4.0.106", calls)
+    delattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+    build_plan(trt, tmp_path, recipe(Precision.INT8_FP16))
+    assert ("Builder.create_network", (0,)) in calls
+    assert [Path(*given).name for name, given in calls if name == "OnnxParser.parse_from_file"] == ["model.onnx"]
+    assert not [given for name, given in calls if name == "IBuilderConfig.set_flag"]
+
+
 @pytest.mark.parametrize("version", SURFACES)
 def test_a_fixed_shape_needs_no_profile(version: str, tmp_path: Path) -> None:
     calls: Calls = []

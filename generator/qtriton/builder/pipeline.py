@@ -25,7 +25,7 @@ from qtriton.plan import Plan
 from qtriton.progress import SILENT, Reporter
 from qtriton.repository.manifest import Manifest
 from qtriton.repository.naming import Names
-from qtriton.repository.read import Repository
+from qtriton.repository.read import Repository, require_no_release
 from qtriton.repository.record import PublishRecord, read_record
 from qtriton.target import Precision, Target
 from qtriton.workspace import Workspace, sha256_file
@@ -41,10 +41,12 @@ def build(plan: Plan, workspace: Workspace, reporter: Reporter = SILENT) -> Buil
         InputError: the images or labels cannot be used, on any backend that got so far.
         AccuracyBudgetError: the accuracy drop of INT8 is over the budget on a backend, and no other can be published.
         ArtifactLoadError: every runtime refuses its artifact.
+        RepositoryError: the repository is a release, or cannot be written.
         QtritonError: every backend fails, one of them for another reason; that one's.
         KeyboardInterrupt: with a text that says what has become of the repository.
     """
     spec, options = plan.spec, plan.request.options
+    require_no_release(options.repository)
     with _says_what_was_published() as published, workspace.scratch() as scratch:
         with workspace.timings.part(f"{spec.name}-weights"), reporter.progress(f"{spec.name}: weights") as progress:
             images = images_to_download(spec, options, workspace).values()

@@ -1,5 +1,6 @@
 """qtriton predict: look at what is served."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -36,9 +37,9 @@ def predict(
     if output is not None:
         console.say(f"Drawn: {len(images)} PNG files in {output}")
     if json:
-        console.as_json(predictions)
+        console.as_json({image: asdict(prediction) for image, prediction in predictions.items()})
         return
-    for image, results in predictions.items():
-        console.text(image)
-        for each in results:
+    for image, prediction in predictions.items():
+        console.text(f"{image} (release {prediction.release})" if prediction.release else image)
+        for each in prediction.found:
             console.text(f"  {o.result_in_words(each)}")

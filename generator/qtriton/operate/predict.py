@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,22 @@ from qtriton.server import ServerOptions
 from qtriton.spec_files import classes, load_spec, zoo_names
 from qtriton_client.catalog import Pipeline, find
 from qtriton_client.errors import RequestRefused
-from qtriton_client.predict import annotate, describe, predict
+from qtriton_client.predict import annotate, ask, describe
 from qtriton_client.session import Session
 
-#: What was found in each image, by the image's path.
-Predictions = dict[str, list[dict[str, Any]]]
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was found in an image."""
+
+    #: As `qtriton_client.predict.describe` tells it, best first.
+    found: list[dict[str, Any]]
+    #: The first 15 digits of the name of the release that answered; None where no release is served.
+    release: str | None
+
+
+#: Those of each image, by the image's path.
+Predictions = dict[str, Prediction]
 
 
 def predict_server(
@@ -74,12 +86,12 @@ def _predict(
         for done, (path, target) in enumerate(zip(images, targets, strict=True), 1):
             image = path.read_bytes()
             try:
-                results = predict(session, pipeline, image)
+                answer = ask(session, pipeline, image)
             except RequestRefused as error:
                 raise BenchError(f"{path}: {error}") from error
-            predictions[str(path)] = describe(results, names)
+            predictions[str(path)] = Prediction(describe(answer.results, names), answer.release)
             if target is not None:
-                write_atomically(target, annotate(image, results, names))
+                write_atomically(target, annotate(image, answer.results, names))
             progress(done, len(images))
     return predictions
 

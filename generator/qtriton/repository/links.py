@@ -1,4 +1,4 @@
-"""A repository of links to another, which does not change, with room for the engines to build."""
+"""Repositories of links to one that does not change: with room for the engines to build, and a release's version."""
 
 import errno
 import os
@@ -9,6 +9,10 @@ from pathlib import Path
 from qtriton.backends.tensorrt import ENGINE_FILES
 from qtriton.errors import InputError
 from qtriton.repository.engines import engine_folders
+from qtriton.repository.naming import RELEASE, VERSION
+from qtriton.repository.record import read_record
+from qtriton.workspace import sha256_file
+from qtriton_client.release import version_of
 
 
 def link_repository(repository: Path, target: Path) -> None:
@@ -26,6 +30,7 @@ def link_repository(repository: Path, target: Path) -> None:
         if target.resolve().is_relative_to(source) or not _is_replaceable(target):
             raise InputError(f"{target}: holds more than links to a repository. Name a folder that does not exist.")
         target.parent.mkdir(parents=True, exist_ok=True)
+        staging.mkdir()
         _link_models(source, versions, staging)
         shutil.rmtree(target, ignore_errors=True)
         staging.rename(target)
@@ -37,6 +42,19 @@ def link_repository(repository: Path, target: Path) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
+def link_served(repository: Path, target: Path) -> None:
+    """Make `target`, which does not exist, what tritonserver is given: a link, or of a release a folder of links.
+
+    Its answers tell of the release then, by the version of the ensemble: the only thing of ours that Triton 2.51 sends
+    with every answer, also of an ensemble.
+    """
+    if not (repository / RELEASE).is_file():
+        target.symlink_to(repository)
+        return
+    target.mkdir()
+    _link_models(repository, [], target)
+
+
 def _is_replaceable(target: Path) -> bool:
     """Whether it may be replaced: it does not exist, or holds only links and engines."""
     if not os.path.lexists(target):
@@ -46,10 +64,15 @@ def _is_replaceable(target: Path) -> bool:
 
 
 def _link_models(source: Path, versions: list[Path], target: Path) -> None:
-    """A link for each model; where there is an engine, for each of the files beside it."""
-    target.mkdir()
+    """A link for each model; where there is an engine, for each of the files beside it. Ensembles get their version."""
+    release = source / RELEASE
+    served = version_of(sha256_file(release)) if release.is_file() else VERSION
     for entry in source.iterdir():
-        if any(entry == version.parent for version in versions):
+        if served != VERSION and read_record(entry / VERSION) is not None:
+            (target / entry.name).mkdir()
+            for part in entry.iterdir():
+                (target / entry.name / (served if part.name == VERSION else part.name)).symlink_to(part)
+        elif any(entry == version.parent for version in versions):
             (target / entry.name).mkdir()
             for part in entry.iterdir():
                 link = target / entry.name / part.name

@@ -10,7 +10,7 @@ from typing import Any
 
 from qtriton.errors import InputError, RepositoryError
 from qtriton.repository.manifest import Manifest
-from qtriton.repository.naming import CONFIG, VERSION, runtime_of
+from qtriton.repository.naming import CONFIG, RELEASE, VERSION, runtime_of
 from qtriton.repository.record import PublishRecord, read_record
 from qtriton.repository.render import parse_config
 from qtriton.workspace import sha256_file
@@ -21,6 +21,18 @@ def count_instances(config: Any) -> int:
     if config.platform == "ensemble" or config.HasField("ensemble_scheduling"):
         return 0
     return sum(group.count or 2 for group in config.instance_group) or 2
+
+
+def require_no_release(repository: Path) -> None:
+    """See that a repository may be changed: a release would be served under the name of what it was.
+
+    Raises:
+        RepositoryError: it is a release.
+    """
+    if (repository / RELEASE).exists():
+        raise RepositoryError(
+            f"{repository}: a release, which never changes ({RELEASE} is in it). Name another folder with --repository."
+        )
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,8 @@ def command_line(
     }
     command = [str(wheel.binary), "--disable-auto-complete-config"]
     command += [f"--{key}={value}" for key, value in settings.items()]
-    return command + [f"--backend-config=python,{key}={value}" for key, value in python.items()]
+    command += [f"--backend-config=python,{key}={value}" for key, value in python.items()]
+    return [*command, *options.triton]
 
 
 def environment(layout: Layout, libraries: list[Path]) -> dict[str, str]:

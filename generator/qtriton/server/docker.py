@@ -19,6 +19,7 @@ from qtriton.server.options import ServerOptions
 from qtriton.server.ports import ServerPorts
 from qtriton.server.process import Server, launch, ready_or_stopped, stop
 from qtriton.server.signals import terminated_as_exit
+from qtriton.server.triton_release import NVIDIA_IMAGE
 
 IMAGE: Final = "qtriton-server"
 #: The options of docker/README.md that harden and tune the container, for every repository.
@@ -91,8 +92,9 @@ def _require_image(image: str) -> None:
         )
     if _docker("image", "inspect", "--format", "{{.Id}}", image).returncode:
         raise SetupError(
-            f"docker has no image {image}: run `docker build -t {image} -f docker/Dockerfile .` in qtriton's checkout, "
-            "with --build-arg TRITON_IMAGE=NAME where NVIDIA's registry is out of reach, or name another with --image"
+            f"docker has no image {image}: run `docker build -t {image} -f docker/Dockerfile .` in qtriton's checkout "
+            f"(it takes {NVIDIA_IMAGE}; --build-arg TRITON_IMAGE=NAME where that is out of reach), "
+            "or name another with --image"
         )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from qtriton.errors import RepositoryError, ServerError
 from qtriton.progress import Progress, ignore
 from qtriton.repository.engines import pending
+from qtriton.repository.links import link_served
 from qtriton.repository.read import Repository
 from qtriton.server import command, folder, log, ports, requirements, shm, wheel
 from qtriton.server.options import ServerOptions
@@ -69,7 +70,7 @@ def _start(repository: Path, server_ports: ServerPorts, options: ServerOptions) 
     try:
         layout = folder.prepare(root, tritonserver, options.backends)
         link = root / "repository"
-        link.symlink_to(repository)
+        link_served(repository, link)
         line = command.command_line(tritonserver, layout, link, server_ports, memory, prefix, options)
         job = {
             "parent": os.getpid(),

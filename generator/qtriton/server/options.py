@@ -20,6 +20,8 @@ class ServerOptions:
     log_path: Path | None = None
     #: A folder of Triton's own backends, which take the place of the python-based ones of the same name.
     backends: Path | None = None
+    #: More options of tritonserver itself, such as "--grpc-max-connection-age=2000".
+    triton: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ def source_of(trt: Any, recipe: EngineRecipe) -> str:
 
 
 def is_strongly_typed(trt: Any) -> bool:
-    """Whether the types of the graph decide, not flags; from TensorRT 10 on."""
-    return hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+    """Whether the types of the graph decide, not flags; from TensorRT 10 on, and in 11 there is nothing else."""
+    return hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED") or not hasattr(trt.BuilderFlag, "FP16")
 
 
 def build_plan(trt: Any, folder: Path, recipe: EngineRecipe, timings: bytes = b"") -> Plan:
@@ -135,6 +135,8 @@ def logger_class(trt: Any) -> Any:
 
 def _network_flags(trt: Any) -> int:
     flag = trt.NetworkDefinitionCreationFlag
+    if is_strongly_typed(trt) and not hasattr(flag, "STRONGLY_TYPED"):
+        return 0  # where nothing else exists, the name may go, too; up to 11.4 it is there
     # TensorRT 10 always has an explicit batch and 11 has dropped the name.
     name = "STRONGLY_TYPED" if is_strongly_typed(trt) else "EXPLICIT_BATCH"
     return 1 << int(getattr(flag, name))
