@@ -48,7 +48,8 @@ def _tell(published: Published, repository: Path, destination: str, endpoint_url
             f"servers need `qtriton engines build {repository}` on such a GPU first."
         )
     what = f"{published.files} files, {size_in_words(published.bytes)}"
-    sent = f"{published.sent_files} sent, the others were there" if published.sent_files else "all of it was there"
+    there = published.files - published.sent_files
+    sent = f"{published.sent_files} sent" + (f", {there} were there" if there else "")
     how = "is current now" if published.moved else "was current already"
     console.say(f"Release {published.release}: {what}; {sent}. Verified; it {how}.")
     console.text(published.url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from qtriton.errors import InputError, RepositoryError
 from qtriton.progress import SILENT, Reporter
 from qtriton.releases.pointer import KEY, read_pointer
-from qtriton.releases.release import COMPLETION, SHOWN, Release, folder_of, named
+from qtriton.releases.release import COMPLETION, SHOWN, Release, ReleaseFile, folder_of, named
 from qtriton.releases.store import Store
 from qtriton.releases.transfer import transferring
 from qtriton.repository.staging import staged
@@ -44,8 +45,7 @@ def fetch(store: Store, folder: Path, name: str | None = None, reporter: Reporte
         RepositoryError: nothing was published, what is stored is damaged, or the folder cannot be written.
         SetupError, StoreError: as for every store.
     """
-    release = named(store, name or _current(store)).release
-    assert release is not None  # of what is whole
+    release = named_or_current(store, name)
     if _holds(folder, release):
         return Fetched(release.id, str(folder), len(release.files), release.bytes, changed=False)
     _refuse_others(folder)
@@ -55,14 +55,31 @@ def fetch(store: Store, folder: Path, name: str | None = None, reporter: Reporte
         objects = {f"{folder_of(release.id)}/{file.path}": staging.folder / file.path for file in release.files}
         with transferring(f"{store.url}: fetch {release.id[:SHOWN]}", release.bytes, reporter) as transferred:
             store.receive(objects, transferred)
-        if bad := _damaged(staging.folder, release):
-            raise RepositoryError(
-                f"{store.url}: {bad[0]} of release {release.id[:SHOWN]} has not the SHA-256 of its {COMPLETION}, so "
-                "nothing of it was fetched. Publish the release again: what is damaged is sent."
-            )
+        require_intact(store, staging.folder, release, release.files)
         (staging.folder / COMPLETION).write_bytes(release.data)
         staging.commit()
     return Fetched(release.id, str(folder), len(release.files), release.bytes, changed=True)
+
+
+def named_or_current(store: Store, name: str | None) -> Release:
+    """The whole release that a name means; None means the current one.
+
+    Raises:
+        InputError: there is no such release.
+        RepositoryError: it is not whole, or nothing was published.
+    """
+    release = named(store, name or _current(store)).release
+    assert release is not None  # of what is whole
+    return release
+
+
+def require_intact(store: Store, folder: Path, release: Release, files: Sequence[ReleaseFile]) -> None:
+    """Raises RepositoryError where files that were fetched are not what their release says."""
+    if bad := _damaged(folder, files):
+        raise RepositoryError(
+            f"{store.url}: {bad[0]} of release {release.id[:SHOWN]} has not the SHA-256 of its {COMPLETION}, so "
+            "nothing of it is used. Publish the release again: what is damaged is sent."
+        )
 
 
 def _current(store: Store) -> str:
@@ -88,11 +105,11 @@ def _holds(folder: Path, release: Release) -> bool:
         for name in files
         if PYTHON_CACHE not in Path(root).parts
     }
-    return names == {COMPLETION, *(file.path for file in release.files)} and not _damaged(folder, release)
+    return names == {COMPLETION, *(file.path for file in release.files)} and not _damaged(folder, release.files)
 
 
-def _damaged(folder: Path, release: Release) -> list[str]:
-    """The files that are not what the release says."""
+def _damaged(folder: Path, files: Sequence[ReleaseFile]) -> list[str]:
+    """The files that are not what their release says."""
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        hashes = pool.map(lambda file: sha256_file(folder / file.path), release.files)
-        return [file.path for file, sha256 in zip(release.files, hashes, strict=True) if sha256 != file.sha256]
+        hashes = pool.map(lambda file: sha256_file(folder / file.path), files)
+        return [file.path for file, sha256 in zip(files, hashes, strict=True) if sha256 != file.sha256]

@@ -60,8 +60,8 @@ def publish(repository: Path, store: Store, reporter: Reporter = SILENT) -> Publ
         SetupError, StoreError: as for every store.
     """
     _require_valid(repository)
+    before = read_pointer(store)  # first: some stores make a bucket of what is written to one that is missing
     _require_conditional_writes(store)
-    before = read_pointer(store)
     with reporter.progress(f"{repository}: read") as progress:
         files = read_files(repository, progress)
     release = Release.of(files)

@@ -20,6 +20,8 @@ class ServerOptions:
     log_path: Path | None = None
     #: A folder of Triton's own backends, which take the place of the python-based ones of the same name.
     backends: Path | None = None
+    #: The URL of a copy in a store (s3://...), which tritonserver loads in place of the folder.
+    copy_url: str | None = None
 
 
 @dataclass(frozen=True)
