@@ -1,7 +1,6 @@
 """qtriton publish and releases, into a folder and into S3: what is whole, what is refused, and what is said."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -186,7 +185,7 @@ def test_throttling_is_waited_out_or_told(service: S3Service, tmp_path: Path, mo
 def test_what_is_wrong_with_the_destination_is_one_sentence(service: S3Service, tmp_path: Path) -> None:
     repository = made_repository(tmp_path / "repository", 9)
     (tmp_path / "file").write_text("")
-    for destination, env, code, words in (
+    cases: tuple[tuple[object, dict[str, str], int, str], ...] = (
         (f"s3://{service.url}/no-such-bucket/x", {}, 2, "there is no such bucket"),
         ("s3://x", {}, 2, "names no bucket"),
         (f"s3://{service.url}/{BUCKET}/mit blank", {}, 2, "tritonserver does not read 'mit blank'"),
@@ -195,8 +194,9 @@ def test_what_is_wrong_with_the_destination_is_one_sentence(service: S3Service, 
         ("s3://http://127.0.0.1:1/models/x", {"AWS_MAX_ATTEMPTS": "1"}, 8, "no answer"),
         (service.destination, {"AWS_PROFILE": "missing"}, 5, "AWS_PROFILE"),
         (service.destination, {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, 5, "no credentials"),
-    ):
-        done = qtriton("publish", repository, destination, **env)
+    )
+    for destination, env, code, words in cases:
+        done = qtriton("publish", repository, destination, cwd=tmp_path, **env)
         assert (done.returncode, done.stdout) == (code, ""), done.stderr
         assert words in done.stderr and "Traceback" not in done.stderr
 
@@ -239,4 +239,4 @@ def test_no_file_of_others_is_replaced_by_a_fetch(place: Place, tmp_path: Path) 
     (tmp_path / "mine" / "thesis.txt").write_text("mine")
     with pytest.raises(InputError, match="holds something other than a release"):
         fetch(store, tmp_path / "mine")
-    assert os.listdir(tmp_path / "mine") == ["thesis.txt"]
+    assert contents(tmp_path / "mine") == {"thesis.txt": b"mine"}
