@@ -1,6 +1,8 @@
 """qtriton publish and releases, into a folder and into S3: what is whole, what is refused, and what is said."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -230,6 +232,25 @@ def test_uploads_in_parts_that_were_killed_are_swept(service: S3Service, tmp_pat
     publish(made_repository(tmp_path / "repository", 12), open_store(f"{service.destination}/swept"))
     said("releases", "prune", f"{service.destination}/swept", "--half-older-than", "0m")
     assert [each["Key"] for each in client.list_multipart_uploads(Bucket=BUCKET)["Uploads"]] == ["others/model.onnx"]
+
+
+def test_a_fetch_needs_nothing_but_boto3_and_pydantic(service: S3Service, tmp_path: Path) -> None:
+    """As in an image that has no more: docker/requirements-qtriton.txt."""
+    publish(made_repository(tmp_path / "repository", 14), open_store(f"{service.destination}/lean"))
+    names = ("numpy", "cv2", "onnx", "onnxruntime", "google", "jinja2", "psutil", "scipy", "tritonclient", "yaml")
+    code = f"import sys; sys.modules |= dict.fromkeys({names}); from qtriton.cli import main; main()"
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "releases",
+        "fetch",
+        f"{service.destination}/lean",
+        str(tmp_path / "fetched"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "fetched" / "sum" / "1" / "model.onnx").is_file()
 
 
 def test_no_file_of_others_is_replaced_by_a_fetch(place: Place, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from typing import Final
 
 from qtriton.errors import RepositoryError, UnsupportedError
 from qtriton.progress import SILENT, Reporter
-from qtriton.releases.content import LocalFile, read_files
+from qtriton.releases.content import LocalFile
 from qtriton.releases.pointer import move, read_pointer, refuse_pruned
+from qtriton.releases.reading import read_files
 from qtriton.releases.release import SHOWN, Release, completion_of, damage, folder_of
 from qtriton.releases.store import Store, Stored
 from qtriton.releases.transfer import transferring
