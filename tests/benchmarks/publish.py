@@ -3,10 +3,10 @@
     python tests/benchmarks/publish.py [--megabytes 200] [--files 10] [--rounds 5] [--endpoint-url URL --bucket NAME]
 
 Without an endpoint, moto's server is started in a process of its own. Each round uploads the same files to a new prefix
-four times, in an order that is reversed every other round: `qtriton publish` as a command, its call in this process (check,
-hashes, upload, reading back, RELEASE.json, CURRENT.json), of that the upload with reading back and RELEASE.json alone, and
-boto3's TransferManager (upload_file for every file, from as many threads as files, in its default settings). Figures are
-medians of the rounds; the ratio is the median of the rounds' ratios of boto3's time to ours, with the lowest and the highest.
+three times, in an order that is reversed every other round: by `qtriton publish` as a command; by its call in this
+process (check, hashes, upload, reading back, RELEASE.json, CURRENT.json), of which the upload with reading back and
+RELEASE.json is told alone, too; and by boto3's upload_file in its default settings, a thread a file. Figures are medians
+of the rounds; the ratio is the median of the rounds' ratios of boto3's time to ours, with the lowest and the highest.
 Bar: the upload reaches 80 % of boto3's speed.
 """
 
@@ -138,7 +138,7 @@ def report(taken: dict[str, list[float]], megabytes: int) -> bool:
         figures = f"{median(taken[way]):.2f} s", f"{median(megabytes / each for each in taken[way]):.0f} MB/s"
         rows.append((label, *figures, f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"))
         met = median(ratios) >= BAR if way == "upload" else met
-    console.table(f"{megabytes} MB on {machine.cpu().name}", ("Way", "Median", "Speed", "Of boto3's speed"), rows)
+    console.table(f"{megabytes} MB on {machine.cpu().model}", ("Way", "Median", "Speed", "Of boto3's speed"), rows)
     return met
 
 
