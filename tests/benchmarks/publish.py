@@ -5,9 +5,9 @@
 Without an endpoint, moto's server is started in a process of its own. Each round uploads the same files to a new prefix
 three times, in an order that is reversed every other round: by `qtriton publish` as a command; by its call in this
 process (check, hashes, upload, reading back, RELEASE.json, CURRENT.json), of which the upload with reading back and
-RELEASE.json is told alone, too; and by boto3's upload_file in its default settings, a thread a file. Figures are medians
-of the rounds; the ratio is the median of the rounds' ratios of boto3's time to ours, with the lowest and the highest.
-Bar: the upload reaches 80 % of boto3's speed.
+RELEASE.json is told alone, too; and by boto3's upload_file in its default settings, a thread a file. Figures are
+medians of the rounds; the ratio is the median of the rounds' ratios of boto3's time to ours, with the lowest and the
+highest. Bar: the upload reaches 80 % of boto3's speed.
 """
 
 from __future__ import annotations

@@ -32,7 +32,8 @@ except ImportError as _error:
 
 #: Attempts at a request, with growing pauses of up to 20 s, unless AWS_MAX_ATTEMPTS says otherwise.
 _ATTEMPTS: Final = 6
-_CONNECTIONS: Final = 10
+#: Transfers side by side; more than boto3's ten, since a release has many small files.
+_CONNECTIONS: Final = 20
 #: As many as one request may remove.
 _DELETED_AT_ONCE: Final = 1000
 _MISSING: Final = ("NoSuchKey", "404")
