@@ -229,6 +229,7 @@ def test_uploads_in_parts_that_were_killed_are_swept(service: S3Service, tmp_pat
     client = boto3.client("s3", endpoint_url=service.url)
     client.create_multipart_upload(Bucket=BUCKET, Key="swept/releases/x/model.onnx")
     client.create_multipart_upload(Bucket=BUCKET, Key="others/model.onnx")
+    client.put_object(Bucket=BUCKET, Key="swept/releases/", Body=b"")  # a folder, as S3's console makes them
     publish(made_repository(tmp_path / "repository", 12), open_store(f"{service.destination}/swept"))
     said("releases", "prune", f"{service.destination}/swept", "--half-older-than", "0m")
     assert [each["Key"] for each in client.list_multipart_uploads(Bucket=BUCKET)["Uploads"]] == ["others/model.onnx"]

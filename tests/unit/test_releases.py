@@ -10,7 +10,10 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from qtriton.backends.tensorrt.recipe import engine_recipe
+from qtriton.cli import app
 from qtriton.errors import InputError, RepositoryError, UnsupportedError
 from qtriton.progress import ignore
 from qtriton.releases import prune as pruning
@@ -26,6 +29,7 @@ from qtriton.releases.reading import read_files
 from qtriton.releases.release import COMPLETION, Release, completion_of, folder_of, named, stored_releases
 from qtriton.releases.rollback import rollback
 from qtriton.releases.store import Store, Stored
+from qtriton.target import Precision
 
 NEVER = Kept(timedelta(days=30), timedelta(hours=24))
 AT_ONCE = Kept(timedelta(0), timedelta(0))
@@ -139,6 +143,14 @@ def test_an_invalid_repository_is_refused_with_its_first_problem(
     with pytest.raises(RepositoryError, match=r"a: is wrong\. Mend it\. \(and 1 more\) See `qtriton check"):
         publish(repository, store)
     assert not store.root.exists()
+
+
+def test_a_pending_engine_is_published_and_told(repository: Path, store: FolderStore) -> None:
+    engine_recipe({"images": (3, 32, 32)}, 8, Precision.INT8).save(repository / "b" / "1")
+    done = CliRunner().invoke(app, ["publish", str(repository), str(store.root)], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert done.stdout.strip() == str(store.root / folder_of(read_pointer(store).current or ""))
+    assert "b: engine pending, published as it is. The docker image builds it on its GPU" in done.stderr
 
 
 # Whole or not
@@ -273,6 +285,14 @@ def test_a_write_whose_answer_was_lost_counts(repository: Path, store: FolderSto
     assert pointer is not None and pointer.current == "x"
 
 
+def test_a_pointer_that_was_removed_meanwhile_is_told(repository: Path, store: FolderStore) -> None:
+    release = publish(repository, store).release
+    before = read_pointer(store)
+    (store.root / KEY).unlink()
+    with pytest.raises(RepositoryError, match="a prune, or another program, has changed CURRENT"):
+        move(store, before, release, "rollback")
+
+
 def test_a_pointer_of_another_kind_is_told(store: FolderStore) -> None:
     store.root.mkdir()
     (store.root / KEY).write_text('{"format": 2}')
@@ -375,7 +395,7 @@ def test_a_prune_that_was_cut_is_gone_on_with_and_nobody_takes_what_it_removes(
 def test_a_publisher_that_was_overtaken_by_a_prune_is_told(releases: list[str], store: FolderStore) -> None:
     before = read_pointer(store)
     prune(store, NEVER)
-    with pytest.raises(RepositoryError, match="a prune has changed CURRENT"):
+    with pytest.raises(RepositoryError, match="a prune, or another program, has changed CURRENT"):
         move(store, before, releases[2], "rollback")
 
 

@@ -44,12 +44,13 @@ class FolderStore:
 
     def listing(self, folder: str) -> Iterator[Stored]:
         """Every file below a folder; their tags are empty."""
-        for path in sorted((self.root / folder).rglob("*")):
-            with suppress(FileNotFoundError):
-                status = path.stat()
-                if path.is_file():
-                    modified = datetime.fromtimestamp(status.st_mtime, timezone.utc)
-                    yield Stored(path.relative_to(self.root).as_posix(), status.st_size, "", modified)
+        with self._told():
+            for path in sorted((self.root / folder).rglob("*")):
+                with suppress(FileNotFoundError):
+                    status = path.stat()
+                    if path.is_file():
+                        modified = datetime.fromtimestamp(status.st_mtime, timezone.utc)
+                        yield Stored(path.relative_to(self.root).as_posix(), status.st_size, "", modified)
 
     def get(self, key: str) -> Content | None:
         """A small file; its tag is its SHA-256."""
@@ -82,8 +83,9 @@ class FolderStore:
                     with suppress(OSError):
                         (self.root / folder).rmdir()
 
-    def sweep(self, before: datetime) -> None:
-        """Remove files that were never given their names."""
+    def sweep(self, folder: str, before: datetime) -> None:
+        """Remove files that were never given their names, of whatever folder."""
+        del folder
         with self._told():
             for path in (self.root / _INCOMING).glob("*"):
                 if path.stat().st_mtime < before.timestamp():
@@ -98,16 +100,18 @@ class FolderStore:
 
     def receive(self, files: Mapping[str, Path], transferred: Transferred) -> None:
         """Copy files out."""
-        for key, target in files.items():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                _copy(self.root / key, target, transferred)
-            except FileNotFoundError as error:
-                raise RepositoryError(f"{self.root / key}: is gone. Publish its release again.") from error
+        with self._told():
+            for key, target in files.items():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    _copy(self.root / key, target, transferred)
+                except FileNotFoundError as error:
+                    raise RepositoryError(f"{self.root / key}: is gone. Publish its release again.") from error
 
     def holds(self, stored: Stored, file: LocalFile) -> bool:
         """Whether a file has the content of another, which is read."""
-        return stored.size == file.size and sha256_file(self.root / stored.key) == file.sha256
+        with self._told():
+            return stored.size == file.size and sha256_file(self.root / stored.key) == file.sha256
 
     @contextmanager
     def _appearing(self, target: Path) -> Iterator[Path]:

@@ -120,8 +120,11 @@ def swap(store: Store, before: Pointer, after: PointerFile) -> Pointer | None:
 
 
 def _overtaken(store: Store, before: Pointer, there: Pointer, release_id: str) -> str:
-    if there.file.history == before.file.history:
-        return f"{store.url}: a prune has changed {KEY} while this ran. Run this again; what was sent is kept."
+    if there.file.history in ((), before.file.history):
+        return (
+            f"{store.url}: a prune, or another program, has changed {KEY} while this ran. Run this again; what was "
+            "sent is kept."
+        )
     last = there.file.history[-1]
     return (
         f"{store.url}: another {last.by} made {last.release[:SHOWN]} current at {last.at:%H:%M:%S} UTC, while this "

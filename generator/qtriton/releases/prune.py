@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 from qtriton.errors import RepositoryError
 from qtriton.releases.pointer import KEY, Pointer, read_pointer, swap
-from qtriton.releases.release import StoredRelease, completion_of, folder_of, named, stored_releases
+from qtriton.releases.release import FOLDER, StoredRelease, completion_of, folder_of, named, stored_releases
 from qtriton.releases.store import Store
 
 
@@ -72,7 +72,7 @@ def prune(store: Store, kept: Kept) -> tuple[StoredRelease, ...]:
         for each in chosen:
             _remove(store, each.id)
         _note(store, read_pointer(store), set())
-    store.sweep(datetime.now(timezone.utc) - kept.half_younger_than)
+    store.sweep(FOLDER, datetime.now(timezone.utc) - kept.half_younger_than)
     return chosen
 
 
@@ -87,4 +87,5 @@ def _remove(store: Store, release_id: str) -> None:
     while keys := [each.key for each in store.listing(folder_of(release_id))]:
         if release_id not in read_pointer(store).file.pruning:
             return  # another prune has ended this one's work, and it may have been published again since
-        store.delete(sorted(keys, key=lambda key: key != completion_of(release_id)))
+        store.delete([completion_of(release_id)])
+        store.delete(keys)

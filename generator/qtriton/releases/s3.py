@@ -78,7 +78,8 @@ class S3Store:
             )
             for each in (each for page in pages for each in page.get("Contents", ())):
                 key = each["Key"][len(self._key("")) :]
-                yield Stored(key, each["Size"], each["ETag"].strip('"'), each["LastModified"])
+                if not key.endswith("/"):  # a folder, as some tools make them
+                    yield Stored(key, each["Size"], each["ETag"].strip('"'), each["LastModified"])
 
     def get(self, key: str) -> Content | None:
         """A small object; its tag is its ETag."""
@@ -123,11 +124,11 @@ class S3Store:
                         "s3:DeleteObject, then run this again."
                     )
 
-    def sweep(self, before: datetime) -> None:
+    def sweep(self, folder: str, before: datetime) -> None:
         """Abort the uploads in parts that a killed publisher has left; they cost, and no listing shows them."""
         with self._told():
             pages = self._client.get_paginator("list_multipart_uploads").paginate(
-                Bucket=self.address.bucket, Prefix=self._key("")
+                Bucket=self.address.bucket, Prefix=self._key(f"{folder}/")
             )
             for each in (each for page in pages for each in page.get("Uploads", ())):
                 if each["Initiated"] < before:
@@ -143,7 +144,12 @@ class S3Store:
                 for key, file in files.items()
             ]
             for each in waiting:
-                each.result()
+                try:
+                    each.result()
+                except OSError as error:
+                    raise RepositoryError(
+                        f"{error.filename}: {error.strerror}, but it was there before. Run this again."
+                    ) from error
 
     def receive(self, files: Mapping[str, Path], transferred: Transferred) -> None:
         """Download objects, and the parts of large ones, side by side."""

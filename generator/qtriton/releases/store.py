@@ -73,8 +73,8 @@ class Store(Protocol):
         """Remove objects, whether they are there or not."""
         ...
 
-    def sweep(self, before: datetime) -> None:
-        """Remove what transfers that were killed before that time have left, which no listing shows."""
+    def sweep(self, folder: str, before: datetime) -> None:
+        """Remove what transfers into a folder that began before that time have left, which no listing shows."""
         ...
 
     def send(self, files: Mapping[str, LocalFile], transferred: Transferred) -> None:
