@@ -1,12 +1,19 @@
-"""What the tests of releases share: repositories that are published, places to publish to, and what was fetched."""
+"""What the tests of releases share: repositories that are published, places to publish to, and what was fetched.
+
+QTRITON_S3=URL names an S3 service that runs already, in place of moto's server; it has a bucket `models`, and its credentials are
+in the usual environment. What only moto's server can be made to do is skipped then.
+"""
 
 from __future__ import annotations
 
+import os
 import random
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import boto3
 import pytest
 
 from qtriton.releases.address import open_store
@@ -35,9 +42,10 @@ class Place:
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[S3Service]:
-    """moto's server with a bucket; the environment names its credentials."""
-    import boto3
-
+    """moto's server with a bucket, or the one that QTRITON_S3 names; the environment has its credentials."""
+    if url := os.environ.get("QTRITON_S3"):
+        yield S3Service(url.rstrip("/"))
+        return
     with pytest.MonkeyPatch.context() as patch, s3_service() as running:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
@@ -46,13 +54,21 @@ def service() -> Iterator[S3Service]:
         yield running
 
 
+@pytest.fixture
+def moto(service: S3Service) -> S3Service:
+    """A service that goes wrong as it is told, and that remembers what it was asked."""
+    if "QTRITON_S3" in os.environ:
+        pytest.skip("only moto's server does that")
+    return service
+
+
 @pytest.fixture(params=["folder", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """A folder, and what speaks S3."""
     if request.param == "folder":
         return Place("folder", str(tmp_path / "destinations"))
     service: S3Service = request.getfixturevalue("service")
-    return Place("s3", f"{service.destination}/{tmp_path.name}")
+    return Place("s3", f"{service.destination}/{tmp_path.name}-{secrets.token_hex(4)}")
 
 
 def made_repository(folder: Path, seed: int, files: int = 0, size: int = 0) -> Path:

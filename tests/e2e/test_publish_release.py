@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import boto3
 import pytest
+import requests
 from typer.testing import CliRunner
 
 from qtriton.cli import app
@@ -18,10 +20,10 @@ from qtriton.releases.release import COMPLETION, stored_releases
 from qtriton.releases.rollback import rollback
 
 from .conftest import qtriton
-from .releases import Place, contents, made_repository, place, service, whole_releases
+from .releases import Place, contents, made_repository, moto, place, service, whole_releases
 from .s3_service import BUCKET, S3Service
 
-__all__ = ["place", "service"]
+__all__ = ["moto", "place", "service"]
 
 
 def test_published_listed_fetched_rolled_back_and_pruned(place: Place, tmp_path: Path) -> None:
@@ -105,8 +107,6 @@ def overwrite(place: Place, name: str, key: str, data: bytes) -> None:
     if place.kind == "folder":
         Path(place.destination(name), key).write_bytes(data)
         return
-    import boto3
-
     rest = place.destination(name).removeprefix("s3://").split(f"/{BUCKET}/")
     boto3.client("s3", endpoint_url=rest[0]).put_object(Bucket=BUCKET, Key=f"{rest[1]}/{key}", Body=data)
 
@@ -122,66 +122,66 @@ def test_an_invalid_repository_is_not_published(place: Place, tmp_path: Path) ->
 # What only a service can get wrong
 
 
-def test_what_arrives_truncated_is_sent_again(service: S3Service, tmp_path: Path) -> None:
+def test_what_arrives_truncated_is_sent_again(moto: S3Service, tmp_path: Path) -> None:
     repository = made_repository(tmp_path / "repository", 4, files=2, size=1000)
-    store = open_store(f"{service.destination}/truncated")
-    service.truncated = {"data001.bin"}
+    store = open_store(f"{moto.destination}/truncated")
+    moto.truncated = {"data001.bin"}
     publish(repository, store)
-    assert service.truncated == set() and len(whole_releases(store)) == 1
-    puts = [path for method, path in service.asked if method == "PUT" and "/truncated/" in path]
+    assert moto.truncated == set() and len(whole_releases(store)) == 1
+    puts = [path for method, path in moto.asked if method == "PUT" and "/truncated/" in path]
     assert sum(path.endswith("data001.bin") for path in puts) == 2
     assert sum(path.endswith("data000.bin") for path in puts) == 1
 
 
-def test_a_store_that_never_gets_it_right_is_told(service: S3Service, tmp_path: Path) -> None:
+def test_a_store_that_never_gets_it_right_is_told(moto: S3Service, tmp_path: Path) -> None:
     repository = made_repository(tmp_path / "repository", 5, files=2, size=1000)
-    store = open_store(f"{service.destination}/never")
-    service.truncated, service.always_truncated = {"data001.bin"}, True
+    store = open_store(f"{moto.destination}/never")
+    moto.truncated, moto.always_truncated = {"data001.bin"}, True
     try:
         with pytest.raises(RepositoryError, match=r"data001\.bin is not stored as it was read, although .* 3 times"):
             publish(repository, store)
     finally:
-        service.truncated, service.always_truncated = set(), False
+        moto.truncated, moto.always_truncated = set(), False
     assert whole_releases(store) == set() and read_pointer(store).current is None
 
 
-def test_large_files_go_in_parts_and_are_held_against_them(service: S3Service, tmp_path: Path) -> None:
+def test_large_files_go_in_parts_and_are_held_against_them(moto: S3Service, tmp_path: Path) -> None:
     repository = made_repository(tmp_path / "repository", 6, files=1, size=20_000_000)
-    store = open_store(f"{service.destination}/large")
+    store = open_store(f"{moto.destination}/large")
     published = publish(repository, store)
     (large,) = (each for each in store.listing("releases") if each.key.endswith("data000.bin"))
     assert large.tag.endswith("-3") and large.size == 20_000_000
-    reads = [path for method, path in service.asked if method == "GET" and path.endswith(".bin") and "large" in path]
-    assert reads == [], "what the service computed of the parts was enough"
+    reads = [path for method, path in moto.asked if method == "GET" and path.endswith(".bin") and "large" in path]
+    assert reads == [], "what the moto computed of the parts was enough"
     assert publish(repository, store).sent_files == 0
     fetch(store, tmp_path / "fetched", published.release)
     assert contents(tmp_path / "fetched")["sum/1/data000.bin"] == contents(repository)["sum/1/data000.bin"]
 
 
-def test_a_service_without_conditions_is_refused_before_anything_is_sent(service: S3Service, tmp_path: Path) -> None:
-    store = open_store(f"{service.destination}/unconditional")
-    service.unconditional = True
+def test_a_service_without_conditions_is_refused_before_anything_is_sent(moto: S3Service, tmp_path: Path) -> None:
+    store = open_store(f"{moto.destination}/unconditional")
+    moto.unconditional = True
     try:
         with pytest.raises(UnsupportedError, match="does not honour If-None-Match"):
             publish(made_repository(tmp_path / "repository", 7), store)
     finally:
-        service.unconditional = False
+        moto.unconditional = False
     assert list(store.listing("releases")) == []
 
 
-def test_throttling_is_waited_out_or_told(service: S3Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_throttling_is_waited_out_or_told(moto: S3Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repository = made_repository(tmp_path / "repository", 8, files=2, size=1000)
-    service.throttled = 3
-    assert publish(repository, open_store(f"{service.destination}/slow")).moved
-    assert service.throttled == 0
+    moto.throttled = 3
+    assert publish(repository, open_store(f"{moto.destination}/slow")).moved
+    assert moto.throttled == 0
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
-    service.throttled = 1000
+    moto.throttled = 1000
     try:
         with pytest.raises(StoreError, match=r"too many requests \(SlowDown\), also after pauses"):
-            publish(repository, open_store(f"{service.destination}/slower"))
-        assert service.throttled == 998
+            publish(repository, open_store(f"{moto.destination}/slower"))
+        assert moto.throttled == 998
     finally:
-        service.throttled = 0
+        moto.throttled = 0
 
 
 def test_what_is_wrong_with_the_destination_is_one_sentence(service: S3Service, tmp_path: Path) -> None:
@@ -203,15 +203,13 @@ def test_what_is_wrong_with_the_destination_is_one_sentence(service: S3Service, 
         assert words in done.stderr and "Traceback" not in done.stderr
 
 
-def test_wrong_credentials_are_told(service: S3Service, tmp_path: Path) -> None:
-    import requests
-
-    requests.post(f"{service.url}/moto-api/reset-auth", data=b"0", timeout=10)  # from now on moto looks at them
+def test_wrong_credentials_are_told(moto: S3Service, tmp_path: Path) -> None:
+    requests.post(f"{moto.url}/moto-api/reset-auth", data=b"0", timeout=10)  # from now on moto looks at them
     try:
         with pytest.raises(SetupError, match=r"the credentials are not accepted \(InvalidAccessKeyId\)"):
-            publish(made_repository(tmp_path / "repository", 10), open_store(f"{service.destination}/wrong"))
+            publish(made_repository(tmp_path / "repository", 10), open_store(f"{moto.destination}/wrong"))
     finally:
-        requests.post(f"{service.url}/moto-api/reset-auth", data=b"inf", timeout=10)
+        requests.post(f"{moto.url}/moto-api/reset-auth", data=b"inf", timeout=10)
 
 
 def test_the_endpoint_of_the_environment_is_taken(service: S3Service, tmp_path: Path) -> None:
@@ -223,15 +221,13 @@ def test_the_endpoint_of_the_environment_is_taken(service: S3Service, tmp_path: 
     assert len(json.loads(done.stdout)["releases"]) == 1
 
 
-def test_uploads_in_parts_that_were_killed_are_swept(service: S3Service, tmp_path: Path) -> None:
-    import boto3
-
-    client = boto3.client("s3", endpoint_url=service.url)
+def test_uploads_in_parts_that_were_killed_are_swept(moto: S3Service, tmp_path: Path) -> None:
+    client = boto3.client("s3", endpoint_url=moto.url)
     client.create_multipart_upload(Bucket=BUCKET, Key="swept/releases/x/model.onnx")
     client.create_multipart_upload(Bucket=BUCKET, Key="others/model.onnx")
     client.put_object(Bucket=BUCKET, Key="swept/releases/", Body=b"")  # a folder, as S3's console makes them
-    publish(made_repository(tmp_path / "repository", 12), open_store(f"{service.destination}/swept"))
-    said("releases", "prune", f"{service.destination}/swept", "--half-older-than", "0m")
+    publish(made_repository(tmp_path / "repository", 12), open_store(f"{moto.destination}/swept"))
+    said("releases", "prune", f"{moto.destination}/swept", "--half-older-than", "0m")
     assert [each["Key"] for each in client.list_multipart_uploads(Bucket=BUCKET)["Uploads"]] == ["others/model.onnx"]
 
 
