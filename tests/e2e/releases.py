@@ -1,7 +1,7 @@
 """What the tests of releases share: repositories that are published, places to publish to, and what was fetched.
 
-QTRITON_S3=URL names an S3 service that runs already, in place of moto's server; it has a bucket `models`, and its credentials are
-in the usual environment. What only moto's server can be made to do is skipped then.
+QTRITON_S3=URL names an S3 service that runs already, in place of moto's server; it has a bucket `models`, and its
+credentials are in the usual environment. What only moto's server can be made to do is skipped then.
 """
 
 from __future__ import annotations

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from qtriton import machine
 from qtriton.backends.tensorrt.recipe import engine_recipe
 from qtriton.cli import app
 from qtriton.errors import InputError, RepositoryError, UnsupportedError
+from qtriton.operate.serve import serve_release
 from qtriton.progress import ignore
 from qtriton.releases import prune as pruning
 from qtriton.releases import publish as publishing
@@ -493,6 +495,21 @@ def test_an_outline_has_the_configs_and_the_names(repository: Path, store: Folde
     (store.root / folder_of(release.id) / "a" / "config.pbtxt").write_text("a/config.PBTXT")
     with pytest.raises(RepositoryError, match="has not the SHA-256"):
         write_outline(store, None, tmp_path / "damaged")
+
+
+def test_what_cannot_be_served_is_told_by_the_url_of_its_release(
+    repository: Path, store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "gpu", lambda: None)
+    (repository / "b" / "config.pbtxt").write_text('name: "b" instance_group { kind: KIND_GPU }')
+    (repository / "a" / "config.pbtxt").write_text('name: "a"')
+    url = publish(repository, store).url
+    with pytest.raises(RepositoryError, match=f"^{url}: b run on an NVIDIA GPU"), serve_release(url):
+        pass
+    engine_recipe({"images": (3, 32, 32)}, 8, Precision.INT8).save(repository / "b" / "1")
+    url = publish(repository, store).url
+    with pytest.raises(RepositoryError, match=f"^{url}: the engine of b is pending"), serve_release(url):
+        pass
 
 
 def test_a_url_names_a_release_or_a_destination() -> None:

@@ -60,10 +60,9 @@ def command_line(
 def environment(layout: Layout, libraries: list[Path]) -> dict[str, str]:
     # The user's settings for other Pythons must not reach the stub.
     variables = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    env = {**DEFAULTS, **variables}
-    env["PATH"] = os.pathsep.join([str(layout.bin), env.get("PATH", os.defpath)])
     # Where tritonserver puts what it loads from S3; by itself it takes /tmp, where a killed one leaves it.
-    env["TRITON_AWS_MOUNT_DIRECTORY"] = str(layout.downloads)
+    env = {**DEFAULTS, "TRITON_AWS_MOUNT_DIRECTORY": str(layout.downloads), **variables}
+    env["PATH"] = os.pathsep.join([str(layout.bin), env.get("PATH", os.defpath)])
     search_path = env.get("LD_LIBRARY_PATH")
     env["LD_LIBRARY_PATH"] = os.pathsep.join([*map(str, libraries), *([search_path] if search_path else [])])
     return env
