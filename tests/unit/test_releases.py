@@ -270,8 +270,12 @@ def test_who_is_second_is_told_and_changes_nothing(repository: Path, store: Fold
         move(store, before, first, "rollback")
     assert read_pointer(store).current == second
     assert move(store, before, second, "publish").current == second, "what was to be is so"
-    with pytest.raises(RepositoryError, match="another publish"):
-        move(store, Pointer(PointerFile(), None), first, "publish")
+    at_second = read_pointer(store)
+    rollback(store, first)
+    with pytest.raises(RepositoryError, match=f"another rollback made {first[:12]} current"):
+        move(store, at_second, second, "publish")  # it was current when its publish began
+    with pytest.raises(RepositoryError, match="another rollback"):
+        move(store, Pointer(PointerFile(), None), second, "publish")
 
 
 def test_a_write_whose_answer_was_lost_counts(repository: Path, store: FolderStore) -> None:

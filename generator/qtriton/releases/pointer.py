@@ -92,20 +92,24 @@ def refuse_pruned(store: Store, pointer: Pointer, release_id: str) -> None:
 
 
 def move(store: Store, before: Pointer, release_id: str, by: Literal["publish", "rollback"]) -> Pointer:
-    """Make a release current, if the pointer is still as it was read.
+    """Make a release current, if the pointer is still as it was read; where it is current, look whether it still is.
 
     Raises:
-        RepositoryError: another has moved it meanwhile.
+        RepositoryError: another has moved the pointer meanwhile.
     """
     refuse_pruned(store, before, release_id)
-    step = Move(release=release_id, at=datetime.now(timezone.utc), by=by)
-    after = before.file.model_copy(update={"current": release_id, "history": (*before.file.history, step)})
-    if (pointer := swap(store, before, after)) is not None:
-        return pointer
+    if before.current != release_id and (moved := _moved(store, before, release_id, by)) is not None:
+        return moved
     there = read_pointer(store)
     if there.current == release_id and release_id not in there.file.pruning:
         return there
     raise RepositoryError(_overtaken(store, before, there, release_id))
+
+
+def _moved(store: Store, before: Pointer, release_id: str, by: Literal["publish", "rollback"]) -> Pointer | None:
+    step = Move(release=release_id, at=datetime.now(timezone.utc), by=by)
+    after = before.file.model_copy(update={"current": release_id, "history": (*before.file.history, step)})
+    return swap(store, before, after)
 
 
 def swap(store: Store, before: Pointer, after: PointerFile) -> Pointer | None:

@@ -71,9 +71,8 @@ def publish(repository: Path, store: Store, reporter: Reporter = SILENT) -> Publ
     sent = _send(store, release, files, reporter)
     _complete(store, release)
     seconds = time.monotonic() - start
+    move(store, before, release.id, "publish")
     moved = before.current != release.id
-    if moved:
-        move(store, before, release.id, "publish")
     return Published(
         release.id, store.server_url(folder_of(release.id)), before.current if moved else None, moved,
         len(files), release.bytes, len(sent), sum(file.size for file in sent), seconds, pending(repository),

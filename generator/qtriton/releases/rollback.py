@@ -37,10 +37,9 @@ def rollback(store: Store, name: str | None = None) -> RolledBack:
     """
     before = read_pointer(store)
     release_id = named(store, name or _previous(store, before)).id
-    if before.current == release_id:
-        return RolledBack(release_id, store.server_url(folder_of(release_id)), None, moved=False)
     move(store, before, release_id, "rollback")
-    return RolledBack(release_id, store.server_url(folder_of(release_id)), before.current, moved=True)
+    moved = before.current != release_id
+    return RolledBack(release_id, store.server_url(folder_of(release_id)), before.current if moved else None, moved)
 
 
 def _previous(store: Store, pointer: Pointer) -> str:
