@@ -6,6 +6,7 @@ By hand: QTRITON_KILLS=100 QTRITON_RACES=50 python -m pytest tests/e2e/test_publ
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -144,7 +145,8 @@ def test_no_kill_leaves_half_a_release_that_is_taken_for_whole_and_the_next_publ
         got = contents(tmp_path / "fetched")
         assert Release.parse(got.pop(COMPLETION), published.release).bytes == published.bytes
         assert got == contents(repository)
-        (tmp_path / "fetched").rename(tmp_path / f"fetched{turn}")
+        shutil.rmtree(tmp_path / "fetched")
+        shutil.rmtree(repository)
     assert halves >= KILLS // 3, "hardly a kill hit an upload in its middle: the test proves little"
 
 
