@@ -165,7 +165,6 @@ def test_only_what_is_there_with_every_file_is_whole(repository: Path, store: Fo
     faults: tuple[tuple[str, Callable[[Path], object], str], ...] = (
         ("b/1/model.onnx", lambda path: path.unlink(), "b/1/model.onnx is missing"),
         ("b/1/model.onnx", lambda path: path.write_text("x"), "has 1 bytes, not 14"),
-        ("b/1/other", lambda path: path.write_text("x"), "b/1/other is no part of it"),
         (COMPLETION, lambda path: path.write_text("{}"), "was changed"),
         (COMPLETION, lambda path: path.unlink(), "not complete"),
     )
@@ -191,11 +190,20 @@ def test_the_next_publish_sends_what_is_missing_and_nothing_else(repository: Pat
     assert named(store, first.release).whole
 
 
-def test_what_does_not_belong_to_a_release_stops_a_publish(repository: Path, store: FolderStore) -> None:
+def test_what_does_not_belong_to_a_release_stops_a_publish_but_no_fetch(
+    repository: Path, store: FolderStore, tmp_path: Path
+) -> None:
     release = publish(repository, store).release
     (store.root / folder_of(release) / "c").write_text("x")
-    with pytest.raises(RepositoryError, match=r"releases/\w+/c is no part of it\. Remove it"):
+    words = r"releases/\w+/c is no part of the release that it lies in, but tritonserver would read it"
+    with pytest.raises(RepositoryError, match=words):
         publish(repository, store)
+    with pytest.raises(RepositoryError, match=words), serve_release(str(store.root)):
+        pass
+    fetch(store, tmp_path / "fetched")
+    assert not (tmp_path / "fetched" / "c").exists()
+    done = CliRunner().invoke(app, ["releases", "list", str(store.root), "--json"], catch_exceptions=False)
+    assert json.loads(done.stdout)["releases"][0]["state"] == f"current; {folder_of(release)}/c is no part of it"
 
 
 def test_a_changed_completion_is_not_overwritten(repository: Path, store: FolderStore) -> None:

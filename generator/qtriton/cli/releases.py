@@ -145,7 +145,8 @@ def _state(release: StoredRelease, pointer: Pointer) -> str:
         return "being pruned"
     if not release.whole:
         return f"half: {release.problem}" if release.release else release.problem
-    return {pointer.current: "current", pointer.previous: "before it"}.get(release.id, "-")
+    state = {pointer.current: "current", pointer.previous: "before it"}.get(release.id, "-")
+    return f"{state}; {release.others[0]} is no part of it" if release.others else state
 
 
 def _row(release: StoredRelease, pointer: Pointer) -> dict[str, object]:
@@ -154,6 +155,6 @@ def _row(release: StoredRelease, pointer: Pointer) -> dict[str, object]:
         "state": _state(release, pointer),
         "whole": release.whole,
         "modified": release.modified.isoformat(),
-        "files": len(release.objects) - (release.release is not None),
+        "files": len(release.release.files) if release.release else len(release.objects),
         "bytes": release.bytes,
     }

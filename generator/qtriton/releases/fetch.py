@@ -11,7 +11,7 @@ from pathlib import Path
 from qtriton.errors import InputError, RepositoryError
 from qtriton.progress import SILENT, Reporter
 from qtriton.releases.pointer import KEY, read_pointer
-from qtriton.releases.release import COMPLETION, SHOWN, Release, ReleaseFile, folder_of, named
+from qtriton.releases.release import COMPLETION, SHOWN, Release, ReleaseFile, StoredRelease, folder_of, named
 from qtriton.releases.store import Store
 from qtriton.releases.transfer import transferring
 from qtriton.repository.staging import staged
@@ -45,7 +45,7 @@ def fetch(store: Store, folder: Path, name: str | None = None, reporter: Reporte
         RepositoryError: nothing was published, what is stored is damaged, or the folder cannot be written.
         SetupError, StoreError: as for every store.
     """
-    release = named_or_current(store, name)
+    release = named_or_current(store, name).content
     if _holds(folder, release):
         return Fetched(release.id, str(folder), len(release.files), release.bytes, changed=False)
     _refuse_others(folder)
@@ -61,16 +61,14 @@ def fetch(store: Store, folder: Path, name: str | None = None, reporter: Reporte
     return Fetched(release.id, str(folder), len(release.files), release.bytes, changed=True)
 
 
-def named_or_current(store: Store, name: str | None) -> Release:
+def named_or_current(store: Store, name: str | None) -> StoredRelease:
     """The whole release that a name means; None means the current one.
 
     Raises:
         InputError: there is no such release.
         RepositoryError: it is not whole, or nothing was published.
     """
-    release = named(store, name or _current(store)).release
-    assert release is not None  # of what is whole
-    return release
+    return named(store, name or _current(store))
 
 
 def require_intact(store: Store, folder: Path, release: Release, files: Sequence[ReleaseFile]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from qtriton.releases.fetch import named_or_current, require_intact
-from qtriton.releases.release import FOLDER, Release, folder_of
+from qtriton.releases.release import FOLDER, Release, folder_of, refuse_others
 from qtriton.releases.store import Store
 from qtriton.repository.naming import CONFIG
 
@@ -25,9 +25,11 @@ def write_outline(store: Store, name: str | None, folder: Path) -> Release:
 
     Raises:
         InputError: there is no such release.
-        RepositoryError: it is damaged, or nothing was published.
+        RepositoryError: it is damaged or holds more than it should, or nothing was published.
     """
-    release = named_or_current(store, name)
+    stored = named_or_current(store, name)
+    refuse_others(store, stored.others)
+    release = stored.content
     for file in release.files:
         path = folder / file.path
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from qtriton.progress import SILENT, Reporter
 from qtriton.releases.content import LocalFile
 from qtriton.releases.pointer import move, read_pointer, refuse_pruned
 from qtriton.releases.reading import read_files
-from qtriton.releases.release import SHOWN, Release, completion_of, damage, folder_of
+from qtriton.releases.release import SHOWN, Release, completion_of, folder_of, others, refuse_others
 from qtriton.releases.store import Store, Stored
 from qtriton.releases.transfer import transferring
 from qtriton.repository.check import check
@@ -107,8 +107,7 @@ def _send(store: Store, release: Release, files: Iterable[LocalFile], reporter: 
         there = {each.key: each for each in store.listing(folder)}
         missing = _not_held(store, wanted, there)
         if not missing:
-            if problem := damage(release, {key: each.size for key, each in there.items()}):
-                raise RepositoryError(f"{store.url}: {problem}. Remove it, then run this again.")
+            refuse_others(store, others(release, there))
             return list(sent.values())
         if attempt == _ATTEMPTS:
             break

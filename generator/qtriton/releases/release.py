@@ -100,6 +100,17 @@ class StoredRelease:
         return not self.problem
 
     @property
+    def content(self) -> Release:
+        """The files of a whole release."""
+        assert self.release is not None
+        return self.release
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Objects that are no part of it."""
+        return others(self.release, (each.key for each in self.objects)) if self.release else ()
+
+    @property
     def bytes(self) -> int:
         """The size of all objects."""
         return sum(each.size for each in self.objects)
@@ -151,8 +162,22 @@ def damage(release: Release, sizes: Mapping[str, int]) -> str:
             return f"{key} is missing"
         if sizes[key] != size:
             return f"{key} has {sizes[key]} bytes, not {size}"
-    others = sorted(sizes.keys() - expected.keys() - {completion_of(release.id)})
-    return f"{others[0]} is no part of it" if others else ""
+    return ""
+
+
+def others(release: Release, keys: Iterable[str]) -> tuple[str, ...]:
+    """The objects in the folder of a release that are no part of it; tritonserver would read them, a fetch does not."""
+    own = {f"{folder_of(release.id)}/{file.path}" for file in release.files} | {completion_of(release.id)}
+    return tuple(sorted(set(keys) - own))
+
+
+def refuse_others(store: Store, keys: tuple[str, ...]) -> None:
+    """Raises RepositoryError where there are objects in a release that are no part of it."""
+    if keys:
+        raise RepositoryError(
+            f"{store.url}: {keys[0]} is no part of the release that it lies in, but tritonserver would read it. Remove "
+            "it, then run this again."
+        )
 
 
 def named(store: Store, name: str) -> StoredRelease:
