@@ -158,6 +158,22 @@ def test_large_files_go_in_parts_and_are_held_against_them(moto: S3Service, tmp_
     assert contents(tmp_path / "fetched")["sum/1/data000.bin"] == contents(repository)["sum/1/data000.bin"]
 
 
+def test_where_the_etag_is_no_md5_the_objects_are_read(moto: S3Service, tmp_path: Path) -> None:
+    repository = made_repository(tmp_path / "repository", 15, files=2, size=1000)
+    store = open_store(f"{moto.destination}/opaque")
+    moto.opaque_etags = True
+    try:
+        publish(repository, store)
+        reads = [path for method, path in moto.asked if method == "GET" and "/opaque/" in path]
+        assert sum(path.endswith(".bin") for path in reads) == 2
+        assert publish(repository, store).sent_files == 0
+        (key,) = (each.key for each in store.listing("releases") if each.key.endswith("data001.bin"))
+        boto3.client("s3", endpoint_url=moto.url).put_object(Bucket=BUCKET, Key=f"opaque/{key}", Body=b"x" * 1000)
+        assert publish(repository, store).sent_files == 1
+    finally:
+        moto.opaque_etags = False
+
+
 def test_a_service_without_conditions_is_refused_before_anything_is_sent(moto: S3Service, tmp_path: Path) -> None:
     store = open_store(f"{moto.destination}/unconditional")
     moto.unconditional = True
