@@ -90,6 +90,12 @@ class ServerError(QtritonError):
     exit_code = ExitCode.SERVER
 
 
+class StoreError(QtritonError):
+    """A store of releases does not answer, or fails again and again."""
+
+    exit_code = ExitCode.SERVER
+
+
 class BenchError(QtritonError):
     """A measurement failed or is not plausible."""
 

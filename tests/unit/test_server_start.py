@@ -75,6 +75,13 @@ def test_more_options_of_tritonservers_come_last(tmp_path: Path, fake_wheel: Whe
     assert command[-1] == "--grpc-max-connection-age=2000"
 
 
+def test_a_copy_in_a_store_is_loaded_in_place_of_the_folder(tmp_path: Path, fake_wheel: Wheel) -> None:
+    options = ServerOptions(copy_url="s3://http://127.0.0.1:9000/bucket/releases/x")
+    ports, plan = ServerPorts("127.0.0.1", 1, 2, None), shm.ShmPlan(5, 6)
+    command = command_line(fake_wheel, Layout(tmp_path), Path("/repo"), ports, plan, "mine-", options)
+    assert f"--model-repository={options.copy_url}" in command and not any("/repo" in word for word in command[1:])
+
+
 @pytest.mark.parametrize(
     ("optimization", "alone"),
     [
@@ -103,6 +110,9 @@ def test_the_users_python_settings_do_not_reach_the_stub(tmp_path: Path, monkeyp
     assert not {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"} & env.keys()
     assert env["LD_LIBRARY_PATH"] == "/a:/b:/theirs"
     assert env["PATH"].split(":")[0] == str(tmp_path / "python" / "bin")
+    assert env["TRITON_AWS_MOUNT_DIRECTORY"] == str(tmp_path / "downloads"), "which goes with the server"
+    monkeypatch.setenv("TRITON_AWS_MOUNT_DIRECTORY", "/large")
+    assert environment(Layout(tmp_path), [])["TRITON_AWS_MOUNT_DIRECTORY"] == "/large"
 
 
 @pytest.mark.parametrize(

@@ -274,17 +274,17 @@ def test_a_file_in_its_place(tmp_path: Path) -> None:
 def test_a_file_in_the_place_of_its_parent(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file")
 
-    with pytest.raises(RepositoryError, match="Name another folder with --repository"):
+    with pytest.raises(RepositoryError, match="Name another folder"):
         replace_a(tmp_path / "home" / "repository")
 
 
 FIXES = {
-    errno.EACCES: "write rights to it and to its parent, or name another with --repository.",
+    errno.EACCES: "write rights to it and to its parent, or name another.",
     errno.EPERM: "write rights to it and to its parent",
     errno.EROFS: "write rights to it and to its parent",
     errno.ENOSPC: "the disk is full. Free some space; nothing was changed.",
     errno.EDQUOT: "the disk is full",
-    errno.EIO: "Input/output error. Name another folder with --repository.",
+    errno.EIO: "Input/output error. Name another folder.",
 }
 
 

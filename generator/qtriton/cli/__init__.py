@@ -26,6 +26,8 @@ from qtriton.cli import (
     models,
     plan,
     predict,
+    publish,
+    releases,
     report,
     serve,
     zoo,
@@ -62,6 +64,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "serve": serve.serve,
     "bench": bench.bench,
     "predict": predict.predict,
+    "publish": publish.publish,
     "backend": backend.backend,
     "report": report.report,
     "doctor": doctor.doctor,
@@ -71,6 +74,7 @@ for _name, _function in _COMMANDS.items():
 app.add_typer(zoo.app, name="zoo")
 app.add_typer(cache.app, name="cache")
 app.add_typer(engines.app, name="engines")
+app.add_typer(releases.app, name="releases")
 
 
 def _version(asked: bool) -> None:

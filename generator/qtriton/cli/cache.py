@@ -1,22 +1,19 @@
 """qtriton cache: where intermediate results are kept, how much they take, and how to take some away."""
 
-import re
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from qtriton import console
 from qtriton.cache import KINDS, CacheEntry, entries, free_bytes, prune, to_prune
 from qtriton.cli import options as o
+from qtriton.cli.units import parse_age, parse_size, size_in_words
 from qtriton.errors import InputError
 from qtriton.workspace import Workspace
 
 app = typer.Typer(help="Say where intermediate results are kept and how much they take, list them, or prune them.")
-
-_SECONDS: Final = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_BYTES: Final = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 @app.callback(invoke_without_command=True)
@@ -31,9 +28,9 @@ def where(context: typer.Context, json: o.Json = False) -> None:
     if json:
         console.as_json({"path": workspace.root, "bytes": total, "free_bytes": free, "kinds": sizes})
         return
-    console.text(f"{workspace.root}: {_size(total)}, {_size(free)} free on its disk")
+    console.text(f"{workspace.root}: {size_in_words(total)}, {size_in_words(free)} free on its disk")
     for kind, what in KINDS.items():
-        console.text(f"  {kind}: {_size(sizes[kind])}, {what}")
+        console.text(f"  {kind}: {size_in_words(sizes[kind])}, {what}")
     console.say("QTRITON_CACHE names another folder. Next: qtriton cache list, or qtriton cache prune --older-than 30d")
 
 
@@ -45,7 +42,13 @@ def list_entries(json: o.Json = False) -> None:
         console.as_json([_row(entry) for entry in every])
         return
     rows = [
-        (entry.kind, entry.name, _size(entry.bytes), f"{_used(entry):%Y-%m-%d %H:%M}", "in use" if entry.in_use else "")
+        (
+            entry.kind,
+            entry.name,
+            size_in_words(entry.bytes),
+            f"{_used(entry):%Y-%m-%d %H:%M}",
+            "in use" if entry.in_use else "",
+        )
         for entry in every
     ]
     if rows:
@@ -73,25 +76,18 @@ def prune_entries(
     """
     if older_than is None and max_size is None:
         raise InputError("Say what may go: --older-than 30d, or --max-size 5G, or both.")
-    age = None if older_than is None else _parse(older_than, _SECONDS, "--older-than", "12h, 30d or 8w")
-    size = None if max_size is None else _parse(max_size.upper().removesuffix("B"), _BYTES, "--max-size", "500M or 5G")
+    age = None if older_than is None else parse_age(older_than, "--older-than")
+    size = None if max_size is None else parse_size(max_size, "--max-size")
     workspace = Workspace.default()
-    chosen = to_prune(entries(workspace), age, None if size is None else int(size))
+    chosen = to_prune(entries(workspace), age, size)
     gone = chosen if dry_run else prune(workspace, chosen)
     if json:
         console.as_json({"dry_run": dry_run, "removed": [_row(entry) for entry in gone]})
         return
     for entry in gone:
-        console.text(f"{entry.kind}/{entry.name}: {_size(entry.bytes)}")
+        console.text(f"{entry.kind}/{entry.name}: {size_in_words(entry.bytes)}")
     what = "would be taken away" if dry_run else "taken away"
-    console.say(f"{len(gone)} entries, {_size(sum(entry.bytes for entry in gone))}, {what}.")
-
-
-def _parse(text: str, units: dict[str, int], option: str, example: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]?)", text.strip())
-    if match is None or match[2] not in units:
-        raise InputError(f"{option} {text}: not understood. Write {example}.")
-    return float(match[1]) * units[match[2]]
+    console.say(f"{len(gone)} entries, {size_in_words(sum(entry.bytes for entry in gone))}, {what}.")
 
 
 def _row(entry: CacheEntry) -> dict[str, object]:
@@ -100,12 +96,3 @@ def _row(entry: CacheEntry) -> dict[str, object]:
 
 def _used(entry: CacheEntry) -> datetime:
     return datetime.fromtimestamp(entry.used)
-
-
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

@@ -19,6 +19,18 @@ RepositoryOption: TypeAlias = Annotated[
 RepositoryArgument: TypeAlias = Annotated[
     Path, typer.Argument(help="The Triton model repository.", metavar="REPOSITORY", readable=False)
 ]
+Destination: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        help="Where releases are published to; credentials are those that boto3 finds.",
+        metavar="DIR|s3://BUCKET/PREFIX",
+        show_default=False,
+    ),
+]
+EndpointUrl: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="The S3 service, where it is not AWS. Default: $AWS_ENDPOINT_URL.", metavar="URL"),
+]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Build again what is up to date.")]
 
 

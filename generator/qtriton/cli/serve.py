@@ -6,18 +6,26 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import join
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
 from qtriton import console
-from qtriton.cli import options as o
 from qtriton.cli.expand import expand
 from qtriton.errors import InputError, ServerError
 from qtriton.options import DEFAULT_REPOSITORY
 
 if TYPE_CHECKING:
     from qtriton.server import Server, ServerOptions
+
+
+ServedArgument: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        help="The Triton model repository, or a release in S3, of a destination the current one.",
+        metavar="REPOSITORY|s3://BUCKET/PREFIX",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -60,27 +68,37 @@ class ServeOptions:
 
 
 @expand(ServeOptions)
-def serve(repository: o.RepositoryArgument = DEFAULT_REPOSITORY, *, options: ServeOptions) -> None:
-    """Serve a model repository with tritonserver until Ctrl-C: the embedded one, or docker's."""
+def serve(repository: ServedArgument = str(DEFAULT_REPOSITORY), *, options: ServeOptions) -> None:
+    """Serve a model repository with tritonserver until Ctrl-C: the embedded one, or docker's.
+
+    tritonserver loads a release that lies in S3 from there, without a look at its hashes: what `qtriton releases fetch`
+    writes is verified.
+    """
     # Loaded when called: NumPy, pydantic.
-    from qtriton.operate.serve import serve_repository
+    from qtriton.operate.serve import serve_release, serve_repository
+    from qtriton.releases.address import is_s3
     from qtriton.server import IMAGE, ServerOptions, serve_in_docker
 
     if options.backends and options.docker:
         raise InputError("--backends is the embedded server's; mount the folder in docker, as docker/README.md shows.")
     if (options.image or options.dry_run) and not options.docker:
         raise InputError(f"{'--image' if options.image else '--dry-run'} belongs to --docker. Pass --docker too.")
+    in_store = is_s3(repository)
+    if in_store and options.docker:
+        raise InputError(f"--docker serves a folder: `qtriton releases fetch {repository} DIR` makes one.")
     ports = options.grpc_port, options.http_port, options.metrics_port
     server_options = ServerOptions(options.host, *ports, options.startup_timeout, backends=options.backends)
     image = options.image or IMAGE
     if options.dry_run:
-        console.text(_command(repository, image, server_options))
+        console.text(_command(Path(repository), image, server_options))
         return
     with ExitStack() as stack:
         if options.docker:
-            server = stack.enter_context(serve_in_docker(repository, image, server_options, console))
+            server = stack.enter_context(serve_in_docker(Path(repository), image, server_options, console))
+        elif in_store:
+            server = stack.enter_context(serve_release(repository, server_options, console))
         else:
-            server = stack.enter_context(serve_repository(repository, server_options, console))
+            server = stack.enter_context(serve_repository(Path(repository), server_options, console))
         _watch(server)
 
 

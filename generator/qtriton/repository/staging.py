@@ -95,7 +95,7 @@ def staged(repository: Path) -> Iterator[Staging]:
     """
     repository = Path(os.path.realpath(repository))
     if not repository.name:
-        raise RepositoryError(f"{repository}: the root of the file system. Name a folder in it with --repository.")
+        raise RepositoryError(f"{repository}: the root of the file system. Name a folder in it.")
     missing = [path for path in repository.parents if not os.path.lexists(path)]
     try:
         repository.parent.mkdir(parents=True, exist_ok=True)
@@ -117,11 +117,11 @@ def _refuse(repository: Path) -> None:
     if not os.path.lexists(repository):
         return
     if not repository.is_dir():
-        raise RepositoryError(f"{repository}: a file, not a folder. Name another with --repository.")
+        raise RepositoryError(f"{repository}: a file, not a folder. Name another.")
     if mounts := mounts_in(repository):
         raise RepositoryError(
             f"{repository}: {mounts[0]} is a mount point, and a repository is swapped as a whole. "
-            "Mount its parent folder, or name another with --repository."
+            "Mount its parent folder, or name another."
         )
     if not os.access(repository, os.W_OK | os.X_OK):
         # The right to the parent would be enough for a swap, but the folder belongs to somebody else.
@@ -213,11 +213,11 @@ def _is_about(error: OSError, repository: Path) -> bool:
 def _fix(error: OSError) -> str:
     match error.errno:
         case errno.EACCES | errno.EPERM | errno.EROFS:
-            return f"{error.strerror}. Get write rights to it and to its parent, or name another with --repository."
+            return f"{error.strerror}. Get write rights to it and to its parent, or name another."
         case errno.EBUSY:
-            return "it is a mount point, which cannot be swapped as a whole. Name a folder inside it with --repository."
+            return "it is a mount point, which cannot be swapped as a whole. Name a folder inside it."
         case errno.EXDEV:
-            return "it is part of a container's image, which cannot be swapped. Name a new folder with --repository."
+            return "it is part of a container's image, which cannot be swapped. Name a new folder."
         case errno.ENOSPC | errno.EDQUOT:
             return "the disk is full. Free some space; nothing was changed."
-    return f"{error.strerror or error}. Name another folder with --repository."
+    return f"{error.strerror or error}. Name another folder."

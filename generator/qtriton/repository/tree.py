@@ -13,6 +13,9 @@ from typing import Final, TypeAlias
 #: Every file of a folder by its path inside, with inode, size and time of the last change.
 Listing: TypeAlias = frozenset[tuple[str, int, int, int]]
 
+#: What Python leaves in a folder of modules; it is no part of a repository.
+PYTHON_CACHE: Final = "__pycache__"
+
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2  # linux/fs.h
 #: The errors of file systems that cannot swap in one step (NFS, FUSE, vfat), and of kernels before 3.15.
@@ -58,7 +61,7 @@ def listing(folder: Path) -> Listing:
 
 def _files(folder: Path) -> Iterator[str]:
     for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if name != "__pycache__"]
+        folders[:] = [name for name in folders if name != PYTHON_CACHE]
         links = (name for name in folders if Path(root, name).is_symlink())
         yield from (str(Path(root, name)) for name in (*names, *links))
 

@@ -36,7 +36,7 @@ def command_line(
     # What the loading of another model does on the GPU ends the capture of a CUDA graph, and fails both.
     loading = {"model-load-thread-count": 1} if graph_models(repository) else {}
     settings = {
-        "model-repository": repository,
+        "model-repository": options.copy_url or repository,
         "backend-directory": layout.backends,
         "model-control-mode": "none",
         "strict-readiness": "true",
@@ -61,7 +61,8 @@ def command_line(
 def environment(layout: Layout, libraries: list[Path]) -> dict[str, str]:
     # The user's settings for other Pythons must not reach the stub.
     variables = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    env = {**DEFAULTS, **variables}
+    # Where tritonserver puts what it loads from S3; by itself it takes /tmp, where a killed one leaves it.
+    env = {**DEFAULTS, "TRITON_AWS_MOUNT_DIRECTORY": str(layout.downloads), **variables}
     env["PATH"] = os.pathsep.join([str(layout.bin), env.get("PATH", os.defpath)])
     search_path = env.get("LD_LIBRARY_PATH")
     env["LD_LIBRARY_PATH"] = os.pathsep.join([*map(str, libraries), *([search_path] if search_path else [])])

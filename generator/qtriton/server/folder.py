@@ -36,6 +36,11 @@ class Layout:
         return self.root / "python" / "bin"
 
     @property
+    def downloads(self) -> Path:
+        """For models that lie in a store."""
+        return self.root / "downloads"
+
+    @property
     def cwd(self) -> Path:
         # The stub puts its current folder first on sys.path: a numpy.py in the user's would win.
         return self.root / "cwd"
@@ -76,6 +81,7 @@ def _unwritable(where: Path | str, reason: str) -> SetupError:
 def _lay_out(root: Path, wheel: Wheel, backends: Path | None) -> Layout:
     layout = Layout(root)
     layout.cwd.mkdir(parents=True)
+    layout.downloads.mkdir()
     for name in triton_backends():
         write_backend(name, layout.backends / name)
     python = layout.backends / "python"

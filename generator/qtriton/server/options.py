@@ -22,6 +22,8 @@ class ServerOptions:
     backends: Path | None = None
     #: More options of tritonserver itself, such as "--grpc-max-connection-age=2000".
     triton: tuple[str, ...] = ()
+    #: The URL of a copy in a store (s3://...), which tritonserver loads in place of the folder.
+    copy_url: str | None = None
 
 
 @dataclass(frozen=True)
