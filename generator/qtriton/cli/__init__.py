@@ -28,6 +28,7 @@ from qtriton.cli import (
     predict,
     report,
     serve,
+    tune,
     zoo,
 )
 from qtriton.errors import ExitCode, QtritonError
@@ -61,6 +62,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "check": check.check,
     "serve": serve.serve,
     "bench": bench.bench,
+    "tune": tune.tune,
     "predict": predict.predict,
     "backend": backend.backend,
     "report": report.report,

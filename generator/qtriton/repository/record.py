@@ -1,6 +1,7 @@
 """build.json in an ensemble's version folder: what was published and from what, so that nothing is built twice."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,24 @@ def write_record(repository: Path, names: Names, record: PublishRecord) -> None:
     }
     target = repository / names.ensemble / VERSION / FILE
     target.write_text(json.dumps({**asdict(record), "files": files}, indent=2) + "\n", encoding="utf-8")
+
+
+def renew_hashes(repository: Path, before: Mapping[str, str]) -> None:
+    """Write the hashes that files have now into each build.json of a staged repository that had those of before.
+
+    A file that its build.json did not describe any more, as somebody changed it, is still said to be another.
+
+    Args:
+        repository: the staged folder; a build.json in it is replaced, not written into.
+        before: the SHA-256 that each file had, by its path in the repository.
+    """
+    for record in repository.glob(f"*/{VERSION}/{FILE}"):
+        raw = json.loads(record.read_text(encoding="utf-8"))
+        changed = [path for path, sha256 in before.items() if raw["files"].get(path) == sha256]
+        if changed:
+            raw["files"] |= {path: sha256_file(repository / path) for path in changed}
+            record.unlink()
+            record.write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
 
 
 def read_record(version: Path) -> tuple[PublishRecord, dict[str, str]] | None:
