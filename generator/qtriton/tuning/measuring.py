@@ -17,7 +17,7 @@ from qtriton.tuning.load import Load
 from qtriton.tuning.predict import Prediction
 from qtriton.tuning.profile import Profile
 from qtriton.tuning.rig import RAMP_S, Rig, Window, rig
-from qtriton.tuning.schedule import SHORTEST_S, Schedule
+from qtriton.tuning.schedule import Schedule
 from qtriton.tuning.setting import Setting
 from qtriton.tuning.space import Space
 from qtriton.tuning.subject import Subject
@@ -25,6 +25,8 @@ from qtriton_client.measure import turns
 
 #: Times the load, for the curve of the chosen allocation.
 _CURVE: Final = (0.25, 0.5, 1.0, 2.0)
+#: The fewest answers that a window should have, even if that makes it longer than the time that was given allows.
+_ANSWERS: Final = 10
 _ONE: Final = Load(clients=1)
 
 
@@ -74,7 +76,8 @@ class Bench:
         with self._rig([], chosen, "ensembles") as running:
             refused = {each: why for each in chosen[1:] if (why := running.differs(each, chosen[0]))}
             kept = [each for each in chosen if each not in refused]
-            rounds, seconds = self.schedule.turns(len(kept))
+            least_s = least_window_s(self.load, [by_allocation[each] for each in kept])
+            rounds, seconds = self.schedule.turns(len(kept), least_s)
             with self.reporter.progress(f"{self.subject.ensemble}: {len(kept)} allocations in turns") as progress:
                 windows = in_turns(running, kept, self.load, rounds, seconds, progress)
             tried = [tried_of(by_allocation[each], windows[each]) for each in kept]
@@ -90,13 +93,20 @@ class Bench:
 
     def _curve(self, running: Rig, allocation: Allocation, windows: Sequence[Window]) -> tuple[LoadPoint, ...]:
         loads = dict.fromkeys(load for load in map(self.load.times, _CURVE) if load != self.load)
-        seconds = self.schedule.curve_window_s(len(loads))
         points = [point_of(self.load, windows)]
         with self.reporter.progress(f"{self.subject.ensemble}: more and less load") as progress:
             for done, load in enumerate(loads, 1):
+                least_s = RAMP_S + _ANSWERS * points[0].p50_ms / 1e3
+                seconds = self.schedule.curve_window_s(len(loads) - done + 1, least_s)
                 points.append(point_of(load, [running.measure(allocation, load, seconds)]))
                 progress(done, len(loads))
         return tuple(sorted(points, key=lambda point: point.clients or point.rate or 0))
+
+
+def least_window_s(load: Load, predictions: Sequence[Prediction]) -> float:
+    """A window in which the slowest of some allocations has a few answers."""
+    slowest = min([load.rate or math.inf, *(each.throughput_rps for each in predictions)])
+    return RAMP_S + _ANSWERS / slowest
 
 
 def in_turns(
@@ -104,12 +114,12 @@ def in_turns(
 ) -> dict[Allocation, list[Window]]:
     """The windows of each allocation, one a round; the order is reversed every other round.
 
-    A window of the shortest kind goes before, so that each has run once before it counts.
+    Each has run for a moment before it counts.
     """
     windows: dict[Allocation, list[Window]] = {each: [] for each in every}
     done, total = 0, len(every) * rounds
     for each in every:
-        running.measure(each, load, SHORTEST_S)
+        running.warm_up(each, load)
     for order in turns(len(every), rounds):
         for place in order:
             windows[every[place]].append(running.measure(every[place], load, seconds))

@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from qtriton.repository.tuned import Allocation
 from qtriton.tuning.load import Load
 from qtriton.tuning.profile import Profile
 from qtriton.tuning.queues import Flow, Station, closed_flow, erlang_c, open_flow
-
-#: Halvings of the interval that holds the factor by which the cores slow down: to a thousandth of it.
-_HALVINGS: Final = 12
 
 
 @dataclass(frozen=True)
@@ -53,17 +49,9 @@ def on_cores_closed(stations: Sequence[Station], delay_s: float, clients: int, c
     (1978), 225-261). Where queues alone would keep more busy, everything slows down by the factor at which it holds.
     """
 
-    def flow(factor: float) -> Flow:
-        return closed_flow([station.slowed(factor) for station in stations], factor * delay_s, clients)
-
-    free = flow(1.0)
-    if free.throughput * cpu_s <= cores:
-        return free
-    low, high = 1.0, free.throughput * cpu_s / cores  # all times so many times as long: a throughput so much less
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if flow(middle).throughput * cpu_s > cores else (low, middle)
-    return flow(high)
+    free = closed_flow(stations, delay_s, clients)
+    factor = max(1.0, free.throughput * cpu_s / cores)  # all times so many times as long: a throughput so much less
+    return Flow(free.throughput / factor, free.mean_s * factor, free.variance_s2 * factor**2)
 
 
 def on_cores_open(stations: Sequence[Station], delay_s: float, rate: float, cpu_s: float, cores: int) -> Flow | None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import psutil
 
+from qtriton import machine
 from qtriton.builder.trial import alike
 from qtriton.errors import BenchError, ServerError
 from qtriton.progress import Reporter
@@ -94,6 +95,12 @@ class Rig:
             scv=float(taken.var()) / service_ms**2,
         )
 
+    def warm_up(self, allocation: Allocation, load: Load) -> None:
+        """Send for a moment what counts for nothing."""
+        inputs = [self._prepare([image]) for image in self._images]
+        sessions = self._sessions[: load.clients or machine.cores()]
+        send_for([partial(_send, each, ensemble_of(allocation), inputs) for each in sessions], RAMP_S)
+
     def measure(self, allocation: Allocation, load: Load, seconds: float) -> Window:
         """The whole ensemble under a load for so many seconds, of which the first RAMP_S are not counted."""
         name = ensemble_of(allocation)
@@ -114,7 +121,7 @@ class Rig:
         # What was sent in time and answered late counts as a latency; else an overload would hide its longest waits.
         waited = (np.subtract(ends, sent.start_ns) / 1e6)[first <= ends]
         if not counted.any():
-            raise BenchError(f"no request was answered within {seconds:.1f} s. Allow more time with --minutes.")
+            raise BenchError(f"no request was answered within {seconds:.1f} s. Allow more time: --minutes.")
         requests = len(sent.end_ns)
         throughput = float(counted.sum()) / (seconds - RAMP_S)
         return Window(tuple(waited.tolist()), throughput, steps_s / requests, (server_s + client_s) / requests)
@@ -270,7 +277,7 @@ def _all_answered(sent: Sent, model: str) -> Sent:
             f"{next(iter(sent.failures.values()))} Mend that first: `qtriton bench` tells more."
         )
     if not sent.end_ns:
-        raise BenchError(f"{model}: no request was answered in time. Allow more time with --minutes.")
+        raise BenchError(f"{model}: no request was answered in time. Allow more time: --minutes.")
     return sent
 
 

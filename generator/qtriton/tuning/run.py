@@ -1,4 +1,4 @@
-"""Tune an ensemble: measure its steps, rank every allocation by the model, confirm the best, write the best of those."""
+"""Tune an ensemble: measure its steps, rank every allocation by the model, confirm the best, write the best of them."""
 
 from __future__ import annotations
 

@@ -41,18 +41,18 @@ class Schedule:
 
     def step_window_s(self, windows: int, overhead_s: float) -> float:
         """Of each of so many windows of steps alone, beside which each takes `overhead_s`."""
-        return _within(_FOR_STEPS * self.left_s / windows - overhead_s)
+        return _within(_FOR_STEPS * self.left_s / windows - overhead_s, SHORTEST_S)
 
-    def turns(self, allocations: int) -> tuple[int, float]:
-        """How many rounds of so many ensembles, and the window of each."""
+    def turns(self, allocations: int, least_s: float) -> tuple[int, float]:
+        """How many rounds of so many ensembles, and the window of each, at least `least_s`."""
         each_s = _FOR_ENSEMBLES * self.left_s / allocations
-        rounds = max(_FEWEST, min(_MOST, int(each_s / _COMFORTABLE_S)))
-        return rounds, _within(each_s / rounds)
+        rounds = max(_FEWEST, min(_MOST, int(each_s / max(least_s, _COMFORTABLE_S))))
+        return rounds, _within(each_s / rounds, least_s)
 
-    def curve_window_s(self, windows: int) -> float:
-        """Of each of the last windows."""
-        return _within(self.left_s / windows)
+    def curve_window_s(self, windows: int, least_s: float) -> float:
+        """Of each of the last windows, at least `least_s`."""
+        return _within(self.left_s / windows, least_s)
 
 
-def _within(seconds: float) -> float:
-    return max(SHORTEST_S, min(LONGEST_S, seconds))
+def _within(seconds: float, least_s: float) -> float:
+    return max(SHORTEST_S, least_s, min(LONGEST_S, seconds))

@@ -10,8 +10,8 @@ from typing import Final
 from qtriton.repository.tuned import Allocation
 from qtriton.tuning.setting import Setting
 
-#: Up to so many cores every number of instances is tried, above only some: a step with 17 instances is as one with 16.
-_ALL: Final = 16
+#: Up to so many every number of instances is tried, above only some: a step with 17 of them is much as one with 16.
+_ALL: Final = 8
 #: Images of the batch that is measured; the time of others is on the line through it and one image.
 _BATCH: Final = 4
 #: How many times as many instances as the largest allocation has stand on one server while that is measured.
@@ -19,7 +19,7 @@ _MEASURED: Final = 4
 
 
 def counts(cores: int) -> tuple[int, ...]:
-    """The numbers of instances that are tried: all of them, and above 16 four between a power of two and the next."""
+    """The numbers of instances that are tried: all of them, and above 8 four from a power of two to the next."""
     numbers = set(range(1, min(cores, _ALL) + 1)) | {cores}
     step = _ALL // 4
     while step * 4 < cores:
