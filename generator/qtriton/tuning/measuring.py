@@ -66,7 +66,7 @@ class Bench:
                     points.append(running.measure_step(setting, batch, seconds))
                 single = running.measure(before, _ONE, seconds)
                 progress(len(every) + 1, len(every) + 2)
-                loaded = running.measure(before, self.load, seconds)
+                loaded = running.measure(before, self.load, max(seconds, least_window_s(self.load, ())))
                 progress(len(every) + 2, len(every) + 2)
         return profile_of(points, single, loaded, before, space)
 
@@ -96,7 +96,7 @@ class Bench:
         points = [point_of(self.load, windows)]
         with self.reporter.progress(f"{self.subject.ensemble}: more and less load") as progress:
             for done, load in enumerate(loads, 1):
-                least_s = RAMP_S + _ANSWERS * points[0].p50_ms / 1e3
+                least_s = max(RAMP_S + _ANSWERS * points[0].p50_ms / 1e3, least_window_s(load, ()))
                 seconds = self.schedule.curve_window_s(len(loads) - done + 1, least_s)
                 points.append(point_of(load, [running.measure(allocation, load, seconds)]))
                 progress(done, len(loads))
@@ -105,7 +105,7 @@ class Bench:
 
 def least_window_s(load: Load, predictions: Sequence[Prediction]) -> float:
     """A window in which the slowest of some allocations has a few answers."""
-    slowest = min([load.rate or math.inf, *(each.throughput_rps for each in predictions)])
+    slowest = min([load.rate or math.inf, *(each.throughput_rps for each in predictions if each.throughput_rps > 0)])
     return RAMP_S + _ANSWERS / slowest
 
 

@@ -57,6 +57,21 @@ class Window:
         return float(np.percentile(self.latencies_ms, percent))
 
 
+def counted(sent: Sent, begin_ns: int, seconds: float) -> tuple[tuple[float, ...], float]:
+    """What each waited, in ms, whose answer came after the ramp, and the answers a second until the end of a window.
+
+    What was sent in the window and answered behind it counts as a wait: else an overload would hide its longest ones.
+    Where no answer came between ramp and end, all are counted, until the last.
+    """
+    ends = np.asarray(sent.end_ns)
+    waits_ms = (ends - np.asarray(sent.start_ns)) / 1e6
+    first, last = begin_ns + 1e9 * RAMP_S, begin_ns + 1e9 * seconds
+    answered = int(((first <= ends) & (ends < last)).sum())
+    if not answered:
+        return tuple(waits_ms.tolist()), len(ends) / (int(ends.max()) - begin_ns) * 1e9
+    return tuple(waits_ms[first <= ends].tolist()), answered / (seconds - RAMP_S)
+
+
 class Rig:
     """A running server, its clients and their images; `rig` makes one."""
 
@@ -115,16 +130,9 @@ class Rig:
         sent = _all_answered(send_for(senders, seconds, self._seed, due_s), name)
         client_s = time.process_time() - client_s
         steps_s, server_s = (after - before for after, before in zip(self._cpu_s(), (steps_s, server_s), strict=True))
-        first, last = begin_ns + 1e9 * RAMP_S, begin_ns + 1e9 * seconds
-        ends = np.asarray(sent.end_ns)
-        counted = (first <= ends) & (ends < last)
-        # What was sent in time and answered late counts as a latency; else an overload would hide its longest waits.
-        waited = (np.subtract(ends, sent.start_ns) / 1e6)[first <= ends]
-        if not counted.any():
-            raise BenchError(f"no request was answered within {seconds:.1f} s. Allow more time: --minutes.")
+        waits_ms, throughput = counted(sent, begin_ns, seconds)
         requests = len(sent.end_ns)
-        throughput = float(counted.sum()) / (seconds - RAMP_S)
-        return Window(tuple(waited.tolist()), throughput, steps_s / requests, (server_s + client_s) / requests)
+        return Window(waits_ms, throughput, steps_s / requests, (server_s + client_s) / requests)
 
     def differs(self, allocation: Allocation, other: Allocation) -> str:
         """In what an allocation answers otherwise than another; "" where it does not.

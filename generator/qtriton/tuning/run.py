@@ -34,7 +34,9 @@ CLIENTS_PER_CORE: Final = 2
 #: Of more clients, threads of one Python process would measure themselves.
 MOST_CLIENTS: Final = 256
 #: Below, windows are so short that a p99 says nothing.
-FEWEST_MINUTES: Final = 0.25
+FEWEST_MINUTES: Final = 0.5
+#: Below, no window of a rate has a p99.
+FEWEST_REQUESTS: Final = 200
 #: A machine of which so much is busy before anything is measured is not a quiet one.
 _BUSY_PERCENT: Final = 15
 _LOOK_S: Final = 0.5
@@ -62,6 +64,12 @@ class TuneOptions:
             raise InputError(f"--clients {self.clients}: 1 to {MOST_CLIENTS}.")
         if not self.minutes >= FEWEST_MINUTES:
             raise InputError(f"--minutes {self.minutes:g}: at least {FEWEST_MINUTES:g}.")
+
+        if self.rate is not None and self.rate * 60 * self.minutes < FEWEST_REQUESTS:
+            raise InputError(
+                f"--rate {self.rate:g}: {60 * self.minutes * self.rate:.0f} requests in {self.minutes:g} minutes tell "
+                f"no p99. Allow {math.ceil(FEWEST_REQUESTS / 60 / self.rate)} --minutes."
+            )
 
     def load(self, cores: int) -> Load:
         """The load to tune for."""

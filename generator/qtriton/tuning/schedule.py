@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 #: A window in seconds: a shorter one holds too few requests, a longer one tells little more.
-SHORTEST_S: Final = 0.7
+SHORTEST_S: Final = 0.5
 LONGEST_S: Final = 5.0
 #: Of what is left: for the steps alone, and then for what is compared end to end; the curve has the rest.
 _FOR_STEPS: Final = 0.35
