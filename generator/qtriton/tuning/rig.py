@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import permutations
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import psutil
@@ -31,6 +32,8 @@ from qtriton_client.measure import read_statistics
 from qtriton_client.memory import keep_memory
 from qtriton_client.session import Prepared, Session, Tensor
 
+#: The tensors of an ensemble by name, with the batch, for a request of images.
+Answer: TypeAlias = Callable[[Sequence[bytes]], Mapping[str, Any]]
 #: What ends in the first part of a window is not counted: caches are cold, and queues not as long as they will be.
 RAMP_S: Final = 0.3
 #: Distinct images that are sent, and distinct inputs of a step alone, which are megabytes.
@@ -135,28 +138,9 @@ class Rig:
         return Window(waits_ms, throughput, steps_s / requests, (server_s + client_s) / requests)
 
     def differs(self, allocation: Allocation, other: Allocation) -> str:
-        """In what an allocation answers otherwise than another; "" where it does not.
-
-        Images are sent one by one and, where requests may share a batch, as a batch of two: the trial of the build.
-        """
-        images = self._images[:_COMPARED]
-        expected = [self._answer(other, [image]) for image in images]
-        for image, wanted in zip(images, expected, strict=True):
-            if name := _first_unlike(self._answer(allocation, [image]), wanted):
-                return f"it answers another {name}"
-        if not (allocation.batching and self._subject.max_batch > 1):
-            return ""
-        for place in range(len(images)):
-            pair = [place, (place + 1) % len(images)]
-            try:
-                both = self._answer(allocation, [images[each] for each in pair])
-            except RequestRefused:
-                continue  # of images whose results differ in size, which no request may hold together
-            for row, each in enumerate(pair):
-                one = {name: array[row : row + 1] for name, array in both.items()}
-                if name := _first_unlike(one, expected[each]):
-                    return f"two images as a batch give another {name} than one by one"
-        return ""
+        """In what an allocation answers otherwise than another; "" where it does not."""
+        in_pairs = allocation.batching and self._subject.max_batch > 1
+        return difference(partial(self._answer, allocation), partial(self._answer, other), self._images, in_pairs)
 
     def _accepted(self, images: Sequence[bytes]) -> list[bytes]:
         accepted, refusal = [], ""
@@ -287,6 +271,28 @@ def _all_answered(sent: Sent, model: str) -> Sent:
     if not sent.end_ns:
         raise BenchError(f"{model}: no request was answered in time. Allow more time: --minutes.")
     return sent
+
+
+def difference(answer: Answer, usual: Answer, images: Sequence[bytes], in_pairs: bool) -> str:
+    """In what an ensemble answers otherwise than it usually does, to a few images; "" where it does not.
+
+    Each is sent alone, and where requests may share a batch, beside each other one in a request of two: the trial of the
+    build. Images whose results differ in size cannot be in one request, and are not compared so.
+    """
+    images = images[:_COMPARED]
+    expected = [usual([image]) for image in images]
+    for image, wanted in zip(images, expected, strict=True):
+        if name := _first_unlike(answer([image]), wanted):
+            return f"it answers another {name}"
+    for pair in permutations(range(len(images)), 2) if in_pairs else ():
+        try:
+            both = answer([images[place] for place in pair])
+        except RequestRefused:
+            continue
+        for row, place in enumerate(pair):
+            if name := _first_unlike({key: array[row : row + 1] for key, array in both.items()}, expected[place]):
+                return f"two images as a batch give another {name} than one by one"
+    return ""
 
 
 def _first_unlike(answer: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
