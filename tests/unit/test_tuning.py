@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qtriton.errors import InputError
+from qtriton.progress import ignore
 from qtriton.repository.tuned import Allocation, StepPoint, TriedAllocation
 from qtriton.tuning.choice import best, candidates, keeps
 from qtriton.tuning.load import Load
-from qtriton.tuning.measuring import alone_of, joined, point_of, profile_of, tried_of
+from qtriton.tuning.measuring import alone_of, in_turns, joined, least_window_s, point_of, profile_of, tried_of
 from qtriton.tuning.predict import Prediction, predict
 from qtriton.tuning.profile import Profile
-from qtriton.tuning.rig import Window
+from qtriton.tuning.rig import RAMP_S, Window
 from qtriton.tuning.run import MOST_CLIENTS, TuneOptions, refusal
 from qtriton.tuning.schedule import LONGEST_S, SHORTEST_S, Schedule
 from qtriton.tuning.setting import Setting, ensemble_of
@@ -190,9 +191,46 @@ def test_the_rest_of_a_request_is_what_its_steps_do_not_take() -> None:
     made = profile_of(POINTS, single, loaded, allocation(), space(2))
     assert made.delay_s == pytest.approx(0.035 - 0.031)
     assert made.other_cpu_s == pytest.approx(0.036 - 0.031)
+    busy = profile_of(POINTS, Window((340.0,), 3.0, 0.031, 0.002), loaded, allocation(), space(2))
+    assert busy.delay_s == pytest.approx(3 * 0.002)
+
+
+def test_a_window_has_some_answers_of_the_slowest() -> None:
+    slow = Prediction(allocation(), 2.0, 1.0)
+    assert least_window_s(FOUR, [slow, Prediction(allocation(2), 50.0, 1.0)]) == pytest.approx(RAMP_S + 5)
+    assert least_window_s(Load(rate=20.0), []) == pytest.approx(RAMP_S + 0.5)
+    assert least_window_s(FOUR, [Prediction(allocation(), 0.0, 1.0)]) == RAMP_S
 
 
 # What is measured end to end, and chosen
+
+
+class Clock:
+    """A rig whose windows each take so long, of a clock."""
+
+    def __init__(self, each_s: float) -> None:
+        self.now_s, self.each_s = 0.0, each_s
+        self.order: list[Allocation] = []
+
+    def warm_up(self, *_: object) -> None:
+        pass
+
+    def measure(self, each: Allocation, *_: object) -> Window:
+        self.now_s += self.each_s
+        self.order.append(each)
+        return Window((1.0,), 1.0, 0.0, 0.0)
+
+
+def test_allocations_take_turns_in_an_order_that_is_reversed_and_end_where_the_time_does() -> None:
+    pair = [allocation(1), allocation(2)]
+    quiet: Any = Clock(1.0)
+    assert {len(each) for each in in_turns(quiet, pair, FOUR, 3, 1.0, ignore, lambda: 6.5 - quiet.now_s).values()} == {
+        3
+    }
+    assert quiet.order == [*pair, *pair[::-1], *pair]
+    slow: Any = Clock(3.0)
+    assert {len(each) for each in in_turns(slow, pair, FOUR, 9, 1.0, ignore, lambda: 6.5 - slow.now_s).values()} == {2}
+    assert {len(each) for each in in_turns(slow, pair, FOUR, 5, 1.0, ignore).values()} == {5}
 
 
 def test_what_is_there_comes_first_and_the_quickest_is_among_the_rest() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from qtriton.tuning.load import Load
 from qtriton.tuning.predict import Prediction
 from qtriton.tuning.profile import Profile
 from qtriton.tuning.rig import RAMP_S, Rig, Window, rig
-from qtriton.tuning.schedule import Schedule
+from qtriton.tuning.schedule import FEWEST_ROUNDS, Schedule
 from qtriton.tuning.setting import Setting
 from qtriton.tuning.space import Space
 from qtriton.tuning.subject import Subject
@@ -27,6 +27,8 @@ from qtriton_client.measure import turns
 _CURVE: Final = (0.25, 0.5, 1.0, 2.0)
 #: The fewest answers that a window should have, even if that makes it longer than the time that was given allows.
 _ANSWERS: Final = 10
+#: How many times its CPU time a request takes at most outside of the steps: threads sleep and are woken.
+_SLEEPY: Final = 3
 _ONE: Final = Load(clients=1)
 
 
@@ -79,7 +81,7 @@ class Bench:
             least_s = least_window_s(self.load, [by_allocation[each] for each in kept])
             rounds, seconds = self.schedule.turns(len(kept), least_s)
             with self.reporter.progress(f"{self.subject.ensemble}: {len(kept)} allocations in turns") as progress:
-                windows = in_turns(running, kept, self.load, rounds, seconds, progress)
+                windows = in_turns(running, kept, self.load, rounds, seconds, progress, lambda: self.schedule.left_s)
             tried = [tried_of(by_allocation[each], windows[each]) for each in kept]
             winner = best(tried, self.load, budget_ms, chosen[0])
             curve = self._curve(running, winner.allocation, windows[winner.allocation]) if winner else ()
@@ -96,6 +98,8 @@ class Bench:
         points = [point_of(self.load, windows)]
         with self.reporter.progress(f"{self.subject.ensemble}: more and less load") as progress:
             for done, load in enumerate(loads, 1):
+                if self.schedule.left_s <= 0:
+                    break
                 least_s = max(RAMP_S + _ANSWERS * points[0].p50_ms / 1e3, least_window_s(load, ()))
                 seconds = self.schedule.curve_window_s(len(loads) - done + 1, least_s)
                 points.append(point_of(load, [running.measure(allocation, load, seconds)]))
@@ -110,17 +114,26 @@ def least_window_s(load: Load, predictions: Sequence[Prediction]) -> float:
 
 
 def in_turns(
-    running: Rig, every: Sequence[Allocation], load: Load, rounds: int, seconds: float, progress: Progress
+    running: Rig,
+    every: Sequence[Allocation],
+    load: Load,
+    rounds: int,
+    seconds: float,
+    progress: Progress,
+    left_s: Callable[[], float] = lambda: math.inf,
 ) -> dict[Allocation, list[Window]]:
     """The windows of each allocation, one a round; the order is reversed every other round.
 
-    Each has run for a moment before it counts.
+    Each has run for a moment before it counts. After two rounds, one for which the time is not left is not begun: on a
+    busy machine, each takes longer than it should.
     """
     windows: dict[Allocation, list[Window]] = {each: [] for each in every}
     done, total = 0, len(every) * rounds
     for each in every:
         running.warm_up(each, load)
-    for order in turns(len(every), rounds):
+    for number, order in enumerate(turns(len(every), rounds)):
+        if number >= FEWEST_ROUNDS and left_s() < len(every) * seconds:
+            break
         for place in order:
             windows[every[place]].append(running.measure(every[place], load, seconds))
             progress(done := done + 1, total)
@@ -188,7 +201,8 @@ def profile_of(
     waited_s = statistics.fmean(single.latencies_ms) / 1e3
     return replace(
         bare,
-        delay_s=max(0.0, waited_s - sum(station.service_s for station in stations)),
+        # On a busy machine, a request that computes nothing waits for a core too, which is no time of its own.
+        delay_s=max(0.0, min(waited_s - sum(station.service_s for station in stations), _SLEEPY * single.other_cpu_s)),
         # What steps take more between one another than alone, as their caches are cold, is in there too.
         other_cpu_s=max(0.0, loaded.steps_cpu_s + loaded.other_cpu_s - steps_cpu_s),
     )

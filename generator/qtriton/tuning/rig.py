@@ -276,8 +276,8 @@ def _all_answered(sent: Sent, model: str) -> Sent:
 def difference(answer: Answer, usual: Answer, images: Sequence[bytes], in_pairs: bool) -> str:
     """In what an ensemble answers otherwise than it usually does, to a few images; "" where it does not.
 
-    Each is sent alone, and where requests may share a batch, beside each other one in a request of two: the trial of the
-    build. Images whose results differ in size cannot be in one request, and are not compared so.
+    Each is sent alone, and where requests may share a batch, beside each other one in a request of two: the trial of
+    the build. Images whose results differ in size cannot be in one request, and are not compared so.
     """
     images = images[:_COMPARED]
     expected = [usual([image]) for image in images]

@@ -14,7 +14,7 @@ LONGEST_S: Final = 5.0
 _FOR_STEPS: Final = 0.35
 _FOR_ENSEMBLES: Final = 0.8
 #: Rounds of windows in turns: medians need two or more, and more than this many find nothing new.
-_FEWEST: Final = 2
+FEWEST_ROUNDS: Final = 2
 _MOST: Final = 9
 _COMFORTABLE_S: Final = 3.0
 
@@ -46,7 +46,7 @@ class Schedule:
     def turns(self, allocations: int, least_s: float) -> tuple[int, float]:
         """How many rounds of so many ensembles, and the window of each, at least `least_s`."""
         each_s = _FOR_ENSEMBLES * self.left_s / allocations
-        rounds = max(_FEWEST, min(_MOST, int(each_s / max(least_s, _COMFORTABLE_S))))
+        rounds = max(FEWEST_ROUNDS, min(_MOST, int(each_s / max(least_s, _COMFORTABLE_S))))
         return rounds, _within(each_s / rounds, least_s)
 
     def curve_window_s(self, windows: int, least_s: float) -> float:
