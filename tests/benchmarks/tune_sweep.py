@@ -32,9 +32,10 @@ from qtriton.repository.tuned import Allocation, TriedAllocation
 from qtriton.tuning.choice import best, keeps
 from qtriton.tuning.load import Load
 from qtriton.tuning.measuring import in_turns, tried_of
+from qtriton.tuning.options import FEWEST_MINUTES, TuneOptions
 from qtriton.tuning.predict import Prediction
 from qtriton.tuning.rig import Window, rig
-from qtriton.tuning.run import FEWEST_MINUTES, TuneOptions, TuneResult, tune
+from qtriton.tuning.run import TuneResult, load_of, tune
 from qtriton.tuning.space import Space
 from qtriton.tuning.subject import Subject
 from qtriton.workspace import Workspace
@@ -72,7 +73,7 @@ def main() -> int:
 
 def compare(given: argparse.Namespace) -> None:
     options = TuneOptions(given.p99, given.clients, given.rate, MINUTES, given.images, dry_run=True)
-    subject, load = Subject.open(given.repository, given.model), options.load(machine.cores())
+    subject, load = Subject.open(given.repository, given.model), load_of(options, machine.cores())
     workspace = Workspace.default()
     folder = given.images or images_of(
         subject.repository, subject.manifest.model, [subject.ensemble], workspace, console

@@ -13,10 +13,11 @@ from qtriton.repository.tuned import Allocation, StepPoint, TriedAllocation
 from qtriton.tuning.choice import best, candidates, keeps
 from qtriton.tuning.load import Load
 from qtriton.tuning.measuring import alone_of, in_turns, joined, least_window_s, point_of, profile_of, tried_of
+from qtriton.tuning.options import MOST_CLIENTS, TuneOptions
 from qtriton.tuning.predict import Prediction, predict
 from qtriton.tuning.profile import Profile
 from qtriton.tuning.rig import RAMP_S, Window
-from qtriton.tuning.run import MOST_CLIENTS, TuneOptions, refusal
+from qtriton.tuning.run import load_of, refusal
 from qtriton.tuning.schedule import LONGEST_S, SHORTEST_S, Schedule
 from qtriton.tuning.setting import Setting, ensemble_of
 from qtriton.tuning.space import Space, counts, thread_counts
@@ -346,8 +347,8 @@ def test_windows_fill_the_time_that_is_left_and_are_never_of_no_use() -> None:
     ("wrong", "word"),
     [
         ({"clients": 2, "rate": 3.0}, "one of them"),
-        ({"p99_ms": 0.0}, "--p99 0"),
-        ({"p99_ms": float("nan")}, "--p99 nan"),
+        ({"p99": 0.0}, "--p99 0"),
+        ({"p99": float("nan")}, "--p99 nan"),
         ({"rate": 0.0}, "--rate 0"),
         ({"clients": 0}, "--clients 0"),
         ({"clients": MOST_CLIENTS + 1}, "--clients 257"),
@@ -357,10 +358,10 @@ def test_windows_fill_the_time_that_is_left_and_are_never_of_no_use() -> None:
 )
 def test_options_that_cannot_be_met_are_refused(wrong: dict[str, Any], word: str) -> None:
     with pytest.raises(InputError, match=word):
-        TuneOptions(**{"p99_ms": 50.0, **wrong})
+        TuneOptions(**{"p99": 50.0, **wrong})
 
 
 def test_without_a_load_there_are_two_clients_for_each_core() -> None:
-    assert TuneOptions(50.0).load(2) == Load(clients=4)
-    assert TuneOptions(50.0, rate=7).load(2) == Load(rate=7)
-    assert TuneOptions(50.0).load(1000) == Load(clients=MOST_CLIENTS)
+    assert load_of(TuneOptions(50.0), 2) == Load(clients=4)
+    assert load_of(TuneOptions(50.0, rate=7), 2) == Load(rate=7)
+    assert load_of(TuneOptions(50.0), 1000) == Load(clients=MOST_CLIENTS)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from qtriton.backends import BACKENDS, native
 from qtriton.errors import InputError, RepositoryError, UnsupportedError
 from qtriton.report.explain import sections
 from qtriton.report.tuning import remarks
@@ -184,6 +185,26 @@ def test_a_config_with_other_instance_groups_is_refused(world: World) -> None:
     path.write_text(path.read_text().replace("count: 1 }]", "count: 1 }, { kind: KIND_CPU count: 2 }]"))
     with pytest.raises(RepositoryError, match="instance_group is not one of KIND_CPU"):
         Subject.open(world.repository, INT8_NAMES.ensemble)
+
+
+def test_configs_that_do_not_say_what_is_asked_are_refused(world: World) -> None:
+    runtime = world.repository / INT8_NAMES.runtime / "config.pbtxt"
+    text = runtime.read_text()
+    runtime.write_text(text.replace("intra_op_thread_count", "another"))
+    with pytest.raises(RepositoryError, match="do not say its steps"):
+        Subject.open(world.repository, INT8_NAMES.ensemble)
+    runtime.write_text(text)
+    ensemble = world.repository / INT8_NAMES.ensemble / "config.pbtxt"
+    ensemble.write_text(ensemble.read_text().replace(r"\"steps\"", r"\"others\""))
+    with pytest.raises(RepositoryError, match="do not say its steps"):
+        Subject.open(world.repository, INT8_NAMES.ensemble)
+
+
+@pytest.mark.parametrize("backend", native())
+def test_every_backend_on_the_cpu_is_told_of_threads_in_one_parameter(backend: str) -> None:
+    for precision in BACKENDS[backend].precisions:
+        few, many = (dict(BACKENDS[backend].serving(Target(backend, precision, each)).parameters) for each in (1, 7))
+        assert [many[key] for key in many if many[key] != few[key]] == ["7"]
 
 
 @pytest.mark.parametrize("form", [lambda text, _: text, lambda _, message: written(message)], ids=["ours", "protobuf"])

@@ -83,7 +83,7 @@ class Profile:
             gap = cost.service_s * self.batch_factor(allocation.threads, images) / min(present, instances) / images
             seconds.append(gap)
         share = self.batch_factor(allocation.threads, largest) / largest
-        return Station(tuple(seconds), cost.service_s, cost.scv), min(1.0, share)
+        return Station(tuple(seconds), cost.service_s, cost.scv), share
 
     def _of(self, step: str, threads: int) -> Sequence[StepPoint]:
         points = [point for point in self.points if point.step == step and point.batch == 1]

@@ -99,6 +99,10 @@ class Rig:
         sent = _all_answered(send_for(senders, seconds), setting.name)
         steps_s = self._cpu_s()[0] - steps_s
         grown = read_statistics(read, before.requests + len(sent.end_ns)) - before
+        if not grown.requests:
+            raise BenchError(
+                f"{setting.name}: tritonserver counts no request of it. Run this again on a quieter machine."
+            )
         taken = np.subtract(sent.end_ns, sent.start_ns) / 1e6
         service_ms = grown.compute_ns / grown.requests / 1e6
         return StepPoint(

@@ -12,7 +12,7 @@ from typing import Any, Final
 import psutil
 
 from qtriton import machine
-from qtriton.errors import BenchError, InputError
+from qtriton.errors import BenchError
 from qtriton.operate.bench import images_of
 from qtriton.progress import SILENT, Reporter
 from qtriton.repository.staging import staged
@@ -21,6 +21,7 @@ from qtriton.repository.tuned import TriedAllocation, Tuning
 from qtriton.tuning.choice import best, candidates, keeps
 from qtriton.tuning.load import Load
 from qtriton.tuning.measuring import Bench
+from qtriton.tuning.options import MOST_CLIENTS, TuneOptions
 from qtriton.tuning.predict import predict
 from qtriton.tuning.publish import publish
 from qtriton.tuning.schedule import Schedule
@@ -31,51 +32,9 @@ from qtriton_client import read_images
 
 #: Without a load: so many clients for each core keep all of them busy.
 CLIENTS_PER_CORE: Final = 2
-#: Of more clients, threads of one Python process would measure themselves.
-MOST_CLIENTS: Final = 256
-#: Below, windows are so short that a p99 says nothing.
-FEWEST_MINUTES: Final = 0.5
-#: Below, no window of a rate has a p99.
-FEWEST_REQUESTS: Final = 200
 #: A machine of which so much is busy before anything is measured is not a quiet one.
 _BUSY_PERCENT: Final = 15
 _LOOK_S: Final = 0.5
-
-
-@dataclass(frozen=True)
-class TuneOptions:
-    """What to tune for."""
-
-    p99_ms: float
-    clients: int | None = None
-    rate: float | None = None
-    minutes: float = 5.0
-    images: Path | None = None
-    dry_run: bool = False
-
-    def __post_init__(self) -> None:
-        if self.clients is not None and self.rate is not None:
-            raise InputError("--clients and --rate are two ways to say the load. Pass one of them.")
-        if not self.p99_ms > 0:
-            raise InputError(f"--p99 {self.p99_ms:g}: milliseconds above 0.")
-        if self.rate is not None and not self.rate > 0:
-            raise InputError(f"--rate {self.rate:g}: requests a second, above 0.")
-        if self.clients is not None and not 1 <= self.clients <= MOST_CLIENTS:
-            raise InputError(f"--clients {self.clients}: 1 to {MOST_CLIENTS}.")
-        if not self.minutes >= FEWEST_MINUTES:
-            raise InputError(f"--minutes {self.minutes:g}: at least {FEWEST_MINUTES:g}.")
-
-        if self.rate is not None and self.rate * 60 * self.minutes < FEWEST_REQUESTS:
-            raise InputError(
-                f"--rate {self.rate:g}: {60 * self.minutes * self.rate:.0f} requests in {self.minutes:g} minutes tell "
-                f"no p99. Allow {math.ceil(FEWEST_REQUESTS / 60 / self.rate)} --minutes."
-            )
-
-    def load(self, cores: int) -> Load:
-        """The load to tune for."""
-        if self.rate is None and self.clients is None:
-            return Load(clients=min(MOST_CLIENTS, CLIENTS_PER_CORE * cores))
-        return Load(self.clients, self.rate)
 
 
 @dataclass(frozen=True)
@@ -119,8 +78,8 @@ def tune(
 
 
 def _measure(subject: Subject, options: TuneOptions, workspace: Workspace, reporter: Reporter) -> Tuning:
-    cores, created, budget_ms = machine.cores(), datetime.now(timezone.utc), options.p99_ms
-    load, schedule = options.load(cores), Schedule(60 * options.minutes)
+    cores, created, budget_ms = machine.cores(), datetime.now(timezone.utc), options.p99
+    load, schedule = load_of(options, cores), Schedule(60 * options.minutes)
     space = Space.of(cores, subject.max_batch, load.clients, subject.instance_bytes, psutil.virtual_memory().available)
     folder = options.images or images_of(
         subject.repository, subject.manifest.model, [subject.ensemble], workspace, reporter
@@ -151,6 +110,13 @@ def _measure(subject: Subject, options: TuneOptions, workspace: Workspace, repor
         steps=profile.points,
         not_tried=(*space.not_tried, *confirmed.refused),
     )
+
+
+def load_of(options: TuneOptions, cores: int) -> Load:
+    """The load to tune for."""
+    if options.rate is None and options.clients is None:
+        return Load(clients=min(MOST_CLIENTS, CLIENTS_PER_CORE * cores))
+    return Load(options.clients, options.rate)
 
 
 def _warn_if_busy(reporter: Reporter) -> None:

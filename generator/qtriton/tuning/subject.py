@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from qtriton.backends import BACKENDS, backend_for
+from qtriton.backends import backend_for
 from qtriton.builder.choice import fastest
 from qtriton.errors import RepositoryError, UnsupportedError
 from qtriton.repository.manifest import Manifest
@@ -57,11 +57,18 @@ class Subject:
         ensemble = next(each for each, manifest in manifests.items() if manifest is chosen)
         _refuse_gpu(ensemble, chosen, manifests)
         config = _read(repository, ensemble)
-        names = json.loads(config.parameters[_ABOUT].string_value)["steps"]
-        configs = {step: _read(repository, names[step]) for step in STEPS}
-        subject = cls(repository, ensemble, chosen, names, {**configs, "ensemble": config})
-        for step in STEPS:
-            subject._require_one_group(step)
+        try:
+            names = json.loads(config.parameters[_ABOUT].string_value)["steps"]
+            configs = {step: _read(repository, names[step]) for step in STEPS}
+            subject = cls(repository, ensemble, chosen, names, {**configs, "ensemble": config})
+            for step in STEPS:
+                subject._require_one_group(step)
+            _ = subject.before
+        except (ValueError, KeyError, TypeError) as error:
+            raise RepositoryError(
+                f"{repository.path}: the configs of {ensemble} do not say its steps and threads as qtriton does. "
+                f"Build it again: qtriton build {chosen.model} --force"
+            ) from error
         return subject
 
     @property
@@ -191,11 +198,15 @@ def _read(repository: Repository, model: str) -> Any:
 
 
 def _refuse_gpu(ensemble: str, manifest: Manifest, others: Mapping[str, Manifest]) -> None:
-    if BACKENDS[manifest.backend].gpu is None:
+    if not _on_gpu(manifest):
         return
-    on_cpu = [name for name, each in others.items() if BACKENDS[each.backend].gpu is None]
+    on_cpu = [name for name, each in others.items() if not _on_gpu(each)]
     instead = f" Or name one that runs on the CPU: --model {on_cpu[0]}." if on_cpu else ""
     raise UnsupportedError(
         f"{ensemble}: runs on a GPU, whose instances this version does not tune: its model of queues shares cores. "
         f"Build it with other --instances, and compare with `qtriton bench --concurrency`.{instead}"
     )
+
+
+def _on_gpu(manifest: Manifest) -> bool:
+    return backend_for(Target(manifest.backend, manifest.precision)).gpu is not None
