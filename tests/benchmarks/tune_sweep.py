@@ -34,10 +34,11 @@ from qtriton.tuning.load import Load
 from qtriton.tuning.measuring import in_turns, tried_of
 from qtriton.tuning.options import FEWEST_MINUTES, TuneOptions
 from qtriton.tuning.predict import Prediction
-from qtriton.tuning.rig import Window, rig
+from qtriton.tuning.rig import rig
 from qtriton.tuning.run import TuneResult, load_of, tune
 from qtriton.tuning.space import Space
 from qtriton.tuning.subject import Subject
+from qtriton.tuning.window import Window
 from qtriton.workspace import Workspace
 from qtriton_client import ClientError, read_images
 
@@ -116,7 +117,7 @@ def measured(
     """Allocations on one server, in turns."""
     with (
         workspace.scratch() as scratch,
-        rig(subject, [], every, images, load, scratch / "sweep", console) as running,
+        rig(subject, [], every, images, scratch / "sweep", console) as running,
         console.progress(f"{subject.ensemble}: {len(every)} allocations in turns") as progress,
     ):
         return in_turns(running, every, load, rounds, seconds, progress)

@@ -103,15 +103,14 @@ def test_a_build_with_nothing_to_do_keeps_it_and_one_that_publishes_says_that_it
 
 
 @pytest.mark.parametrize("word", ["each step alone", "allocations in turns"])
-@pytest.mark.parametrize("number", [signal.SIGINT])
-def test_ended_at_any_moment_it_leaves_every_byte(repository: Path, word: str, number: signal.Signals) -> None:
+def test_ended_at_any_moment_it_leaves_every_byte(repository: Path, word: str) -> None:
     before = content(repository)
     process = start("tune", repository, "--model", "demo_digits", "--p99", 5000, "--clients", 2, "--minutes", 0.5)
     # In a log, a line says that a part has ended: the second start is behind the steps.
     wait_for(process, "start tritonserver" if word == "each step alone" else "each step alone")
     time.sleep(1)
     started = family(process)
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "interrupted; nothing was changed" in said and "Traceback" not in said

@@ -16,11 +16,11 @@ from qtriton.tuning.measuring import alone_of, in_turns, joined, least_window_s,
 from qtriton.tuning.options import MOST_CLIENTS, TuneOptions
 from qtriton.tuning.predict import Prediction, predict
 from qtriton.tuning.profile import Profile
-from qtriton.tuning.rig import RAMP_S, Window
 from qtriton.tuning.run import load_of, refusal
 from qtriton.tuning.schedule import LONGEST_S, SHORTEST_S, Schedule
 from qtriton.tuning.setting import Setting, ensemble_of
 from qtriton.tuning.space import Space, counts, thread_counts
+from qtriton.tuning.window import RAMP_S, Window
 
 GIB = 1 << 30
 FOUR = Load(clients=4)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from qtriton.machine import cores, parse_cpu_max
-from qtriton.tuning.rig import RAMP_S, Answer, counted, difference
+from qtriton.tuning.answers import Answer, difference
+from qtriton.tuning.window import RAMP_S, counted
 from qtriton_client.errors import ClientError, RequestRefused
 from qtriton_client.load import Sent, send_for
 

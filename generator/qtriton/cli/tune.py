@@ -26,7 +26,7 @@ def tune(
     options: TuneOptions,
     json: o.Json = False,
 ) -> None:
-    """Find the instances, threads and batching with which a model serves a load best on this machine, and write them.
+    """Find the instances, threads and batching with which a model serves a load best, and write them.
 
     Starts embedded servers on copies of the model, and ends them. The repository changes at the end, as a whole, and
     only where the p99 keeps its budget.

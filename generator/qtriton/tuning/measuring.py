@@ -14,13 +14,15 @@ from qtriton.progress import Progress, Reporter
 from qtriton.repository.tuned import Allocation, LoadPoint, StepPoint, TriedAllocation
 from qtriton.tuning.choice import best
 from qtriton.tuning.load import Load
+from qtriton.tuning.options import MOST_CLIENTS
 from qtriton.tuning.predict import Prediction
 from qtriton.tuning.profile import Profile
-from qtriton.tuning.rig import RAMP_S, Rig, Window, rig
+from qtriton.tuning.rig import Rig, rig
 from qtriton.tuning.schedule import FEWEST_ROUNDS, Schedule
 from qtriton.tuning.setting import Setting
 from qtriton.tuning.space import Space
 from qtriton.tuning.subject import Subject
+from qtriton.tuning.window import RAMP_S, Window
 from qtriton_client.measure import turns
 
 #: Times the load, for the curve of the chosen allocation.
@@ -91,10 +93,11 @@ class Bench:
         self, settings: Sequence[Setting], every: Sequence[Allocation], folder: str
     ) -> AbstractContextManager[Rig]:
         scratch = self.scratch / folder
-        return rig(self.subject, settings, every, self.images, self.load, scratch, self.reporter)
+        return rig(self.subject, settings, every, self.images, scratch, self.reporter)
 
     def _curve(self, running: Rig, allocation: Allocation, windows: Sequence[Window]) -> tuple[LoadPoint, ...]:
-        loads = dict.fromkeys(load for load in map(self.load.times, _CURVE) if load != self.load)
+        every = dict.fromkeys(map(self.load.times, _CURVE))
+        loads = [load for load in every if load != self.load and (load.clients or 0) <= MOST_CLIENTS]
         points = [point_of(self.load, windows)]
         with self.reporter.progress(f"{self.subject.ensemble}: more and less load") as progress:
             for done, load in enumerate(loads, 1):

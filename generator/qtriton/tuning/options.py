@@ -28,7 +28,7 @@ class TuneOptions:
     """
 
     p99: Annotated[
-        float, typer.Option(help="The budget: what 99 of 100 requests may wait at most, in milliseconds.", metavar="MS")
+        float, typer.Option(help="The budget: what 99 of 100 requests may wait, in milliseconds.", metavar="MS")
     ]
     clients: Annotated[
         int | None,

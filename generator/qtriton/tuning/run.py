@@ -15,6 +15,7 @@ from qtriton import machine
 from qtriton.errors import BenchError
 from qtriton.operate.bench import images_of
 from qtriton.progress import SILENT, Reporter
+from qtriton.repository.read import Repository
 from qtriton.repository.staging import staged
 from qtriton.repository.tree import listing
 from qtriton.repository.tuned import TriedAllocation, Tuning
@@ -64,11 +65,11 @@ def tune(
         KeyboardInterrupt: with a text that says whether the repository was changed.
     """
     try:
+        before = listing(Repository.open(repository).path.resolve())
         subject = Subject.open(repository, name)
         if not options.dry_run:
             with staged(repository):
                 pass  # what would prevent the change in the end is told now
-        before = listing(repository.resolve())
         tuning = _measure(subject, options, workspace, reporter)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("nothing was changed") from None
