@@ -14,8 +14,8 @@ from qtriton.tuning.setting import Setting
 _ALL: Final = 8
 #: Images of the batch that is measured; the time of others is on the line through it and one image.
 _BATCH: Final = 4
-#: How many times as many instances as the largest allocation has stand on one server while that is measured.
-_MEASURED: Final = 4
+#: How many times as many instances as the largest allocation has stand on one server at most: those that are confirmed.
+_MEASURED: Final = 6
 
 
 def counts(cores: int) -> tuple[int, ...]:
