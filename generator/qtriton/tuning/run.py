@@ -137,8 +137,8 @@ def refusal(ensemble: str, tried: Sequence[TriedAllocation], load: Load, budget_
     if not up:
         most = max(each.throughput_rps for each in tried)
         return (
-            f"{ensemble}: no allocation of {machine_told} keeps up with {load}; the most was {most:.1f} requests/s. Nothing "
-            f"was changed. Ask for {less}, or serve on more cores."
+            f"{ensemble}: no allocation of {machine_told} keeps up with {load}; the most was {most:.1f} requests/s. "
+            f"Nothing was changed. Ask for {less}, or serve on more cores."
         )
     nearest = min(up, key=lambda each: each.p99_ms)
     return (
