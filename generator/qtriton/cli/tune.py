@@ -50,10 +50,9 @@ def tune(
 def _outcome(result: "TuneResult", repository: Path, dry_run: bool) -> str:
     chosen = result.tuning.chosen
     if chosen == result.tuning.before:
-        return f"{result.ensemble}: stays at {chosen}; nothing that was tried is better."
-    if dry_run:
-        return f"{result.ensemble}: {chosen} would be written; --dry-run changed nothing."
-    return (
-        f"{result.ensemble}: {chosen} is written. A server that runs has it when it is started again: "
-        f"qtriton serve {repository}"
-    )
+        said = f"stays at {chosen}; nothing that was tried is better."
+    elif dry_run:
+        said = f"{chosen} would be written."
+    else:
+        said = f"{chosen} is written. A server that runs has it when it is started again: qtriton serve {repository}"
+    return f"{result.ensemble}: {said}{' --dry-run changed nothing.' * dry_run}"
