@@ -111,6 +111,13 @@ def test_what_was_published_stays_untouched_for_a_build_and_what_was_changed_by_
     assert by_hand.read_text().startswith("# mine\n")
 
 
+def test_a_record_that_cannot_be_read_is_left_as_it_is(world: World, subject: Subject) -> None:
+    broken = world.repository / Names.of("ten", FP32).ensemble / "1" / "build.json"
+    broken.write_text("{")
+    publish(subject, tuning(), listing(world.repository))
+    assert broken.read_text() == "{" and settings(world) == TUNED.model_dump()
+
+
 def test_tuned_again_it_starts_from_what_it_wrote_and_can_go_back(world: World, subject: Subject) -> None:
     before = content(world.repository)
     publish(subject, tuning(), listing(world.repository))

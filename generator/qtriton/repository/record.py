@@ -32,8 +32,7 @@ def write_record(repository: Path, names: Names, record: PublishRecord) -> None:
         for path in sorted((repository / name).rglob("*"))
         if path.is_file() and path.name not in (FILE, *ENGINE_FILES)
     }
-    target = repository / names.ensemble / VERSION / FILE
-    target.write_text(json.dumps({**asdict(record), "files": files}, indent=2) + "\n", encoding="utf-8")
+    _write(repository / names.ensemble / VERSION / FILE, record, files)
 
 
 def renew_hashes(repository: Path, before: Mapping[str, str]) -> None:
@@ -45,13 +44,17 @@ def renew_hashes(repository: Path, before: Mapping[str, str]) -> None:
         repository: the staged folder; a build.json in it is replaced, not written into.
         before: the SHA-256 that each file had, by its path in the repository.
     """
-    for record in repository.glob(f"*/{VERSION}/{FILE}"):
-        raw = json.loads(record.read_text(encoding="utf-8"))
-        changed = [path for path, sha256 in before.items() if raw["files"].get(path) == sha256]
-        if changed:
-            raw["files"] |= {path: sha256_file(repository / path) for path in changed}
-            record.unlink()
-            record.write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
+    for path in repository.glob(f"*/{VERSION}/{FILE}"):
+        if (entry := read_record(path.parent)) is None:
+            continue
+        record, files = entry
+        if changed := [name for name, sha256 in before.items() if files.get(name) == sha256]:
+            path.unlink()
+            _write(path, record, files | {name: sha256_file(repository / name) for name in changed})
+
+
+def _write(path: Path, record: PublishRecord, files: Mapping[str, str]) -> None:
+    path.write_text(json.dumps({**asdict(record), "files": files}, indent=2) + "\n", encoding="utf-8")
 
 
 def read_record(version: Path) -> tuple[PublishRecord, dict[str, str]] | None:

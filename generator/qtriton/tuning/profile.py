@@ -55,7 +55,7 @@ class Profile:
         if nearest is None or not ones:
             return images
         base = next(each for each in self._of("runtime", nearest.threads) if each.instances == 1)
-        slope = (nearest.service_ms / base.service_ms - 1) / (nearest.batch - 1)
+        slope = (_alone_s(nearest) / _alone_s(base) - 1) / (nearest.batch - 1)
         return 1 + max(0.0, slope) * (images - 1)
 
     def stations(self, allocation: Allocation, clients: int) -> tuple[tuple[Station, ...], float]:
