@@ -11,7 +11,7 @@ import pytest
 
 from qtriton.machine import cores, parse_cpu_max
 from qtriton.tuning.answers import Answer, difference
-from qtriton.tuning.window import RAMP_S, counted
+from qtriton.tuning.window import RAMP_S, counted, kept_rate
 from qtriton_client.errors import ClientError, RequestRefused
 from qtriton_client.load import Sent, send_for
 
@@ -38,6 +38,13 @@ def test_where_no_answer_is_in_time_all_are_counted_until_the_last() -> None:
     waits_ms, throughput = counted(sent((0.0, 3.0), (0.0, 4.0)), 0, 2.0)
     assert waits_ms == pytest.approx((3000, 4000)) and throughput == pytest.approx(0.5)
     assert counted(sent((0.0, 0.2)), 0, 2.0)[1] == pytest.approx(5.0)
+
+
+def test_at_a_rate_what_counts_is_the_part_that_was_answered_not_how_many_happened_to_come() -> None:
+    due_s = [0.1, *(RAMP_S + 0.1 * number for number in range(8))]  # 8 in a second, at a rate of 10
+    assert kept_rate(8.0, 10.0, due_s, RAMP_S + 1) == pytest.approx(10.0)
+    assert kept_rate(4.0, 10.0, due_s, RAMP_S + 1) == pytest.approx(5.0)
+    assert kept_rate(3.0, 10.0, [0.1], RAMP_S + 1) == 3.0
 
 
 # Whether answers are alike

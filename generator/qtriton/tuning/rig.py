@@ -22,7 +22,7 @@ from qtriton.tuning.load import Load
 from qtriton.tuning.scratch import write_repository
 from qtriton.tuning.setting import Setting, ensemble_of
 from qtriton.tuning.subject import STEPS, Subject
-from qtriton.tuning.window import RAMP_S, Window, counted
+from qtriton.tuning.window import RAMP_S, Window, counted, kept_rate
 from qtriton_client import ClientError
 from qtriton_client.errors import RequestRefused
 from qtriton_client.load import Sender, Sent, send_for
@@ -95,6 +95,8 @@ class Rig:
         client_s = time.process_time() - client_s
         steps_s, server_s = (after - before for after, before in zip(self._cpu_s(), (steps_s, server_s), strict=True))
         waits_ms, throughput = counted(sent, begin_ns, seconds)
+        if load.rate is not None and due_s is not None:
+            throughput = kept_rate(throughput, load.rate, due_s, seconds)
         requests = len(sent.end_ns)
         return Window(waits_ms, throughput, steps_s / requests, (server_s + client_s) / requests)
 
