@@ -48,6 +48,53 @@ class Ticker:
 
 
 @dataclass
+class _Window:
+    """What the threads of one stretch of time share: requests that are due at moments, or as fast as they are taken."""
+
+    start_ns: int
+    until_ns: int
+    first: int
+    #: When each request is due, after the start; none sends the next one when the last one is answered.
+    due_ns: Sequence[int] | None
+    taken: int = 0
+    spans: dict[int, tuple[int, int]] = field(default_factory=dict)
+    failures: dict[int, str] = field(default_factory=dict)
+    fatal: list[BaseException] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self, send: Sender) -> None:
+        """Send until the time is over; the first fatal error stops every thread."""
+        try:
+            while (place := self._take()) is not None:
+                begin_ns = self._wait(place)
+                try:
+                    send(self.first + place)
+                except RequestRefused as error:
+                    self.failures[place] = str(error)
+                self.spans[place] = begin_ns, time.perf_counter_ns()
+        except BaseException as error:
+            self.fatal.append(error)
+            self.stop.set()
+
+    def _take(self) -> int | None:
+        with self.lock:
+            over = self.due_ns is not None and self.taken >= len(self.due_ns)
+            if over or self.stop.is_set() or time.perf_counter_ns() >= self.until_ns:
+                return None
+            self.taken += 1
+            return self.taken - 1
+
+    def _wait(self, place: int) -> int:
+        """When the request counts as sent; one that is late, as every sender is busy, has waited since it was due."""
+        if self.due_ns is None:
+            return time.perf_counter_ns()
+        due_ns = self.start_ns + self.due_ns[place]
+        self.stop.wait(max(0.0, (due_ns - time.perf_counter_ns()) / 1e9))
+        return due_ns
+
+
+@dataclass
 class _Job:
     """What the threads of one block share; each writes only the places of its own tickets."""
 
@@ -97,7 +144,28 @@ def send_block(senders: Sequence[Sender], count: int, first: int, tick: Callable
     return Sent(tuple(job.start_ns), tuple(job.end_ns), job.failures)
 
 
-def _run_threads(job: _Job, senders: Sequence[Sender]) -> None:
+def send_for(senders: Sequence[Sender], seconds: float, first: int = 0, due_s: Sequence[float] | None = None) -> Sent:
+    """Send for so many seconds, numbered from `first`: one thread for each sender, as fast as they take requests.
+
+    With `due_s`, requests are sent at these moments after the start, whatever becomes of those before, and count from
+    then on also where all senders are busy: otherwise a slow server would be asked less often, and look faster.
+
+    Raises:
+        BaseException: what a sender raised beside RequestRefused; the others end their request.
+    """
+    start_ns = time.perf_counter_ns()
+    due_ns = None if due_s is None else [round(1e9 * each) for each in due_s]
+    window = _Window(start_ns, start_ns + round(1e9 * seconds), first, due_ns)
+    _run_threads(window, senders)
+    if window.fatal:
+        raise window.fatal[0]
+    places = sorted(window.spans)
+    starts, ends = ([window.spans[place][side] for place in places] for side in (0, 1))
+    failures = {number: window.failures[place] for number, place in enumerate(places) if place in window.failures}
+    return Sent(tuple(starts), tuple(ends), failures)
+
+
+def _run_threads(job: _Job | _Window, senders: Sequence[Sender]) -> None:
     threads = [threading.Thread(target=job.run, args=(send,), daemon=True) for send in senders]
     try:
         for thread in threads:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from qtriton.api import bench, build, check, plan_build, predict, serve
+    from qtriton.api import bench, build, check, plan_build, predict, serve, tune
     from qtriton.errors import QtritonError
     from qtriton.options import BuildOptions
     from qtriton.progress import Reporter
     from qtriton.server.options import ServerOptions
     from qtriton.target import Method, Precision
+    from qtriton.tuning.options import TuneOptions
     from qtriton_client.results import LoadOptions
 
 #: Where each public name lives.
@@ -29,6 +30,7 @@ _HOMES: Final[dict[str, str]] = {
     "plan_build": "qtriton.api",
     "predict": "qtriton.api",
     "serve": "qtriton.api",
+    "tune": "qtriton.api",
     "BuildOptions": "qtriton.options",
     "LoadOptions": "qtriton_client.results",
     "Method": "qtriton.target",
@@ -36,6 +38,7 @@ _HOMES: Final[dict[str, str]] = {
     "QtritonError": "qtriton.errors",
     "Reporter": "qtriton.progress",
     "ServerOptions": "qtriton.server.options",
+    "TuneOptions": "qtriton.tuning.options",
 }
 
 __all__ = [
@@ -46,12 +49,14 @@ __all__ = [
     "QtritonError",
     "Reporter",
     "ServerOptions",
+    "TuneOptions",
     "bench",
     "build",
     "check",
     "plan_build",
     "predict",
     "serve",
+    "tune",
 ]
 
 

@@ -23,6 +23,9 @@ from qtriton.repository.check import check as find_problems
 from qtriton.repository.check.engines import GpuServer
 from qtriton.request import Request
 from qtriton.server import Server, ServerOptions
+from qtriton.tuning.options import TuneOptions
+from qtriton.tuning.run import TuneResult
+from qtriton.tuning.run import tune as tune_repository
 from qtriton.workspace import Workspace
 from qtriton_client import BenchResults, LoadOptions
 
@@ -140,6 +143,30 @@ def bench(
     load = options or LoadOptions()
     folder = None if images is None else Path(images)
     return bench_repository(Path(repository), models, folder, load, Workspace.default(), reporter)
+
+
+def tune(
+    model: str,
+    repository: Path | str = DEFAULT_REPOSITORY,
+    *,
+    options: TuneOptions,
+    reporter: Reporter = SILENT,
+) -> TuneResult:
+    """Find the instances, threads and batching with which an ensemble serves a load best here, and write them.
+
+    Args:
+        model: an ensemble, or a model: then the one that `qtriton explain` recommends.
+        repository: the folder.
+        options: the budget of the p99, the load, and how long it may take.
+        reporter: hears how far the work is, and warnings; silent by default.
+
+    Raises:
+        InputError: there is no such folder, model or image.
+        RepositoryError: the repository cannot be written, or was changed meanwhile.
+        UnsupportedError: the ensemble runs on a GPU.
+        BenchError: no allocation keeps the p99; nothing was changed.
+    """
+    return tune_repository(Path(repository), model, options, Workspace.default(), reporter)
 
 
 def predict(

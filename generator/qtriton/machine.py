@@ -1,5 +1,7 @@
-"""This machine: what its CPU offers to INT8 arithmetic, and its NVIDIA GPU."""
+"""This machine: what its CPU offers to INT8 arithmetic, how many cores of it are ours, and its NVIDIA GPU."""
 
+import math
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +46,18 @@ def parse_cpuinfo(text: str) -> Cpu:
         name, _, value = line.partition(":")
         fields.setdefault(name.strip(), value.strip())
     return Cpu(fields.get("model name", "unknown CPU"), frozenset(fields.get("flags", "").split()))
+
+
+def cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """The cores that this process may use: those that it may run on, or what its container's quota is worth."""
+    allowed = len(os.sched_getaffinity(0))
+    return min(allowed, parse_cpu_max(cpu_max.read_text()) or allowed) if cpu_max.is_file() else allowed
+
+
+def parse_cpu_max(text: str) -> int | None:
+    """The cores of cgroup v2's cpu.max, microseconds in each period, rounded up; none where there is no limit."""
+    quota, _, period = text.strip().partition(" ")
+    return max(1, math.ceil(int(quota) / int(period))) if quota.isdigit() and period.isdigit() else None
 
 
 def gpu() -> Gpu | None:

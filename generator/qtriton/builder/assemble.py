@@ -64,6 +64,7 @@ def _stage(
         reporter.warn(f"{ensemble} was built from another spec or other weights, so it is removed.")
         staging.remove(ensemble)
         staging.remove(runtime_of(ensemble))
+    _warn_of_tuned(staging.folder, variants, reporter)
     for variant in variants:
         _write_variant(staging, spec, variant, _given(variant, whole))
     alike = {variant.manifest.moved: variant for variant in variants}
@@ -98,6 +99,18 @@ def _stale(folder: Path, variant: Variant) -> tuple[str, ...]:
     return tuple(name for name, record in old if record.model == new.model and record.spec_key != new.spec_key)
 
 
+def _warn_of_tuned(folder: Path, variants: Sequence[Variant], reporter: Reporter) -> None:
+    """Say that what `qtriton tune` set is dropped: it was measured on the artifact that is replaced."""
+    tuned = Repository(folder).tuned(variants[0].manifest.model)
+    for variant in variants:
+        if (name := _names(variant).ensemble) in tuned:
+            reporter.warn(
+                f"{name}: is published with {variant.manifest.instances} instance"
+                f"{'s' * (variant.manifest.instances != 1)} of each step, no longer with what `qtriton tune` found for "
+                "what was there. Run it again."
+            )
+
+
 def _tensors(infos: Sequence[TensorInfo], spec: ModelSpec) -> tuple[Tensor, ...]:
     """As config.pbtxt states them: without the batch, where there is one."""
     skipped = 1 if spec.max_batch_size else 0
@@ -130,10 +143,10 @@ def _given(variant: Variant, whole: Signature) -> tuple[Tensor, ...]:
 def _write_steps(staging: Staging, variant: Variant, outputs: Sequence[Tensor]) -> None:
     """The steps of a variant, which those share whose graphs do the same."""
     spec, names = variant.placed.spec, _names(variant)
-    batch, instances = spec.max_batch_size, _shared_instances(staging.folder, variant)
+    batch, (before, behind) = spec.max_batch_size, _shared_instances(staging.folder, variant)
     (geometry,) = _single(spec, _GEOMETRY)
-    pre = PythonStep(names.preprocess, batch, (_IMAGE,), (*_inputs(spec), geometry), instances)
-    post = PythonStep(names.postprocess, batch, (*outputs, geometry), _results(spec), instances)
+    pre = PythonStep(names.preprocess, batch, (_IMAGE,), (*_inputs(spec), geometry), before)
+    post = PythonStep(names.postprocess, batch, (*outputs, geometry), _results(spec), behind)
     settings = spec.model_dump(mode="json", include={"preprocess", "postprocess"})
     pre_settings = {"ops": settings["preprocess"], "output": spec.input.name, "max_pixels": spec.max_pixels}
     pre_settings |= {"extra_inputs": spec.extra_inputs}
@@ -142,12 +155,20 @@ def _write_steps(staging: Staging, variant: Variant, outputs: Sequence[Tensor]) 
     write_step(_write_config(staging, post), POSTPROCESS, post_settings)
 
 
-def _shared_instances(folder: Path, variant: Variant) -> int:
-    """As many as any runtime step of the model has; those of this build have no record yet."""
+def _shared_instances(folder: Path, variant: Variant) -> tuple[int, int]:
+    """Of preprocess and postprocess: as many as any runtime step of the model has, or as tune gave another ensemble.
+
+    Those of this build have no record yet.
+    """
     repository, model = Repository(folder), variant.manifest.model
     others = {runtime_of(name) for name, record in repository.records().items() if record.model == model}
     published = (count_instances(config) for name, config in repository.configs() if name in others and config)
-    return max((variant.manifest.instances, *published))
+    least = max((variant.manifest.instances, *published))
+    tuned = [tuning.chosen for tuning in repository.tuned(model).values()]
+    return (
+        max((least, *(chosen.preprocess for chosen in tuned))),
+        max((least, *(chosen.postprocess for chosen in tuned))),
+    )
 
 
 def _write_variant(staging: Staging, spec: ModelSpec, variant: Variant, outputs: Sequence[Tensor]) -> None:

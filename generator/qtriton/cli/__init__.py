@@ -30,6 +30,7 @@ from qtriton.cli import (
     releases,
     report,
     serve,
+    tune,
     zoo,
 )
 from qtriton.errors import ExitCode, QtritonError
@@ -63,6 +64,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "check": check.check,
     "serve": serve.serve,
     "bench": bench.bench,
+    "tune": tune.tune,
     "predict": predict.predict,
     "publish": publish.publish,
     "backend": backend.backend,

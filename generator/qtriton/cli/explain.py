@@ -10,7 +10,7 @@ from qtriton.cli import options as o
 from qtriton.options import DEFAULT_REPOSITORY
 
 if TYPE_CHECKING:
-    from qtriton.report.explain import Section
+    from qtriton.report.section import Section
     from qtriton.repository.manifest import Manifest
     from qtriton.repository.read import Repository
 

@@ -64,7 +64,7 @@ def bench_repository(
     for ensemble, model in opened.ensembles(models).items():
         by_model.setdefault(model, []).append(ensemble)
     sent = {
-        model: read_images(images or _images_of(opened, model, ensembles, workspace, reporter))
+        model: read_images(images or images_of(opened, model, ensembles, workspace, reporter))
         for model, ensembles in by_model.items()
     }
     with serve_repository(repository, ServerOptions(grpc_port=0, http_port=0, metrics_port=0), reporter) as server:
@@ -107,7 +107,7 @@ def refuse_implausible(results: BenchResults) -> None:
         raise BenchError(f"Not reported, as it cannot be true: {rows}. Measure again on a quiet machine.")
 
 
-def _images_of(
+def images_of(
     repository: Repository, model: str, ensembles: Iterable[str], workspace: Workspace, reporter: Reporter
 ) -> Path:
     """The folder of images that a model was measured on, or with, when it was built; else generated scenes."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from qtriton.backends import title_of
 from qtriton.builder.choice import MIN_SPEEDUP, fastest, gain
 from qtriton.recipe import Learner
 from qtriton.report.certainty import BOUNDS, CONFIDENCE, bounds_cell, bounds_text, sentences
+from qtriton.report.section import Section
 from qtriton.report.tables import speedup_cell
+from qtriton.report.tuning import told
 from qtriton.repository.manifest import ImagesSource, Layer, Manifest, Shares
 
 #: How many layers are shown without --all.
@@ -33,15 +34,6 @@ def downloaded(images: ImagesSource) -> str:
     return f"{images.images} of {images.url} (licence: {images.licence})"
 
 
-@dataclass(frozen=True)
-class Section:
-    """A table; without rows, its title is a sentence."""
-
-    title: str
-    headers: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
-
-
 def sections(manifests: Mapping[str, Manifest], all_layers: bool) -> Iterator[Section]:
     """The variants of one model by ensemble: a table of all, then what there is to say of each INT8."""
     default = fastest(list(manifests.values()))
@@ -54,7 +46,9 @@ def sections(manifests: Mapping[str, Manifest], all_layers: bool) -> Iterator[Se
     yield Section(_why(default, manifests))
     yield from _placements(manifests)
     for name, manifest in manifests.items():
-        if manifest.instances > 1:
+        if manifest.tuning is not None:
+            yield Section(told(name, manifest.tuning))
+        elif manifest.instances > 1:
             yield Section(f"{name}: served by {manifest.instances} instances of its runtime step.")
     if graphs := ", ".join(name for name, manifest in manifests.items() if manifest.cuda_graphs):
         yield Section(f"{graphs}: run as a CUDA graph by Triton's own TensorRT backend, one image at a time.")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from qtriton.operate.profile import VariantProfile, milliseconds
-from qtriton.report.explain import Section
+from qtriton.report.section import Section
 
 #: The layers that are shown where not all were asked for.
 _MOST: Final = 15

@@ -9,6 +9,7 @@ from qtriton.builder.result import BuildResult
 from qtriton.evidence import Verdict
 from qtriton.report.certainty import bounds_text, drop_text, few_images
 from qtriton.report.explain import downloaded, measured_in
+from qtriton.report.tuning import told
 from qtriton.repository.manifest import Manifest
 from qtriton.target import Precision
 
@@ -21,6 +22,12 @@ def summarize_build(result: BuildResult) -> str:
         first = f"{repository}: {spec.name} is up to date, nothing was done. --force publishes it again."
     lines = [first]
     lines += [_wrapped(f"{result.names(target).ensemble}: {describe(each)}") for target, each in result.variants]
+    # Of what was published now, nothing is tuned.
+    lines += [
+        _wrapped(f"Still: {told(result.names(target).ensemble, each.tuning)}")
+        for target, each in result.variants
+        if each.tuning is not None
+    ]
     lines += [f"  {each.target.backend} {each.target.precision.value}: -" for each in result.left_out]
     gates = [manifest.gate for _, manifest in result.variants if manifest.gate is not None]
     lines += dict.fromkeys(filter(None, map(few_images, gates)))

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from qtriton.evidence import Verdict
 from qtriton.repository.naming import NOTHING, Moved
+from qtriton.repository.tuned import Tuning
 from qtriton.target import Method, Precision
 
 FILE: Final = "manifest.json"
@@ -187,6 +188,8 @@ class Manifest(_Frozen):
     measured_in: str = ""
     speed: Speed | None = None
     tried: tuple[Trial, ...] = ()
+    #: What `qtriton tune` set and measured; none where it did not run since the last build.
+    tuning: Tuning | None = None
     layers: tuple[Layer, ...] = ()
     versions: dict[str, str] = {}
 

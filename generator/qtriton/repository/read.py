@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from qtriton.repository.manifest import Manifest
 from qtriton.repository.naming import CONFIG, RELEASE, VERSION, runtime_of
 from qtriton.repository.record import PublishRecord, read_record
 from qtriton.repository.render import parse_config
+from qtriton.repository.tuned import Tuning
 from qtriton.workspace import sha256_file
 
 
@@ -137,6 +139,15 @@ class Repository:
             InputError: it has no such model.
         """
         return {ensemble: self.manifest(ensemble) for ensemble in self.ensembles([name])}
+
+    def tuned(self, model: str) -> dict[str, Tuning]:
+        """What `qtriton tune` set of a model, by ensemble."""
+        found = {}
+        for name, record in self.records().items():
+            with suppress(RepositoryError):  # of another qtriton
+                if record.model == model and (tuning := self.manifest(name).tuning) is not None:
+                    found[name] = tuning
+        return found
 
     def is_untouched(self, files: Mapping[str, str]) -> bool:
         """Whether files, by their paths in the repository, still have the SHA-256 that they were published with."""

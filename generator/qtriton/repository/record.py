@@ -1,6 +1,7 @@
 """build.json in an ensemble's version folder: what was published and from what, so that nothing is built twice."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -31,8 +32,29 @@ def write_record(repository: Path, names: Names, record: PublishRecord) -> None:
         for path in sorted((repository / name).rglob("*"))
         if path.is_file() and path.name not in (FILE, *ENGINE_FILES)
     }
-    target = repository / names.ensemble / VERSION / FILE
-    target.write_text(json.dumps({**asdict(record), "files": files}, indent=2) + "\n", encoding="utf-8")
+    _write(repository / names.ensemble / VERSION / FILE, record, files)
+
+
+def renew_hashes(repository: Path, before: Mapping[str, str]) -> None:
+    """Write the hashes that files have now into each build.json of a staged repository that had those of before.
+
+    A file that its build.json did not describe any more, as somebody changed it, is still said to be another.
+
+    Args:
+        repository: the staged folder; a build.json in it is replaced, not written into.
+        before: the SHA-256 that each file had, by its path in the repository.
+    """
+    for path in repository.glob(f"*/{VERSION}/{FILE}"):
+        if (entry := read_record(path.parent)) is None:
+            continue
+        record, files = entry
+        if changed := [name for name, sha256 in before.items() if files.get(name) == sha256]:
+            path.unlink()
+            _write(path, record, files | {name: sha256_file(repository / name) for name in changed})
+
+
+def _write(path: Path, record: PublishRecord, files: Mapping[str, str]) -> None:
+    path.write_text(json.dumps({**asdict(record), "files": files}, indent=2) + "\n", encoding="utf-8")
 
 
 def read_record(version: Path) -> tuple[PublishRecord, dict[str, str]] | None:

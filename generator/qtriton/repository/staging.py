@@ -28,7 +28,8 @@ class Staging:
         self.repository = repository
         self.folder = folder
         self._swapped = False
-        self._before = listing(repository)
+        #: The repository when it was staged.
+        self.before = listing(repository)
         if os.path.lexists(repository):
             copy_tree(repository, folder)
         else:
@@ -67,7 +68,7 @@ class Staging:
         if self.committed:
             raise RuntimeError(f"{self.repository}: committed twice")  # a second swap would restore the old one
         sync_tree(self.folder)
-        if listing(self.repository) != self._before:
+        if listing(self.repository) != self.before:
             raise RepositoryError(f"{self.repository}: another program changed it meanwhile. Run this again.")
         with _keep_cwd(self.repository):
             if os.path.lexists(self.repository):
