@@ -19,6 +19,7 @@ from qtriton.cli import (
     build,
     cache,
     check,
+    deploy,
     doctor,
     engines,
     explain,
@@ -71,6 +72,7 @@ for _name, _function in _COMMANDS.items():
 app.add_typer(zoo.app, name="zoo")
 app.add_typer(cache.app, name="cache")
 app.add_typer(engines.app, name="engines")
+app.add_typer(deploy.app, name="deploy")
 
 
 def _version(asked: bool) -> None:
