@@ -51,10 +51,13 @@ def repository(folder: Path, targets: tuple[Target, ...] = CPU, name: str = "yol
 
 def held(repository: Path, **options: Any) -> Deployment:
     """The options held against a repository; those of STORE unless models are named."""
-    return deployment(repository, DeployOptions(output=Path("out"), **{**(STORE if "models" not in options else {}), **options}))
+    return deployment(
+        repository, DeployOptions(output=Path("out"), **{**(STORE if "models" not in options else {}), **options})
+    )
 
 
 def rendered(repository: Path, target: str = "kubernetes", **options: Any) -> dict[str, str]:
     """The files of a target."""
-    module = {"kubernetes": kubernetes, "kserve": kserve}[target]
-    return module.files(held(repository, **options))
+    module: Any = {"kubernetes": kubernetes, "kserve": kserve}[target]
+    files: dict[str, str] = module.files(held(repository, **options))
+    return files

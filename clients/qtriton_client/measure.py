@@ -68,14 +68,14 @@ def bench(
     From now on, this process keeps the memory that it allocates (keep_memory).
 
     Raises:
-        ClientError: no server, or an address that may stand for several, no such model, no metrics at their URL, request after request failed, or the server no
-            longer answers.
+        ClientError: no server, or an address that may stand for several; no such model, no metrics at their URL, request
+            after request failed, or the server no longer answers.
     """
     if not images:
         raise ClientError("No images to send: give at least one image.", EXIT_INPUT)
     if stands_for_several(url):
         raise ClientError(
-            f"{url}: requests would go to several servers, and the statistics would be those of one. Give HOST:PORT of one.",
+            f"{url}: requests would go to several servers, and the statistics be those of one. Give HOST:PORT of one.",
             EXIT_INPUT,
         )
     options = options or LoadOptions()

@@ -51,8 +51,8 @@ class Session:
         rest = url.removeprefix("dns:///")
         if "://" in rest or ":" not in rest:
             raise ClientError(
-                f"{url!r} is not an address: give HOST:PORT of Triton's gRPC port, e.g. localhost:8001, or dns:///HOST:PORT "
-                "for every server of that name in turn.",
+                f"{url!r} is not an address: give HOST:PORT of Triton's gRPC port, e.g. localhost:8001, or "
+                "dns:///HOST:PORT for every server of that name in turn.",
                 EXIT_INPUT,
             )
         self.url = url

@@ -19,7 +19,10 @@ def pair(demo_repository: Path) -> Iterator[tuple[Server, Server]]:
     """Two servers on the demo."""
     options = ServerOptions(grpc_port=0, http_port=0)
     with ExitStack() as stack:
-        yield (stack.enter_context(serve(demo_repository, options)), stack.enter_context(serve(demo_repository, options)))
+        yield (
+            stack.enter_context(serve(demo_repository, options)),
+            stack.enter_context(serve(demo_repository, options)),
+        )
 
 
 def image(session: Session, path: Path) -> Prepared:

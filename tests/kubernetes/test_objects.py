@@ -94,15 +94,17 @@ def test_the_values_of_the_chart_reach_the_objects(gpu: Path, tmp_path: Path, pr
              "gpuProduct": "NVIDIA-A100", "memory": "9Gi", "prometheusOperator": "true"}  # fmt: skip
     told = [part for key, value in given.items() for part in ("--set", f"{key}={value}")]
     found = objects(run(programs / "helm", "template", "any", chart, *told))
-    spec = found["Deployment", "yolov5n"]["spec"]
+    spec, kinds = found["Deployment", "yolov5n"]["spec"], {kind for kind, _ in found}
     pod, server = spec["template"]["spec"], spec["template"]["spec"]["containers"][0]
-    assert spec["replicas"] == 3 and not [kind for kind, _ in found if kind in ("HorizontalPodAutoscaler", "ScaledObject")]
+    assert spec["replicas"] == 3 and not kinds & {"HorizontalPodAutoscaler", "ScaledObject"}
     assert server["image"] == pod["initContainers"][0]["image"] == "r.example.com/other:2"
     assert pod["initContainers"][0]["command"][-1] == "f" * 64
     assert server["resources"]["limits"]["memory"] == "9Gi" and ("PrometheusRule", "yolov5n") in found
     assert {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}} in pod["volumes"]
     (job,) = (name for kind, name in found if kind == "Job")
-    other = deployed.held(gpu, **{**options, "image": "r.example.com/other:2", "release": "f" * 64, "gpu_product": "NVIDIA-A100"})
+    other = deployed.held(
+        gpu, **{**options, "image": "r.example.com/other:2", "release": "f" * 64, "gpu_product": "NVIDIA-A100"}
+    )
     assert job == f"yolov5n-engines-{other.engines_key}"
 
 

@@ -186,7 +186,9 @@ def test_models_of_a_volume_need_no_way_out(cpu: Path, models: str, volume: dict
 
 
 def test_the_way_out_is_that_of_the_store(cpu: Path) -> None:
-    files = deployed.rendered(cpu, endpoint_url="http://minio.store:9000", models="s3://bucket/p", release=deployed.RELEASE)
+    files = deployed.rendered(
+        cpu, endpoint_url="http://minio.store:9000", models="s3://bucket/p", release=deployed.RELEASE
+    )
     (policy,) = documents(files, "kustomize/base/networkpolicy")
     assert policy["spec"]["egress"][1] == {"ports": [{"port": 9000}, {"port": 443}]}
 
@@ -242,15 +244,29 @@ def test_every_object_says_why_it_is_there(cpu: Path, gpu: Path) -> None:
         for path, text in files.items():
             if path.endswith(".yaml") and not path.endswith("Chart.yaml"):
                 for part in re.split(r"^---\n", text, flags=re.MULTILINE):
-                    first = [line for line in part.splitlines() if not line.startswith("{{-")][0]
+                    first = next(line for line in part.splitlines() if not line.startswith("{{-"))
                     assert first.startswith("# "), path
             lines = [line for line in text.splitlines() if line.lstrip().startswith("#")]
             assert max(map(len, lines), default=0) <= 130, path
 
 
-@pytest.mark.parametrize("key", ["securityContext:", "lifecycle:", "startupProbe:", "livenessProbe:", "args:", "resources:",
-                                 "topologySpreadConstraints:", "strategy:", "nodeSelector:", "tolerations:",
-                                 "terminationGracePeriodSeconds:", "automountServiceAccountToken:"])  # fmt: skip
+BLOCKS = (
+    "args:",
+    "automountServiceAccountToken:",
+    "lifecycle:",
+    "livenessProbe:",
+    "nodeSelector:",
+    "resources:",
+    "securityContext:",
+    "startupProbe:",
+    "strategy:",
+    "terminationGracePeriodSeconds:",
+    "tolerations:",
+    "topologySpreadConstraints:",
+)
+
+
+@pytest.mark.parametrize("key", BLOCKS)
 def test_every_block_of_a_pod_has_its_reason_above_it(gpu: Path, key: str) -> None:
     files = deployed.rendered(gpu, **deployed.CLAIM)
     text = files["kustomize/base/deployment.yaml"] + files["kustomize/overlays/gpu/deployment.yaml"]
@@ -278,8 +294,8 @@ def test_every_block_of_a_pod_has_its_reason_above_it(gpu: Path, key: str) -> No
         ({"name": "Yolo"}, "small letters"),
         ({"namespace": "a b"}, "--namespace a b"),
         ({"gpu_product": "NVIDIA-A10"}, "no model of this repository runs on a GPU"),
-        ({"replicas": 3, "max_replicas": 2}, "1 <= the first"),
-        ({"replicas": 0}, "1 <= the first"),
+        ({"replicas": 3, "max_replicas": 2}, "give 1 or more"),
+        ({"replicas": 0}, "give 1 or more"),
         ({"cpu": "many"}, "no quantity"),
         ({"wait_ms": 0.0}, "above 0"),
         ({"p99_ms": -1.0}, "above 0"),
@@ -318,7 +334,9 @@ def test_pods_that_nothing_lets_into_the_store_are_told(cpu: Path) -> None:
     there = {"models": "s3://bucket/p", "release": deployed.RELEASE, "image": deployed.IMAGE}
     (remark,) = deployed.held(cpu, **there).remarks()
     assert "--credentials-secret" in remark
-    annotated = deployed.rendered(cpu, **there, service_account_annotation=["eks.amazonaws.com/role-arn=arn:aws:iam::1:role/r"])
+    annotated = deployed.rendered(
+        cpu, **there, service_account_annotation=["eks.amazonaws.com/role-arn=arn:aws:iam::1:role/r"]
+    )
     (account,) = documents(annotated, "kustomize/base/serviceaccount")
     assert account["metadata"]["annotations"] == {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/r"}
     own = deployed.rendered(cpu, **there, service_account="trusted")

@@ -78,8 +78,8 @@ def _write(
         return
     workload = deployment.workload
     console.say(
-        f"Written: {options.output}, {len(rendered)} files. A pod asks for {deployment.cpu} cores and {deployment.memory} "
-        f"of memory, {workload.shm_mib} MiB of it for /dev/shm{', and a GPU' * workload.gpu}."
+        f"Written: {options.output}, {len(rendered)} files. A pod asks for {deployment.cpu} cores and "
+        f"{deployment.memory} of memory, {workload.shm_mib} MiB of it for /dev/shm{', and a GPU' * workload.gpu}."
     )
     console.say("Nothing was applied. Read it, and then:")
     for step in steps:

@@ -30,7 +30,10 @@ def files(deployment: Deployment) -> dict[str, str]:
     renderer = Renderer(values(deployment), facts(deployment, deployment.name))
     alerts = renderer.manifest("alerts.j2")
     folders = (
-        (f"kustomize/overlays/{deployment.overlay}", "what to apply, on top of `base` and with the `components` it names"),
+        (
+            f"kustomize/overlays/{deployment.overlay}",
+            "what to apply, on top of `base` and with the `components` it names",
+        ),
         ("helm", "the same objects as a chart; `values.yaml` says what can be set"),
         ("monitoring", "rules for Prometheus and its adapter, and Grafana's dashboard"),
     )
@@ -116,15 +119,13 @@ def facts(deployment: Deployment, pods_of: str) -> dict[str, Any]:
 def monitoring(deployment: Deployment, renderer: Renderer, alerts: str) -> dict[str, str]:
     """What is not put into the cluster with the pods: rules for Prometheus and its adapter, Grafana's dashboard."""
     return {
-        "monitoring/alerts.yaml": f"# Rules for Prometheus (rule_files). Nothing here needs another exporter.\n{alerts}",
+        "monitoring/alerts.yaml": f"# Rules for Prometheus (rule_files), which need no other exporter.\n{alerts}",
         "monitoring/prometheus-adapter.yaml": renderer.manifest("adapter.yaml.j2"),
         "monitoring/dashboard.json": dashboard(deployment.name, deployment.queries, deployment.wait_us),
     }
 
 
-def readme(
-    deployment: Deployment, renderer: Renderer, folders: tuple[tuple[str, str], ...], steps: list[str]
-) -> str:
+def readme(deployment: Deployment, renderer: Renderer, folders: tuple[tuple[str, str], ...], steps: list[str]) -> str:
     """What each folder is for, the next commands, and where each figure comes from."""
     sizes = {"cpu": deployment.cpu, "memory": deployment.memory, "options": deployment.options}
     remarks = deployment.remarks()
@@ -141,7 +142,7 @@ def _base(deployment: Deployment) -> list[str]:
 
 
 def of_gpu(deployment: Deployment) -> list[str]:
-    """What only pods with a GPU have: a volume for engines, and the Job where TensorRT builds them before the server."""
+    """What only pods with a GPU have: a volume for engines, and a Job where TensorRT builds them beforehand."""
     return ["cache.yaml"] * deployment.workload.gpu + ["engines.yaml"] * bool(deployment.workload.engines)
 
 

@@ -54,9 +54,7 @@ class DeployOptions:
     ] = None
     endpoint_url: Annotated[
         str | None,
-        typer.Option(
-            help="With s3://: the store, where it is not Amazon's.", metavar="URL", rich_help_panel=_MODELS
-        ),
+        typer.Option(help="With s3://: the store, where it is not Amazon's.", metavar="URL", rich_help_panel=_MODELS),
     ] = None
     region: Annotated[
         str | None, typer.Option(help="With s3://: the store's region.", metavar="NAME", rich_help_panel=_MODELS)
@@ -136,8 +134,8 @@ class DeployOptions:
     autoscaling: Annotated[
         Autoscaling,
         typer.Option(
-            help="What adds pods when requests wait: hpa (with prometheus-adapter), keda or none; auto takes hpa, and keda "
-            "for KServe.",
+            help="What adds pods when requests wait: hpa (with prometheus-adapter), keda or none; auto takes hpa, and "
+            "keda for KServe.",
             rich_help_panel=_SIZE,
         ),
     ] = Autoscaling.AUTO

@@ -29,7 +29,7 @@ class Queries:
     def wait(self, by: str = "pod", within: str = "", over: str = "1m") -> str:
         """How long a request waits in the queues of its steps, in microseconds: the mean of what was answered lately.
 
-        NVIDIA's rule averages the ratio of each model, and counts idle ones as 0, so a pod with N models says 1/N of it.
+        NVIDIA's rule averages the ratio of each model, idle ones as 0, so a pod with N models says 1/N of it.
 
         Args:
             by: the labels that are told apart.

@@ -6,22 +6,14 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from qtriton.deploy.options import Autoscaling, DeployOptions
+from qtriton.deploy.options import DeployOptions
 from qtriton.deploy.queries import Queries
+from qtriton.deploy.refuse import DIGEST, NAME, parse_annotation, refuse_forms, refuse_gpu
 from qtriton.deploy.sources import OciImage, S3Release, Source, parse_source
 from qtriton.deploy.workload import Workload
 from qtriton.errors import InputError, RepositoryError
 from qtriton.repository.check import check
-
-_DIGEST: Final = re.compile(r"[^@\s\"'\\]+@sha256:[0-9a-f]{64}")
-_IMAGE: Final = re.compile(r"[\w][\w.-]*(:\d+)?(/[\w.-]+)*(:[\w.-]+)?")
-#: A label of DNS, with room for what is put behind it.
-_NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
-_QUANTITY: Final = re.compile(r"[0-9]+(\.[0-9]+)?(m|[KMGT]i?)?")
-#: What the value of a label may be, in Kubernetes.
-_LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -44,7 +36,7 @@ class Deployment:
     @property
     def pinned(self) -> bool:
         """Whether the image is named by its content."""
-        return _DIGEST.fullmatch(self.image) is not None
+        return DIGEST.fullmatch(self.image) is not None
 
     @property
     def overlay(self) -> str:
@@ -91,14 +83,14 @@ class Deployment:
                 f"the image {self.image} is not pinned by its digest: a node may run another build of that name. Push "
                 "it, and pass --image NAME@sha256:DIGEST as the registry tells it."
             )
-        if isinstance(self.source, OciImage) and not _DIGEST.fullmatch(self.source.reference):
+        if isinstance(self.source, OciImage) and not DIGEST.fullmatch(self.source.reference):
             said.append(f"the models' image {self.source.reference} is not pinned by its digest.")
         if isinstance(self.source, S3Release) and not (
             self.source.secret or self.annotations or self.options.service_account
         ):
             said.append(
-                "nothing gives the pods the right to the store: pass --credentials-secret, --service-account-annotation "
-                "or --service-account, unless the store or the nodes need none."
+                "nothing gives the pods the right to the store: pass --credentials-secret, "
+                "--service-account-annotation or --service-account, unless the store or the nodes need none."
             )
         return said
 
@@ -110,75 +102,26 @@ def deployment(repository: Path, options: DeployOptions) -> Deployment:
         InputError: an option is wrong or missing, or there is no such folder or model.
         RepositoryError: Triton would not load the repository, or qtriton built nothing in it.
     """
+    refuse_forms(options)
     source = parse_source(options)
     if problems := check(repository):
         raise RepositoryError(
-            f"{repository}: Triton would not load it: {problems[0]} `qtriton check {repository}` lists all that is wrong."
+            f"{repository}: Triton would not load it: {problems[0]} `qtriton check {repository}` lists all of it."
         )
     workload = Workload.of(repository, options.model or ())
-    _refuse(options, workload)
-    name = _name(repository, options, workload)
-    annotations = tuple(_pair(each) for each in options.service_account_annotation or ())
-    if annotations and options.service_account:
-        raise InputError("--service-account names one that exists: annotate that one, and leave out the annotations.")
-    queries = Queries(workload.steps, workload.ensembles)
-    return Deployment(name, repository, options, source, workload, annotations, queries)
+    refuse_gpu(options, workload)
+    annotations = tuple(map(parse_annotation, options.service_account_annotation or ()))
+    name = options.name or _name(repository, workload)
+    return Deployment(
+        name, repository, options, source, workload, annotations, Queries(workload.steps, workload.ensembles)
+    )
 
 
-def _refuse(options: DeployOptions, workload: Workload) -> None:
-    image = options.image
-    if "@" in image and not _DIGEST.fullmatch(image):
-        raise InputError(f"--image {image}: no digest. It is NAME@sha256: and 64 digits from 0-9 and a-f.")
-    if "@" not in image and not _IMAGE.fullmatch(image):
-        raise InputError(f"--image {image}: no name of an image. Give NAME@sha256:DIGEST, or NAME:TAG.")
-    if workload.gpu and not options.gpu_product:
-        raise InputError(
-            "These models run on a GPU, and an engine on the type that it was built for only: name it with --gpu-product; "
-            "`kubectl get nodes -L nvidia.com/gpu.product` lists what there is."
-        )
-    for option, value in (("--gpu-product", options.gpu_product), ("--storage-class", options.storage_class)):
-        if value and not workload.gpu:
-            raise InputError(f"{option}: no model of this repository runs on a GPU. Leave it out.")
-    if options.gpu_product and not _LABEL.fullmatch(options.gpu_product):
-        raise InputError(f"--gpu-product {options.gpu_product}: no value of a label. Copy it from the nodes' labels.")
-    if not 1 <= options.replicas <= options.max_replicas:
-        raise InputError(f"--replicas {options.replicas}, --max-replicas {options.max_replicas}: need 1 <= the first <= "
-                         "the second.")  # fmt: skip
-    for option, value in (("--cpu", options.cpu), ("--memory", options.memory)):
-        if value and not _QUANTITY.fullmatch(value):
-            raise InputError(f"{option} {value}: no quantity of Kubernetes. Give one such as 2, 500m or 4Gi.")
-    for option, figure in (("--wait-ms", options.wait_ms), ("--p99-ms", options.p99_ms)):
-        if figure is not None and figure <= 0:
-            raise InputError(f"{option} {figure:g}: give milliseconds above 0.")
-    names = {
-        "--namespace": options.namespace, "--monitoring-namespace": options.monitoring_namespace,
-        "--service-account": options.service_account, "--credentials-secret": options.credentials_secret,
-        "--storage-class": options.storage_class,
-    }  # fmt: skip
-    for option, value in names.items():
-        if value and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", value):
-            raise InputError(f"{option} {value}: no name of Kubernetes: small letters, digits, - and . between them.")
-    if options.prometheus and not re.fullmatch(r"https?://[^\s\"'\\]+", options.prometheus):
-        raise InputError(f"--prometheus {options.prometheus}: no URL. Give http://HOST:PORT.")
-
-
-def _name(repository: Path, options: DeployOptions, workload: Workload) -> str:
-    if options.name:
-        if not _NAME.fullmatch(options.name):
-            raise InputError(
-                f"--name {options.name}: give at most 40 small letters, digits and -, the first one a letter."
-            )
-        return options.name
+def _name(repository: Path, workload: Workload) -> str:
+    """The name of the one model, else of the folder, as Kubernetes takes it."""
     models = workload.models
     usual = models[0] if len(models) == 1 else repository.resolve().name
     name = re.sub(r"[^a-z0-9]+", "-", usual.lower()).strip("-")[:40].strip("-")
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise InputError(f"{usual}: makes no name of Kubernetes. Pass --name.")
     return name
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key or not re.fullmatch(r"[A-Za-z0-9./_-]+", key):
-        raise InputError(f"--service-account-annotation {text}: give KEY=VALUE.")
-    return key, value

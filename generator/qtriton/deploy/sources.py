@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from qtriton.deploy.options import DeployOptions
+from qtriton.deploy.refuse import refuse_image
 from qtriton.errors import InputError
 
 _RELEASE: Final = re.compile(r"[0-9a-f]{64}")
@@ -71,17 +72,18 @@ def parse_source(options: DeployOptions) -> Source:
              "--credentials-secret": options.credentials_secret}  # fmt: skip
     if given := [option for option, value in stray.items() if value]:
         raise InputError(f"{given[0]} belongs to --models s3://BUCKET/PREFIX. Leave it out, or name the store.")
-    if scheme == "pvc" and re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(/.*)?", rest) and ".." not in rest:
+    if scheme == "pvc" and re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(/[\w./-]*)?", rest) and ".." not in rest:
         claim, _, folder = rest.partition("/")
         return Claim(claim, folder.strip("/"))
-    if scheme == "image" and rest and not re.search(r"\s", rest):
+    if scheme == "image":
+        refuse_image("--models image:", rest)
         return OciImage(rest)
     raise InputError(f"--models {options.models}: no such source. Give {_FORMS}.")
 
 
 def _release(options: DeployOptions) -> S3Release:
     destination = options.models.rstrip("/")
-    if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[^\s\"'\\]+)?", destination):
+    if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[\w./=+-]+)?", destination):
         raise InputError(f"--models {options.models}: no bucket and prefix. Give s3://BUCKET/PREFIX.")
     if not options.release:
         raise InputError(
@@ -91,6 +93,4 @@ def _release(options: DeployOptions) -> S3Release:
     if not _RELEASE.fullmatch(options.release):
         raise InputError(f"--release {options.release}: no release. It is a SHA-256, 64 digits from 0-9 and a-f.")
     endpoint = options.endpoint_url or ""
-    if endpoint and (urlsplit(endpoint).scheme not in _PORTS or not urlsplit(endpoint).hostname):
-        raise InputError(f"--endpoint-url {endpoint}: no URL. Give https://HOST or http://HOST:PORT.")
     return S3Release(destination, options.release, endpoint, options.region or "", options.credentials_secret or "")

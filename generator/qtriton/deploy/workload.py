@@ -17,8 +17,8 @@ from qtriton.server import shm
 from qtriton.server.requirements import gpu_models
 from qtriton.server.shm import MIB
 
-#: MiB of tritonserver itself, and of a process with Python, NumPy and OpenCV, or a runtime: on the demo they have 45 and
-#: 75 resident, so these are twice what was measured.
+#: MiB of tritonserver, and of a process with Python, NumPy and OpenCV, or a runtime. The demo's have 45 and 75 resident
+#: after 300 requests of one client; these are more than twice that.
 _SERVER_MIB: Final = 128
 _PROCESS_MIB: Final = 160
 #: A runtime holds the weights it has read, and those that it has packed for its kernels.
