@@ -189,7 +189,9 @@ def test_every_metric_that_is_asked_for_is_exported(
             for _ in range(10):
                 session.infer(ENSEMBLE, request(session, demo_images[0]))
     except Exception as error:
-        pytest.fail(f"{error}\n{docker('inspect', '--format', '{{json .State}}', name)}\n{docker('port', name)}\n{logs(name)}")
+        pytest.fail(
+            f"{error}\n{docker('inspect', '--format', '{{json .State}}', name)}\n{docker('port', name)}\n{logs(name)}"
+        )
     with urllib.request.urlopen(f"http://{address(name, 8002)}/metrics", timeout=5) as reply:
         exported = reply.read().decode()
     asked = {match for text in files.values() for match in re.findall(r"\bnv_\w+", text)}

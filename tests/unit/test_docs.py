@@ -39,7 +39,9 @@ DOCUMENTS = [
 ]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 #: Options of others, which the documentation shows, too.
-FOREIGN_OPTIONS = frozenset({"--gpus", "--shm-size", "--build-arg", "--enable-shared", "--help", "--grpc-max-connection-age"})
+FOREIGN_OPTIONS = frozenset(
+    {"--gpus", "--shm-size", "--build-arg", "--enable-shared", "--help", "--grpc-max-connection-age"}
+)
 #: What other programs say, which the documentation quotes.
 FOREIGN_ERRORS = frozenset(
     {

@@ -112,14 +112,16 @@ def _cores(ensemble: str, steps: tuple[str, ...], configs: dict[str, Any], manif
 def _memory_mib(repository: Repository, configs: dict[str, Any], shared: int, gpu: bool) -> int:
     """Server, processes and weights, and the shared memory: what is in /dev/shm counts as the pod's memory.
 
-    A request's tensors are in /dev/shm and once more in the process that works on them.
+    The tensors of a batch, which a region there has room for several times, are once more in the process that works on
+    them.
     """
     weights = sum(
         count_instances(config) * _WEIGHT_COPIES * _mib(repository.version(name))
         for name, config in configs.items()
         if config is not None
     )
-    mib = _SERVER_MIB + _PROCESS_MIB * _processes(configs.values()) + weights + 2 * shared + _GPU_MIB * gpu
+    tensors = shared + shared // shm.GROWTH_FACTOR
+    mib = _SERVER_MIB + _PROCESS_MIB * _processes(configs.values()) + weights + tensors + _GPU_MIB * gpu
     return math.ceil(mib / 256) * 256
 
 
