@@ -68,8 +68,8 @@ def bench(
     From now on, this process keeps the memory that it allocates (keep_memory).
 
     Raises:
-        ClientError: no server, or an address that may stand for several; no such model, no metrics at their URL, request
-            after request failed, or the server no longer answers.
+        ClientError: no server, or an address that may stand for several; no such model, no metrics at their URL,
+            request after request failed, or the server no longer answers.
     """
     if not images:
         raise ClientError("No images to send: give at least one image.", EXIT_INPUT)

@@ -15,7 +15,7 @@ STEPS = ("yolov5n_preprocess_pixels", "yolov5n_onnxruntime_int8_runtime")
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not here: Debian's package prometheus has it")
 def test_alerts_go_off_by_what_requests_wait(cpu: Path, tmp_path: Path) -> None:
-    """150 requests in 15 s wait 6 ms at each of two steps, 5 more fail, and the variant that nobody calls counts for none.
+    """In 15 s, 150 requests wait 6 ms at each of two steps, and 5 fail; the variant that nobody calls counts for none.
 
     NVIDIA's rule would say 6 ms over the number of models.
     """
@@ -52,8 +52,8 @@ def test_alerts_go_off_by_what_requests_wait(cpu: Path, tmp_path: Path) -> None:
         "alert_rule_test": [{"eval_time": "15m", "alertname": "QtritonAbsent", "exp_alerts": [
             {"exp_labels": {"severity": "critical"}, "exp_annotations": {
                 "summary": "No pod of yolov5n serves",
-                "description": "No pod has exported a metric of yolov5n_onnxruntime_fp32, yolov5n_onnxruntime_int8 for 5 "
-                               "minutes."}}]}],
+                "description": "No pod has exported a metric of yolov5n_onnxruntime_fp32, yolov5n_onnxruntime_int8 for "
+                               "5 minutes."}}]}],
     }  # fmt: skip
     test = {"rule_files": ["alerts.yaml"], "evaluation_interval": "15s", "tests": [case, idle]}
     (tmp_path / "test.yaml").write_text(yaml.safe_dump(test))

@@ -90,8 +90,8 @@ def test_the_values_of_the_chart_reach_the_objects(gpu: Path, tmp_path: Path, pr
     kind, options = RENDERS["store, gpu, roles"]
     assert kind == "gpu"
     chart = write(deployed.rendered(gpu, **options), tmp_path) / "helm"
-    given = {"image": "r.example.com/other:2", "release.id": "f" * 64, "replicas": 3, "autoscaling": "none", "shm": "2Gi",
-             "gpuProduct": "NVIDIA-A100", "memory": "9Gi", "prometheusOperator": "true"}  # fmt: skip
+    given = {"image": "r.example.com/other:2", "release.id": "f" * 64, "replicas": 3, "autoscaling": "none",
+             "shm": "2Gi", "gpuProduct": "NVIDIA-A100", "memory": "9Gi", "prometheusOperator": "true"}  # fmt: skip
     told = [part for key, value in given.items() for part in ("--set", f"{key}={value}")]
     found = objects(run(programs / "helm", "template", "any", chart, *told))
     spec, kinds = found["Deployment", "yolov5n"]["spec"], {kind for kind, _ in found}

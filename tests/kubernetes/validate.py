@@ -1,8 +1,8 @@
 """Holds objects against schemas, strictly: python validate.py VERSION,VERSION,... FILE... in the environment's Python.
 
 Kubernetes' objects against those of kubernetes-validate; KServe's against the types of its Python package, and where
-fields are Kubernetes' own against 1.37's. Of other custom resources no schema is at hand: they are named. A line of JSON
-for each object: its kind, the schema, and what is wrong.
+fields are Kubernetes' own against 1.37's. Of other custom resources no schema is at hand: they are named. A line of
+JSON for each object: its kind, the schema, and what is wrong.
 """
 
 import ast

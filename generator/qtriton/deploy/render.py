@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from textwrap import indent
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from qtriton import resources
 from qtriton.deploy.times import TIMES
 from qtriton.server.requirements import BUILDING_S
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 #: Where Helm finds a value, by the name that the templates have for it; the rest are fields of the same name.
 _IN_CHART: Final = {
@@ -39,30 +43,40 @@ class Renderer:
         return f"{{{{- if {only_if} }}}}\n{text}{{{{- end }}}}\n" if only_if else text
 
     def _render(self, template: str, more: Mapping[str, Any], chart: bool) -> str:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-        # Brackets, as Helm's templates and Prometheus' annotations have the braces.
-        environment = Environment(
-            loader=FileSystemLoader(resources.templates()),
-            undefined=StrictUndefined,
-            autoescape=False,  # this is YAML; texts of the user's are checked, or pass through `tojson`
-            block_start_string="[%", block_end_string="%]",
-            variable_start_string="[[", variable_end_string="]]",
-            comment_start_string="[#", comment_end_string="#]",
-            trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-        )  # fmt: skip
-        environment.filters["tojson"] = json.dumps  # Jinja's is for HTML
-        environment.filters["at"] = _at
         functions = (_expression, _placeholder, _escaped) if chart else (self._scalar, self._text, str)
         names = dict(zip(("v", "text", "literal"), functions, strict=True))
         fixed = {"chart": chart, "times": TIMES, "building_s": round(BUILDING_S), "values": self.values}
-        return environment.get_template(f"deploy/{template}").render(**fixed, **self.facts, **names, **more)
+        return _environment().get_template(f"deploy/{template}").render(**fixed, **self.facts, **names, **more)
 
     def _scalar(self, name: str) -> str:
         return json.dumps(self.values[name])
 
     def _text(self, name: str) -> str:
         return str(self.values[name])
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    # Brackets, as Helm's templates and Prometheus' annotations have the braces.
+    environment = Environment(
+        loader=FileSystemLoader(resources.templates()),
+        undefined=StrictUndefined,
+        autoescape=False,  # this is YAML; texts of the user's are checked, or pass through `tojson`
+        block_start_string="[%",
+        block_end_string="%]",
+        variable_start_string="[[",
+        variable_end_string="]]",
+        comment_start_string="[#",
+        comment_end_string="#]",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["tojson"] = json.dumps  # Jinja's is for HTML
+    environment.filters["at"] = _at
+    return environment
 
 
 def _at(text: str, column: int) -> str:
