@@ -64,9 +64,10 @@ def test_shared_memory_is_a_part_of_the_memory(cpu: Path) -> None:
 
 
 def test_the_wait_is_what_the_model_computes(tmp_path: Path) -> None:
-    assert Workload.of(deployed.repository(tmp_path / "a", speed_ms=4.2)).wait_us == 5000
+    timed = deployed.held(deployed.repository(tmp_path / "a", speed_ms=4.2))
+    assert timed.wait_us == timed.workload.computes_us == 5000 and "measured" in timed.why_wait
     untimed = deployed.repository(tmp_path / "b", deployed.CPU[:1])
-    assert Workload.of(untimed).wait_us == 10_000
+    assert deployed.held(untimed).wait_us == 10_000 and deployed.held(untimed).why_wait == "as nothing was measured"
     assert deployed.held(untimed, wait_ms=2.5).wait_us == 2500
 
 
@@ -324,6 +325,7 @@ def test_what_triton_would_not_load_is_not_deployed(tmp_path: Path) -> None:
 
 def test_an_image_without_a_digest_is_told(cpu: Path) -> None:
     assert not deployed.held(cpu).remarks()
+    assert deployed.held(cpu, models="pvc:models").image == "qtriton-server"
     (remark,) = deployed.held(cpu, image="registry.example.com:5000/server:1.2").remarks()
     assert "not pinned by its digest" in remark
     remarks = deployed.held(cpu, models="image:r.example.com/m:1", image=deployed.IMAGE).remarks()

@@ -86,7 +86,6 @@ def facts(deployment: Deployment, pods_of: str) -> dict[str, Any]:
     labels = f"app.kubernetes.io/name: triton, app.kubernetes.io/instance: {name}"
     metric = f"qtriton_wait_us_{name.replace('-', '_')}"
     pods = f'namespace="NAMESPACE",pod=~"{pods_of}-[a-z0-9]+-[a-z0-9]+"'
-    measured = "what was given" if options.wait_ms else "about what the model computes, as measured at its build"
     return {
         "name": name,
         "kserve": False,
@@ -109,7 +108,7 @@ def facts(deployment: Deployment, pods_of: str) -> dict[str, Any]:
         "quantiles": queries.setting,
         "metric": metric,
         "wait_us": deployment.wait_us,
-        "why_wait": measured,
+        "why_wait": deployment.why_wait,
         "wait_of_pods": queries.wait(within=pods),
         "wait_of_adapter": queries.wait("<<.GroupBy>>", "<<.LabelMatchers>>"),
         "p99_us": None if options.p99_ms is None else round(options.p99_ms * 1000),

@@ -9,8 +9,6 @@ from typing import Annotated
 
 import typer
 
-from qtriton.server import IMAGE
-
 _MODELS = "Where the models come from"
 _SIZE = "Size"
 _WATCH = "Monitoring"
@@ -85,8 +83,12 @@ class DeployOptions:
         ),
     ] = None
     image: Annotated[
-        str, typer.Option(help="The server's image, of docker/Dockerfile; best as NAME@sha256:DIGEST.", metavar="IMAGE")
-    ] = IMAGE
+        str | None,
+        typer.Option(
+            help="The server's image, of docker/Dockerfile; best as NAME@sha256:DIGEST. Default: qtriton-server.",
+            metavar="IMAGE",
+        ),
+    ] = None
     name: Annotated[
         str | None,
         typer.Option(help="What the objects are called. Default: the model's or the folder's name.", metavar="NAME"),

@@ -50,7 +50,8 @@ def refuse_image(option: str, image: str) -> None:
 
 def refuse_forms(options: DeployOptions) -> None:
     """Raises InputError where the value of an option cannot be one."""
-    refuse_image("--image", options.image)
+    if options.image is not None:
+        refuse_image("--image", options.image)
     for option, (form, said) in _FORMS.items():
         value = getattr(options, option[2:].replace("-", "_"))
         if value is not None and not form.fullmatch(value):

@@ -6,6 +6,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from qtriton.deploy.options import DeployOptions
 from qtriton.deploy.queries import Queries
@@ -14,6 +15,10 @@ from qtriton.deploy.sources import OciImage, S3Release, Source, parse_source
 from qtriton.deploy.workload import Workload
 from qtriton.errors import InputError, RepositoryError
 from qtriton.repository.check import check
+from qtriton.server import IMAGE
+
+#: The wait that adds pods where nobody measured how long a model computes, in microseconds.
+_USUAL_WAIT_US: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Deployment:
     @property
     def image(self) -> str:
         """The server's image."""
-        return self.options.image
+        return self.options.image or IMAGE
 
     @property
     def pinned(self) -> bool:
@@ -55,9 +60,22 @@ class Deployment:
 
     @property
     def wait_us(self) -> int:
-        """The mean wait of a request that adds pods, in microseconds."""
+        """The mean wait of a request that adds pods, in microseconds; by default what the model computes.
+
+        Where arrivals are random and the work takes the same time, a request waits as long as it is worked on when the
+        instance is busy two thirds of the time (M/D/1: W = S rho / 2(1 - rho)).
+        """
         wait_ms = self.options.wait_ms
-        return self.workload.wait_us if wait_ms is None else round(wait_ms * 1000)
+        return self.workload.computes_us or _USUAL_WAIT_US if wait_ms is None else round(wait_ms * 1000)
+
+    @property
+    def why_wait(self) -> str:
+        """Where that figure comes from."""
+        if self.options.wait_ms is not None:
+            return "as --wait-ms says"
+        return (
+            "what the model computes, as its build measured" if self.workload.computes_us else "as nothing was measured"
+        )
 
     @property
     def service_account(self) -> str:

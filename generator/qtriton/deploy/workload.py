@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from qtriton.builder.choice import fastest
 from qtriton.repository.engines import engine_folders
-from qtriton.repository.manifest import Manifest
+from qtriton.repository.manifest import Manifest, Speed
 from qtriton.repository.naming import runtime_of
 from qtriton.repository.read import Repository, count_instances
 from qtriton.server import shm
@@ -27,8 +27,6 @@ _WEIGHT_COPIES: Final = 3
 _GPU_MIB: Final = 3072
 #: MiB of /tmp beside the engines: links to the repository, and what libraries write.
 _TMP_MIB: Final = 256
-#: The wait of a request that a pod may reach where nobody measured how long a model computes, in microseconds.
-_USUAL_WAIT_US: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,8 @@ class Workload:
     gpu: bool
     #: The models whose engines TensorRT builds before the server starts.
     engines: tuple[str, ...]
-    #: The mean wait of a request at which one more pod is worth it: what the slowest of the models computes.
-    wait_us: int
+    #: How long the slowest of the models computes, in microseconds; none where a model was not measured.
+    computes_us: int | None
 
     @classmethod
     def of(cls, repository: Path, names: Iterable[str] = ()) -> Workload:
@@ -91,7 +89,7 @@ class Workload:
             models_mib=_TMP_MIB + 2 * _mib(repository),
             gpu=bool(gpu),
             engines=tuple(folder.parent.name for folder in engines),
-            wait_us=max(_wait_us([manifests[name] for name in names]) for names in variants),
+            computes_us=_slowest_us([fastest([manifests[name] for name in names]).speed for names in variants]),
         )
 
 
@@ -130,11 +128,7 @@ def _mib(folder: Path) -> int:
     return math.ceil(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / MIB)
 
 
-def _wait_us(manifests: list[Manifest]) -> int:
-    """How long the variant of a model that is to be served computes, as it was measured, in whole milliseconds.
-
-    Where arrivals are random and the work takes the same time, a request waits as long as it is worked on when the
-    instance is busy two thirds of the time (M/D/1: W = S rho / 2(1 - rho)).
-    """
-    speed = fastest(manifests).speed
-    return _USUAL_WAIT_US if speed is None else math.ceil(speed.compressed_ms) * 1000
+def _slowest_us(speeds: list[Speed | None]) -> int | None:
+    """Of the variant of each model that is to be served, in whole milliseconds."""
+    measured = [each for each in speeds if each is not None]
+    return 1000 * math.ceil(max(each.compressed_ms for each in measured)) if len(measured) == len(speeds) else None
