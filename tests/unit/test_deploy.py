@@ -402,6 +402,6 @@ def test_the_command_says_what_it_wrote_and_what_comes_next(cpu: Path, tmp_path:
     assert said["image_pinned"] is True and said["cpu"] == "3" and said["gpu"] is False
     written = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert written == {*said["files"], output.RECORD}
-    assert said["next"][1] == f"kubectl apply -k {tmp_path}/out/kustomize/overlays/cpu"
+    assert said["next"][0][1] == f"kubectl apply -k {tmp_path}/out/kustomize/overlays/cpu" and len(said["next"]) == 2
     again = CliRunner().invoke(app, ["deploy", "kserve", str(cpu), *given])
     assert again.exit_code == 0 and "kserve" in again.output and not (tmp_path / "out" / "helm").exists()

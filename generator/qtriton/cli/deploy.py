@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +44,7 @@ def _write(
     repository: Path,
     options: DeployOptions,
     files: Callable[[Deployment], dict[str, str]],
-    next_steps: Callable[[Deployment, str], list[str]],
+    next_steps: Callable[[Deployment, str], list[list[str]]],
     json: bool,
 ) -> None:
     # Loaded when called: pydantic, and protobuf with tritonclient.
@@ -53,7 +54,7 @@ def _write(
     deployment = hold(repository, options)
     rendered = files(deployment)
     write_folder(options.output, rendered, options.force)
-    steps = next_steps(deployment, str(options.output))
+    ways = next_steps(deployment, shlex.quote(str(options.output)))
     remarks = deployment.remarks()
     for remark in remarks:
         console.warn(remark)
@@ -72,7 +73,7 @@ def _write(
                 "engines": deployment.workload.engines,
                 "wait_us": deployment.wait_us,
                 "remarks": remarks,
-                "next": steps,
+                "next": ways,
             }
         )
         return
@@ -82,5 +83,4 @@ def _write(
         f"{deployment.memory} of memory, {workload.shm_mib} MiB of it for /dev/shm{', and a GPU' * workload.gpu}."
     )
     console.say("Nothing was applied. Read it, and then:")
-    for step in steps:
-        console.text(step)
+    console.text("\nor\n".join("\n".join(steps) for steps in ways))

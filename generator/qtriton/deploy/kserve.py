@@ -53,8 +53,8 @@ def files(deployment: Deployment) -> dict[str, str]:
     return found
 
 
-def next_steps(deployment: Deployment, folder: str) -> list[str]:
-    """The commands that put it into a cluster."""
+def next_steps(deployment: Deployment, folder: str) -> list[list[str]]:
+    """The commands that put it into a cluster, which is one way."""
     namespace, source = deployment.options.namespace, deployment.source
     steps = [f"kubectl create namespace {namespace}"]
     if isinstance(source, S3Release) and source.secret and source.endpoint_url:
@@ -64,7 +64,7 @@ def next_steps(deployment: Deployment, folder: str) -> list[str]:
             f"kubectl annotate --namespace {namespace} secret {source.secret} "
             f"serving.kserve.io/s3-endpoint={store.netloc} serving.kserve.io/s3-usehttps={int(store.scheme == 'https')}"
         )
-    return [*steps, f"kubectl apply -k {folder}/kserve"]
+    return [[*steps, f"kubectl apply -k {folder}/kserve"]]
 
 
 def storage_uri(source: Source) -> str:

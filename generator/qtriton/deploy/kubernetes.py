@@ -45,13 +45,15 @@ def files(deployment: Deployment) -> dict[str, str]:
     }
 
 
-def next_steps(deployment: Deployment, folder: str) -> list[str]:
-    """The commands that put it into a cluster, one way and the other."""
+def next_steps(deployment: Deployment, folder: str) -> list[list[str]]:
+    """The commands that put it into a cluster: one way, and another."""
     namespace = deployment.options.namespace
     return [
-        f"kubectl create namespace {namespace}",
-        f"kubectl apply -k {folder}/kustomize/overlays/{deployment.overlay}",
-        f"helm upgrade --install {deployment.name} {folder}/helm --namespace {namespace} --create-namespace",
+        [
+            f"kubectl create namespace {namespace}",
+            f"kubectl apply -k {folder}/kustomize/overlays/{deployment.overlay}",
+        ],
+        [f"helm upgrade --install {deployment.name} {folder}/helm --namespace {namespace} --create-namespace"],
     ]
 
 
@@ -124,11 +126,13 @@ def monitoring(deployment: Deployment, renderer: Renderer, alerts: str) -> dict[
     }
 
 
-def readme(deployment: Deployment, renderer: Renderer, folders: tuple[tuple[str, str], ...], steps: list[str]) -> str:
+def readme(
+    deployment: Deployment, renderer: Renderer, folders: tuple[tuple[str, str], ...], ways: list[list[str]]
+) -> str:
     """What each folder is for, the next commands, and where each figure comes from."""
     sizes = {"cpu": deployment.cpu, "memory": deployment.memory, "options": deployment.options}
     remarks = deployment.remarks()
-    return renderer.manifest("README.md.j2", folders=folders, steps=steps, remarks=remarks, **sizes)
+    return renderer.manifest("README.md.j2", folders=folders, ways=ways, remarks=remarks, **sizes)
 
 
 def _autoscaling(options: DeployOptions) -> Autoscaling:
