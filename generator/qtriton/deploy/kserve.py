@@ -25,6 +25,7 @@ def files(deployment: Deployment) -> dict[str, str]:
     of_pods = {
         "kserve": True,
         "autoscaling": autoscaling,
+        "with_keda": autoscaling == "keda",
         "storage_uri": storage_uri(deployment.source),
         "max_replicas": options.max_replicas,
     }

@@ -9,7 +9,7 @@ from qtriton.deploy.dashboard import dashboard
 from qtriton.deploy.options import Autoscaling, DeployOptions
 from qtriton.deploy.render import Renderer
 from qtriton.deploy.request import Deployment
-from qtriton.deploy.sources import S3Release
+from qtriton.deploy.sources import Claim, OciImage, S3Release
 
 #: What every overlay has, by the names of files and templates.
 _BASE: Final = ("deployment.yaml", "services.yaml", "serviceaccount.yaml", "networkpolicy.yaml",
@@ -92,6 +92,9 @@ def facts(deployment: Deployment, pods_of: str) -> dict[str, Any]:
         "name": name,
         "kserve": False,
         "source": deployment.source,
+        "from_store": isinstance(deployment.source, S3Release),
+        "from_claim": isinstance(deployment.source, Claim),
+        "from_image": isinstance(deployment.source, OciImage),
         "workload": deployment.workload,
         "annotations": deployment.annotations,
         "queries": queries,
@@ -100,6 +103,7 @@ def facts(deployment: Deployment, pods_of: str) -> dict[str, Any]:
         "job_selector": f"{labels}, app.kubernetes.io/component: engines",
         "service_account": deployment.service_account,
         "autoscaling": _autoscaling(options).value,
+        "fixed": options.autoscaling is Autoscaling.NONE,
         "replicas": options.replicas,
         "monitoring_namespace": options.monitoring_namespace,
         "prometheus_operator": options.prometheus_operator,

@@ -25,7 +25,6 @@ class S3Release:
     endpoint_url: str = ""
     region: str = ""
     secret: str = ""
-    kind: str = "s3"
 
     @property
     def port(self) -> int:
@@ -45,7 +44,6 @@ class Claim:
 
     claim: str
     folder: str = ""
-    kind: str = "pvc"
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,6 @@ class OciImage:
     """An OCI image or artifact whose root is the repository."""
 
     reference: str
-    kind: str = "image"
 
 
 Source: TypeAlias = S3Release | Claim | OciImage
