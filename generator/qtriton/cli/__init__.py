@@ -19,6 +19,7 @@ from qtriton.cli import (
     build,
     cache,
     check,
+    deploy,
     doctor,
     engines,
     explain,
@@ -77,6 +78,7 @@ app.add_typer(zoo.app, name="zoo")
 app.add_typer(cache.app, name="cache")
 app.add_typer(engines.app, name="engines")
 app.add_typer(releases.app, name="releases")
+app.add_typer(deploy.app, name="deploy")
 
 
 def _version(asked: bool) -> None:

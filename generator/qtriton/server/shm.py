@@ -19,7 +19,7 @@ _MIN_BYTES: Final = 64 * MIB
 #: Triton's own start of a region; the embedded server sets it, docker's does not.
 _START: Final = MIB
 #: A region that grows needs its new part while the old one is in use (measured: 2.2 times the tensors).
-_GROWTH_FACTOR: Final = 3
+GROWTH_FACTOR: Final = 3
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _region_bytes(model: Any) -> int:
     if not stubs or model.platform == "tensorrt_plan":
         return 0
     batch = max(1, int(model.max_batch_size)) * sum(_tensor_bytes((*model.input, *model.output)))
-    return stubs * (_START + _GROWTH_FACTOR * batch)
+    return stubs * (_START + GROWTH_FACTOR * batch)
 
 
 def _tensor_bytes(tensors: tuple[Any, ...]) -> Iterator[int]:

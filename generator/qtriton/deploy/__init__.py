@@ -1,0 +1,1 @@
+"""Renders what a cluster needs to serve a repository; applies nothing."""
