@@ -20,8 +20,9 @@ from qtriton.errors import RepositoryError
 from qtriton.releases.fetch import fetch
 from qtriton.releases.pointer import read_pointer
 from qtriton.releases.publish import publish
-from qtriton.releases.release import COMPLETION, Release, folder_of, stored_releases
+from qtriton.releases.release import Release, folder_of, stored_releases
 from qtriton.releases.store import Store
+from qtriton.repository.naming import RELEASE
 
 from .releases import Place, contents, made_repository, place, service, whole_releases
 
@@ -114,7 +115,7 @@ def publish_and_kill(repository: Path, destination: str, after_s: float) -> bool
 
 def held(store: Store, release_id: str) -> int:
     """How many files of a release are there, whole or not."""
-    return sum(not each.key.endswith(COMPLETION) for each in store.listing(folder_of(release_id)))
+    return sum(not each.key.endswith(RELEASE) for each in store.listing(folder_of(release_id)))
 
 
 def test_no_kill_leaves_half_a_release_that_is_taken_for_whole_and_the_next_publish_resumes(
@@ -143,7 +144,7 @@ def test_no_kill_leaves_half_a_release_that_is_taken_for_whole_and_the_next_publ
         assert read_pointer(store).current == published.release and whole_releases(store) == {published.release}
         fetch(store, tmp_path / "fetched")
         got = contents(tmp_path / "fetched")
-        assert Release.parse(got.pop(COMPLETION), published.release).bytes == published.bytes
+        assert Release.parse(got.pop(RELEASE), published.release).bytes == published.bytes
         assert got == contents(repository)
         shutil.rmtree(tmp_path / "fetched")
         shutil.rmtree(repository)

@@ -16,8 +16,9 @@ from qtriton.releases.address import open_store
 from qtriton.releases.fetch import fetch
 from qtriton.releases.pointer import read_pointer
 from qtriton.releases.publish import publish
-from qtriton.releases.release import COMPLETION, stored_releases
+from qtriton.releases.release import stored_releases
 from qtriton.releases.rollback import rollback
+from qtriton.repository.naming import RELEASE
 
 from .conftest import qtriton
 from .releases import Place, contents, made_repository, moto, place, service, whole_releases
@@ -98,7 +99,7 @@ def test_a_damaged_object_is_found_before_it_is_used_and_mended_by_the_next_publ
     assert publish(repository, store).sent_files == 1
     fetch(store, tmp_path / "fetched")
     got = contents(tmp_path / "fetched")
-    del got[COMPLETION]
+    del got[RELEASE]
     assert got == contents(repository)
 
 

@@ -162,3 +162,12 @@ def test_while_somebody_publishes_into_it_nothing_is_measured(repository: Path) 
     with staged(repository):
         done = qtriton("tune", repository, "--model", "demo_digits", "--p99", 50)
     assert done.returncode == 7 and "is publishing into it" in done.stderr
+
+
+def test_a_release_is_tuned_before_it_is_published(repository: Path) -> None:
+    """Changed, it would be served under the name of what it was."""
+    (repository / "RELEASE.json").write_text("{}")
+    before = content(repository)
+    done = qtriton("tune", repository, "--model", "demo_digits", "--p99", 5000)
+    assert done.returncode == 7 and "a release, which never changes" in done.stderr
+    assert content(repository) == before

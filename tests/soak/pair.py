@@ -5,9 +5,6 @@ weights, of another matrix, and takes the three best as they are. Each step of o
 numbers that neither gives.
 """
 
-import hashlib
-import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper, save
 
 from qtriton import BuildOptions, Precision, build
 from qtriton.options import Placement
-from qtriton.repository.naming import RELEASE
-from qtriton.workspace import sha256_file
+from qtriton.releases.address import open_store
+from qtriton.releases.publish import publish
 
 CLASSES: Final = 10
 _SPEC: Final = """
@@ -48,12 +45,13 @@ NEW: Final = Kind(std=0.5, seed=2, factor=0.5, post="", k=3)
 
 
 def make_pair(folder: Path) -> tuple[Path, Path]:
-    """The folders of the old and of the new release."""
-    releases = [make_release(publish(folder / name, kind), folder) for name, kind in (("old", OLD), ("new", NEW))]
-    return releases[0], releases[1]
+    """The folders of the old and of the new release, as `qtriton publish` puts them into one that all servers see."""
+    store = open_store(str(folder / "published"))
+    old, new = (publish(make_repository(folder / name, kind), store) for name, kind in (("old", OLD), ("new", NEW)))
+    return Path(old.url), Path(new.url)
 
 
-def publish(folder: Path, kind: Kind) -> Path:
+def make_repository(folder: Path, kind: Kind) -> Path:
     """A repository with one model of a kind."""
     folder.mkdir()
     spec, weights = folder / "pair.yaml", folder / "pair.onnx"
@@ -65,20 +63,6 @@ def publish(folder: Path, kind: Kind) -> Path:
     )  # fmt: skip
     build(spec, options)
     return folder / "repository"
-
-
-def make_release(repository: Path, folder: Path) -> Path:
-    """A copy of a repository as an immutable release: `releases/<sha256 of RELEASE.json>`, which lists every file."""
-    copy = folder / "releases" / "copy"
-    shutil.copytree(repository, copy, ignore=shutil.ignore_patterns(".*", "__pycache__"))
-    files = [
-        {"path": str(path.relative_to(copy)), "size": path.stat().st_size, "sha256": sha256_file(path)}
-        for path in sorted(copy.rglob("*"))
-        if path.is_file()
-    ]
-    data = (json.dumps({"format": 1, "files": files}, indent=1) + "\n").encode()
-    (copy / RELEASE).write_bytes(data)
-    return copy.rename(copy.with_name(hashlib.sha256(data).hexdigest()))
 
 
 def write_images(folder: Path, count: int = 16) -> Path:

@@ -28,9 +28,10 @@ from qtriton.releases.pointer import KEY, Move, Pointer, PointerFile, move, read
 from qtriton.releases.prune import Kept, prune, to_prune
 from qtriton.releases.publish import Published, publish
 from qtriton.releases.reading import read_files
-from qtriton.releases.release import COMPLETION, Release, completion_of, folder_of, named, stored_releases
+from qtriton.releases.release import Release, completion_of, folder_of, named, stored_releases
 from qtriton.releases.rollback import rollback
 from qtriton.releases.store import Store, Stored
+from qtriton.repository.naming import RELEASE
 from qtriton.target import Precision
 
 NEVER = Kept(timedelta(days=30), timedelta(hours=24))
@@ -165,8 +166,8 @@ def test_only_what_is_there_with_every_file_is_whole(repository: Path, store: Fo
     faults: tuple[tuple[str, Callable[[Path], object], str], ...] = (
         ("b/1/model.onnx", lambda path: path.unlink(), "b/1/model.onnx is missing"),
         ("b/1/model.onnx", lambda path: path.write_text("x"), "has 1 bytes, not 14"),
-        (COMPLETION, lambda path: path.write_text("{}"), "was changed"),
-        (COMPLETION, lambda path: path.unlink(), "not complete"),
+        (RELEASE, lambda path: path.write_text("{}"), "was changed"),
+        (RELEASE, lambda path: path.unlink(), "not complete"),
     )
     for name, spoil, problem in faults:
         before = (folder / name).read_bytes() if (folder / name).exists() else None
@@ -184,7 +185,7 @@ def test_the_next_publish_sends_what_is_missing_and_nothing_else(repository: Pat
     folder = store.root / folder_of(first.release)
     (folder / "a" / "config.pbtxt").unlink()
     (folder / "b" / "1" / "model.onnx").write_text("b/1/model.onnX")
-    (folder / COMPLETION).unlink()
+    (folder / RELEASE).unlink()
     again = publish(repository, store)
     assert (again.release, again.sent_files, again.sent_bytes) == (first.release, 2, 28)
     assert named(store, first.release).whole
@@ -445,7 +446,7 @@ def test_a_release_is_fetched_whole_and_the_next_takes_its_place(
     target = tmp_path / "new" / "models"
     assert fetch(store, target).changed
     got = contents(target)
-    assert hashlib.sha256(got.pop(COMPLETION).encode()).hexdigest() == first
+    assert hashlib.sha256(got.pop(RELEASE).encode()).hexdigest() == first
     assert got == contents(repository)
     (target / "a" / "1" / "__pycache__").mkdir()
     (target / "a" / "1" / "__pycache__" / "model.pyc").touch()
@@ -478,7 +479,7 @@ def test_what_is_damaged_never_appears(repository: Path, store: FolderStore, tmp
     (store.root / folder_of(key) / "b" / "1" / "model.onnx").write_text("b/1/model.onnX")
     with pytest.raises(RepositoryError, match=r"b/1/model\.onnx of release .* has not the SHA-256"):
         fetch(store, tmp_path / "models")
-    held = contents(tmp_path / "models")[COMPLETION]
+    held = contents(tmp_path / "models")[RELEASE]
     assert hashlib.sha256(held.encode()).hexdigest() == release, "the old one stays"
 
 

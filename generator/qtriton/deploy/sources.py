@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from qtriton.deploy.options import DeployOptions
 from qtriton.deploy.refuse import refuse_image
 from qtriton.errors import InputError
+from qtriton.releases.release import ID, folder_of
 
-_RELEASE: Final = re.compile(r"[0-9a-f]{64}")
 _PORTS: Final = {"http": 80, "https": 443}
 _FORMS: Final = "s3://BUCKET/PREFIX (with --release), pvc:CLAIM, pvc:CLAIM/FOLDER or image:REFERENCE"
 
@@ -35,7 +35,7 @@ class S3Release:
     @property
     def prefix(self) -> str:
         """The folder of the release, as publish lays it out."""
-        return f"{self.destination}/releases/{self.release}"
+        return f"{self.destination}/{folder_of(self.release)}"
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _release(options: DeployOptions) -> S3Release:
             f"--models {options.models}: which release? Pass --release ID; publishing printed it, and what is deployed "
             "is one release that never changes."
         )
-    if not _RELEASE.fullmatch(options.release):
+    if not ID.fullmatch(options.release):
         raise InputError(f"--release {options.release}: no release. It is a SHA-256, 64 digits from 0-9 and a-f.")
     endpoint = options.endpoint_url or ""
     return S3Release(destination, options.release, endpoint, options.region or "", options.credentials_secret or "")

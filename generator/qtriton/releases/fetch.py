@@ -11,9 +11,10 @@ from pathlib import Path
 from qtriton.errors import InputError, RepositoryError
 from qtriton.progress import SILENT, Reporter
 from qtriton.releases.pointer import KEY, read_pointer
-from qtriton.releases.release import COMPLETION, SHOWN, Release, ReleaseFile, StoredRelease, folder_of, named
+from qtriton.releases.release import SHOWN, Release, ReleaseFile, StoredRelease, folder_of, named
 from qtriton.releases.store import Store
 from qtriton.releases.transfer import transferring
+from qtriton.repository.naming import RELEASE
 from qtriton.repository.staging import staged
 from qtriton.repository.tree import PYTHON_CACHE
 from qtriton.workspace import sha256_file
@@ -56,7 +57,7 @@ def fetch(store: Store, folder: Path, name: str | None = None, reporter: Reporte
         with transferring(f"{store.url}: fetch {release.id[:SHOWN]}", release.bytes, reporter) as transferred:
             store.receive(objects, transferred)
         require_intact(store, staging.folder, release, release.files)
-        (staging.folder / COMPLETION).write_bytes(release.data)
+        (staging.folder / RELEASE).write_bytes(release.data)
         staging.commit()
     return Fetched(release.id, str(folder), len(release.files), release.bytes, changed=True)
 
@@ -75,7 +76,7 @@ def require_intact(store: Store, folder: Path, release: Release, files: Sequence
     """Raises RepositoryError where files that were fetched are not what their release says."""
     if bad := _damaged(folder, files):
         raise RepositoryError(
-            f"{store.url}: {bad[0]} of release {release.id[:SHOWN]} has not the SHA-256 of its {COMPLETION}, so "
+            f"{store.url}: {bad[0]} of release {release.id[:SHOWN]} has not the SHA-256 of its {RELEASE}, so "
             "nothing of it is used. Publish the release again: what is damaged is sent."
         )
 
@@ -91,7 +92,7 @@ def _current(store: Store) -> str:
 
 
 def _refuse_others(folder: Path) -> None:
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / COMPLETION).is_file():
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / RELEASE).is_file():
         raise InputError(f"{folder}: holds something other than a release. Name a folder that does not exist.")
 
 
@@ -103,7 +104,7 @@ def _holds(folder: Path, release: Release) -> bool:
         for name in files
         if PYTHON_CACHE not in Path(root).parts
     }
-    return names == {COMPLETION, *(file.path for file in release.files)} and not _damaged(folder, release.files)
+    return names == {RELEASE, *(file.path for file in release.files)} and not _damaged(folder, release.files)
 
 
 def _damaged(folder: Path, files: Sequence[ReleaseFile]) -> list[str]:

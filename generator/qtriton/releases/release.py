@@ -15,14 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from qtriton.errors import InputError, RepositoryError
 from qtriton.releases.content import NAME, LocalFile
 from qtriton.releases.store import Store, Stored
+from qtriton.repository.naming import RELEASE
 
 #: Where releases lie in a destination.
 FOLDER: Final = "releases"
-#: What completes a release. Its SHA-256 is the name of the release's folder, so it holds nothing but the content.
-COMPLETION: Final = "RELEASE.json"
 #: So much of an identifier is shown, and at least so much is to be given.
 SHOWN, LEAST = 12, 6
-_ID: Final = re.compile(r"[0-9a-f]{64}")
+#: The name of a release: the SHA-256 of its RELEASE.json, which so holds nothing but the content.
+ID: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class ReleaseFile(BaseModel):
@@ -33,7 +33,7 @@ class ReleaseFile(BaseModel):
     path: Annotated[str, Field(pattern=rf"^{NAME.pattern}(/{NAME.pattern})*$")]
     #: In bytes.
     size: Annotated[int, Field(ge=0)]
-    sha256: Annotated[str, Field(pattern=rf"^{_ID.pattern}$")]
+    sha256: Annotated[str, Field(pattern=rf"^{ID.pattern}$")]
 
 
 class Release(BaseModel):
@@ -58,13 +58,13 @@ class Release(BaseModel):
             ValueError: it is not what completes the release of that name.
         """
         if hashlib.sha256(data).hexdigest() != release_id:
-            raise ValueError(f"its {COMPLETION} was changed: it has another SHA-256 than the release's name")
+            raise ValueError(f"its {RELEASE} was changed: it has another SHA-256 than the release's name")
         try:
             release = cls.model_validate_json(data)
         except ValidationError as error:
-            raise ValueError(f"its {COMPLETION} is of another qtriton") from error
+            raise ValueError(f"its {RELEASE} is of another qtriton") from error
         if any(part in (".", "..") for file in release.files for part in file.path.split("/")):
-            raise ValueError(f"its {COMPLETION} names a file outside of it")
+            raise ValueError(f"its {RELEASE} names a file outside of it")
         return release
 
     @property
@@ -129,7 +129,7 @@ def folder_of(release_id: str) -> str:
 
 def completion_of(release_id: str) -> str:
     """Where its RELEASE.json lies."""
-    return f"{folder_of(release_id)}/{COMPLETION}"
+    return f"{folder_of(release_id)}/{RELEASE}"
 
 
 def stored_releases(store: Store, folder: str = FOLDER) -> tuple[StoredRelease, ...]:
@@ -137,7 +137,7 @@ def stored_releases(store: Store, folder: str = FOLDER) -> tuple[StoredRelease, 
     objects = sorted(store.listing(folder), key=lambda each: each.key)
     found = []
     for name, group in groupby(objects, key=lambda each: each.key.split("/")[1]):
-        if _ID.fullmatch(name):
+        if ID.fullmatch(name):
             found.append(_judged(store, name, tuple(group)))
     return tuple(found)
 
@@ -192,7 +192,7 @@ def named(store: Store, name: str) -> StoredRelease:
             f"{name}: not the name of a release. Give the first {LEAST} or more of its digits, as "
             f"`qtriton releases list {store.url}` prints them."
         )
-    if _ID.fullmatch(name):
+    if ID.fullmatch(name):
         matches = stored_releases(store, folder_of(name))
     else:
         matches = tuple(each for each in stored_releases(store) if each.id.startswith(name))

@@ -15,7 +15,7 @@ from qtriton import machine
 from qtriton.errors import BenchError
 from qtriton.operate.bench import images_of
 from qtriton.progress import SILENT, Reporter
-from qtriton.repository.read import Repository
+from qtriton.repository.read import Repository, require_no_release
 from qtriton.repository.staging import staged
 from qtriton.repository.tree import listing
 from qtriton.repository.tuned import TriedAllocation, Tuning
@@ -68,6 +68,7 @@ def tune(
         before = listing(Repository.open(repository).path.resolve())
         subject = Subject.open(repository, name)
         if not options.dry_run:
+            require_no_release(repository)
             with staged(repository):
                 pass  # what would prevent the change in the end is told now
         tuning = _measure(subject, options, workspace, reporter)
