@@ -76,7 +76,7 @@ def test_tuned_it_answers_and_is_measured_and_explained(
         qtriton("predict", said["ensemble"], photo, "--repository", each, "--json")
         for each in (demo_repository, repository)
     ]
-    found = [next(iter(json.loads(each.stdout).values())) for each in answers]
+    found = [next(iter(json.loads(each.stdout).values()))["found"] for each in answers]
     assert [(each["class"], each["box"]) for each in found[0]] == [(each["class"], each["box"]) for each in found[1]]
     benched = qtriton(
         *("bench", repository, "--model", said["ensemble"], "--requests", 20, "--output", tmp_path / "raw.json")
