@@ -12,11 +12,17 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
 
+import boto3
 import numpy as np
 import pytest
 import yaml
 
 import deployed
+from e2e.conftest import qtriton
+from e2e.s3_service import BUCKET, ENVIRONMENT, s3_service
+from qtriton.releases.address import open_store
+from qtriton.releases.publish import publish
+from qtriton.workspace import sha256_file
 from qtriton_client.session import Prepared, Session, Tensor
 
 from .conftest import address, exit_code, logs, wait_for
@@ -35,14 +41,17 @@ class Pod:
     def probe(self, name: str) -> str:
         return str(self.container[f"{name}Probe"]["httpGet"]["path"])
 
-    def options(self, models: Path, at: str = "/models") -> list[str]:
-        """What `docker run` is told: the rights, the volumes by their kinds, the limits, the environment."""
+    def options(self, models: Path, at: str = "/models", mode: str = "ro") -> list[str]:
+        """What `docker run` is told: the rights, the volumes by their kinds, the limits, the environment.
+
+        What comes from a Secret is what the tests' S3 service takes.
+        """
         rights, of_pod = self.container["securityContext"], self.spec["securityContext"]
         told = ["--read-only"] * rights["readOnlyRootFilesystem"]
         told += [f"--cap-drop={each}" for each in rights["capabilities"]["drop"]]
         told += ["--security-opt=no-new-privileges"] * (not rights["allowPrivilegeEscalation"])
         told += [f"--user={of_pod['runAsUser']}:{of_pod['runAsGroup']}", f"--group-add={of_pod['fsGroup']}"]
-        told += [f"--env={each['name']}={each['value']}" for each in self.container.get("env", ())]
+        told += [f"--env={each['name']}={each.get('value', 'testing')}" for each in self.container.get("env", ())]
         if memory_is_limited():
             told.append(f"--memory={self.container['resources']['limits']['memory'].removesuffix('i')}")
         places = {mount["name"]: mount["mountPath"] for mount in self.container["volumeMounts"]}
@@ -51,8 +60,8 @@ class Pod:
             memory = volumes["shm"]["emptyDir"]
             assert places["shm"] == "/dev/shm" and memory["medium"] == "Memory"
             told.append(f"--shm-size={memory['sizeLimit'].removesuffix('i')}")
-        told += [f"--volume={places[name]}" for name in ("tmp", "cache")]
-        return [*told, f"--volume={models}:{at}:ro"]
+        told += [f"--volume={places[name]}" for name in ("tmp", "cache") if name in places]
+        return [*told, f"--volume={models}:{at}:{mode}"]
 
 
 def memory_is_limited() -> bool:
@@ -231,6 +240,41 @@ def connections(name: str) -> set[str]:
     table = docker("exec", name, "cat", "/proc/net/tcp", "/proc/net/tcp6")
     rows = [line.split() for line in table.splitlines() if line.split()[0] != "sl"]
     return {row[2] for row in rows if row[1].endswith(":1F41") and row[3] == "01"}
+
+
+def test_what_was_published_is_fetched_verified_and_served(
+    start: Start, demo_repository: Path, demo_images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The init container on an S3 service, and the container that gets its volume."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    volume.chmod(0o777)  # an emptyDir belongs to the pod's group
+    with s3_service() as service:
+        boto3.client("s3", endpoint_url=service.url).create_bucket(Bucket=BUCKET)
+        destination = f"s3://{BUCKET}/prod"
+        release = publish(demo_repository, open_store(destination, service.url)).release
+        files = deployed.rendered(
+            demo_repository,
+            models=destination,
+            release=release,
+            endpoint_url=service.url,
+            region="us-east-1",
+            credentials_secret="store",
+        )
+        pod = pod_of(files)
+        (fetch,) = (Pod(pod.spec, each) for each in pod.spec["initContainers"])
+        options = [*fetch.options(volume, "/release", "rw"), "--network=host"]
+        name = start(options, command=tuple(fetch.container["command"]))
+        wait_for(name, "exited")
+        assert exit_code(name) == 0, logs(name)
+    assert sha256_file(volume / "models" / "RELEASE.json") == release
+    name = start(pod.options(volume / "models"), *pod.container["args"])
+    wait_for(name, "healthy")
+    done = qtriton("predict", ENSEMBLE, demo_images[0], "--url", address(name, 8001), "--json")
+    assert done.returncode == 0, done.stderr
+    assert [each["release"] for each in json.loads(done.stdout).values()] == [release[:15]]
 
 
 def test_kserves_container_serves_what_kserve_mounts(start: Start, demo_repository: Path) -> None:
