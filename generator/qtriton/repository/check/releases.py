@@ -12,7 +12,7 @@ from qtriton.repository.check.rules import Finding, Rule, error
 EMBEDDED: Final = "2.51"
 #: Fields that came after it, each with the first release that has it, as version and as image; from model_config.proto
 #: of the releases 24.10 to 26.06.
-_SINCE: Final = {
+SINCE: Final = {
     "ModelConfig.model_metrics": ("2.52", "24.11"),
     "ModelEnsembling.max_inflight_requests": ("2.63", "25.11"),
 }
@@ -46,7 +46,7 @@ def unknown_fields(config: Any, release: str) -> Iterator[Finding]:
 
 def _unknown(message: Any, at: tuple[str | int, ...], numbers: tuple[int, int], release: str) -> Iterator[Finding]:
     for field, value in message.ListFields():
-        since = _SINCE.get(f"{message.DESCRIPTOR.name}.{field.name}")
+        since = SINCE.get(f"{message.DESCRIPTOR.name}.{field.name}")
         if since is not None and numbers < parse_release(since[numbers[0] != 2]):
             version, image = since
             yield FIELD.found(*at, field.name, field=field.name, version=version, image=image, release=release)
