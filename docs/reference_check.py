@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Final
 
 from reference_markdown import NOTE, cell, markdown_table
 
 from qtriton.repository.check import RULES
 from qtriton.repository.check.releases import EMBEDDED, SINCE
+
+_INTRODUCTION: Final = """
+An *error* is what the server refuses, with auto-complete off; a *warning* is what loads and will disappoint; a *note*
+is what only the server's machine can tell. `qtriton check` ends with 7 where there is an error, and with `--strict`
+where there is a warning, too. `--json` and `--format sarif` name the rule of each problem by its id, which stays the
+same. What is in angle brackets is filled in.
+""".strip()
 
 
 def check_page() -> str:
@@ -18,25 +26,20 @@ def check_page() -> str:
 
 def _parts() -> Iterator[str]:
     yield f"# Rules of qtriton check\n\n{NOTE}"
-    yield (
-        "An *error* is what the server refuses, with auto-complete off; a *warning* is what loads and will disappoint; a\n"
-        "*note* is what only the server's machine can tell. `qtriton check` ends with 7 where there is an error, and with\n"
-        "`--strict` where there is a warning, too. `--json` and `--format sarif` name the rule of each problem by its id,\n"
-        "which stays the same. What is in angle brackets is filled in."
-    )
+    yield _INTRODUCTION
     for title, rules in RULES.items():
         yield f"## {title}"
         rows = [(f"`{rule.id}`", rule.severity.value, _text(rule.sentence), _text(rule.fix)) for rule in rules]
         yield markdown_table(("Rule", "Severity", "What is wrong", "What to do"), rows)
     yield "## Fields of newer servers"
     yield (
-        f"Without `--server`, the server is {EMBEDDED}, the embedded one. A field that a server does not know makes it refuse\n"
-        "the whole config."
+        f"Without `--server`, the server is {EMBEDDED}, the embedded one. A field that a server does not know\n"
+        "makes it refuse the whole config."
     )
     fields = [(f"`{name}`", version, image) for name, (version, image) in SINCE.items()]
     yield markdown_table(("Field", "Server", "Image"), fields)
 
 
 def _text(template: str) -> str:
-    """A text of a rule; a place that is filled in stands in angle brackets, as code, since Markdown takes it for HTML."""
+    """A text of a rule, with what is filled in in angle brackets, as code: Markdown would take it for HTML."""
     return cell(re.sub(r"\{(\w+)(?:![rs])?(?::\w*)?\}", r"`<\1>`", template)) or "-"

@@ -86,8 +86,11 @@ def _index(port: int) -> dict[str, bool] | None:
     try:
         with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
             connection.request("POST", "/v2/repository/index")
-            rows = json.loads(connection.getresponse().read())
+            response = connection.getresponse()
+            rows = json.loads(response.read())
     except (OSError, HTTPException):  # it is about to end
+        return None
+    if response.status != 200:  # it has just begun
         return None
     ready: dict[str, bool] = {}
     for row in rows:

@@ -14,6 +14,7 @@ from qtriton.repository.check.engines import ENGINE_RULES, GpuServer, engine_pro
 from qtriton.repository.check.ensemble import ENSEMBLE_CHECKS, ENSEMBLE_RULES
 from qtriton.repository.check.model import Model
 from qtriton.repository.check.onnx import ONNX_CHECKS, ONNX_RULES
+from qtriton.repository.check.openvino_ir import OPENVINO_CHECKS, OPENVINO_RULES
 from qtriton.repository.check.published import PUBLISHED_CHECKS, PUBLISHED_RULES
 from qtriton.repository.check.python import PYTHON_CHECKS, PYTHON_RULES
 from qtriton.repository.check.reading import READING_RULES, problem_of, read_models
@@ -21,6 +22,7 @@ from qtriton.repository.check.releases import EMBEDDED
 from qtriton.repository.check.rtx import RTX_RULES
 from qtriton.repository.check.rules import ORDER, Finding, Problem, Rule, Severity
 from qtriton.repository.check.sequences import SEQUENCE_CHECKS, SEQUENCE_RULES
+from qtriton.repository.check.signature import SIGNATURE_RULES
 from qtriton.repository.check.tensors import TENSOR_CHECKS, TENSOR_RULES
 from qtriton.repository.check.versions import VERSION_CHECKS, VERSION_RULES
 from qtriton.repository.check.warmup import WARMUP_CHECKS, WARMUP_RULES
@@ -30,7 +32,8 @@ __all__ = ["ALL_RULES", "RULES", "Problem", "Severity", "check"]
 #: Each checks one model; it gets the others for what the model refers to.
 _CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterable[Finding]], ...]] = (
     *CONFIG_CHECKS, *TENSOR_CHECKS, *BATCHING_CHECKS, *SEQUENCE_CHECKS, *WARMUP_CHECKS, *ENSEMBLE_CHECKS,
-    *VERSION_CHECKS, *DATA_FILE_CHECKS, *PYTHON_CHECKS, *ONNX_CHECKS, *ACCELERATOR_CHECKS, *PUBLISHED_CHECKS,
+    *VERSION_CHECKS, *DATA_FILE_CHECKS, *PYTHON_CHECKS, *ONNX_CHECKS, *OPENVINO_CHECKS, *ACCELERATOR_CHECKS,
+    *PUBLISHED_CHECKS,
 )  # fmt: skip
 #: Every rule under what it is about, as the reference lists them.
 RULES: Final[dict[str, tuple[Rule, ...]]] = {
@@ -44,7 +47,9 @@ RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "Versions": VERSION_RULES,
     "Files that a config names": DATA_FILE_RULES,
     "Python models": PYTHON_RULES,
+    "Model files and their configs": SIGNATURE_RULES,
     "ONNX files": ONNX_RULES,
+    "OpenVINO's files": OPENVINO_RULES,
     "ONNX Runtime's accelerators": ACCELERATOR_RULES,
     "What qtriton has published": PUBLISHED_RULES,
     "TensorRT engines": (*ENGINE_RULES, *RTX_RULES),
