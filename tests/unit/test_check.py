@@ -61,7 +61,7 @@ def good(tmp_path: Path) -> Path:
     pre = PythonStep("pre", 4, (IMAGE,), (PIXELS, GEOMETRY))
     write(
         repository, pre, model__py=model_py("from .ops import f"), ops__py="from .settings import g\n",
-        settings__py="import json\n", spec__json='{"ops": []}',
+        settings__py='SPEC = "spec.json"\n', spec__json='{"ops": []}',
     )  # fmt: skip
     manifest = json.dumps({"artifact": {"name": "int8.onnx", "sha256": sha256(onnx_file).hexdigest()}})
     run = RuntimeStep("run", Serving(platform="onnxruntime_onnx"), 4, (PIXELS,), (RAW,))

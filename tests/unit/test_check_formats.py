@@ -28,7 +28,7 @@ output { name: "y" data_type: TYPE_FP32 dims: [ 3 ] }
 
 def model(folder: Path, dims: str = "3", more: str = "") -> Path:
     (folder / "m/1").mkdir(parents=True)
-    (folder / "m/1/weights").touch()
+    (folder / "m/1/libtriton_mine.so").touch()
     (folder / "m/config.pbtxt").write_text(CONFIG % (dims, more))
     return folder
 

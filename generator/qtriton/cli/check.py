@@ -9,8 +9,10 @@ import typer
 
 from qtriton import console
 from qtriton.cli import options as o
+from qtriton.cli.expand import choice
 from qtriton.errors import ExitCode, InputError
 from qtriton.options import DEFAULT_REPOSITORY
+from qtriton_client import __version__
 
 if TYPE_CHECKING:
     from qtriton.repository.check import Problem
@@ -29,6 +31,9 @@ class Format(str, Enum):
     SARIF = "sarif"
 
 
+_FORMATS: Final = [each.value for each in Format]
+
+
 def check(
     repository: o.RepositoryArgument = DEFAULT_REPOSITORY,
     strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings, too, not on errors alone.")] = False,
@@ -39,7 +44,13 @@ def check(
         ),
     ] = _RELEASE,
     form: Annotated[
-        Format, typer.Option("--format", help="Text; or what CI shows: GitHub's annotations, or SARIF 2.1.0.")
+        Format,
+        typer.Option(
+            "--format",
+            help="Text; or what CI shows: GitHub's annotations, or SARIF 2.1.0.",
+            metavar=f"<{'|'.join(_FORMATS)}>",
+            parser=choice("--format", Format, _FORMATS),
+        ),
     ] = Format.TEXT,
     tensorrt: Annotated[
         str, typer.Option(help="The server's TensorRT: plans of another are refused.", metavar="VERSION")
@@ -84,9 +95,9 @@ def check(
 
 
 def _print(form: Format, repository: Path, problems: "Sequence[Problem]") -> None:
+    # Loaded when called: pydantic, and protobuf with tritonclient.
     from qtriton.repository.check import ALL_RULES
     from qtriton.repository.check.formats import github, sarif
-    from qtriton_client import __version__
 
     if form is Format.SARIF:
         console.as_json(sarif(repository, problems, ALL_RULES, __version__))

@@ -145,5 +145,13 @@ ENSEMBLES: Final = (
         },
         "backend-unknown",
     ),
+    Case(
+        "scheduling-on-another-platform",
+        {
+            "@/config.pbtxt": config(f"ensemble_scheduling {{ {FIRST} {SECOND} }}", backend='platform: "onnxruntime_onnx"'),
+            **_FOOT, **model(config(), "_a"), **model(config(), "_b"),
+        },
+        "ensemble-platform",
+    ),
     Case("platform-without-scheduling", {"@/config.pbtxt": config(backend='platform: "ensemble"'), **_FOOT}, "step-missing"),
 )  # fmt: skip

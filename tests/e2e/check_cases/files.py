@@ -29,6 +29,8 @@ def _module(name: str, text: str, refused: str = "", also: tuple[str, ...] = (),
 _CLASS: Final = PYTHON.partition("class ")[0]
 _BODY: Final = "class TritonPythonModel:" + PYTHON.partition("class TritonPythonModel:")[2]
 
+_FAMILY: Final = 'metric_identifier { family: "nv_inference_first_response_histogram_ms" } '
+
 NAMES: Final = (
     one("named", 'name: "@"'),
     one("named-otherwise", 'name: "other"', "name-differs"),
@@ -50,6 +52,22 @@ NAMES: Final = (
     Case("dangling-link-in-a-version", {**model(config()), "@/1/x": Path("nowhere")}),
     Case("link-to-a-model", {**model(config(), "_a"), "@_link": Path("link-to-a-model_a")}),
     Case("empty-repository", {}, "", ("empty-repository",), alone=True),
+    Case("is-a-model", {"config.pbtxt": config(), "1/model.py": PYTHON}, "is-a-model", alone=True),
+    # what the server of the wheel does not know, or has not got
+    one("metrics-too-new", "model_metrics { }", "field-too-new"),
+    *(
+        Case(f"metrics-{name}", model(config(f"model_metrics {{ metric_control {{ {text} }} }}")), rule, judge="read", server="26.05")
+        for name, text, rule in (
+            ("whole", _FAMILY + "histogram_options { buckets: [ 1 ] }", ""), ("no-family", "histogram_options { buckets: [ 1 ] }", "model-metrics"),
+            ("no-options", _FAMILY, "model-metrics"), ("no-buckets", _FAMILY + "histogram_options { }", "model-metrics"))
+    ),
+    Case("backend-of-ones-own", {"@/config.pbtxt": config(backend='backend: "mine"'), "@/1/x": ""}, also=("backend-not-here",), judge="read"),
+    Case("gpu-numbers", model(config("instance_group { kind: KIND_GPU gpus: [ 0 ] }")), also=("instance-gpu-numbers",), judge="read"),
+    one("gpu-negative", "instance_group { kind: KIND_GPU gpus: [ -1 ] }", "instance-gpu-negative"),
+    *(
+        Case(f"profile-{name}", {"@/config.pbtxt": config(f'instance_group {{ kind: KIND_GPU profile: "{name}" }}', backend='platform: "tensorrt_plan"'), "@/1/model.plan": ""}, rule, judge="read")
+        for name, rule in (("0", ""), ("first", "instance-profile"))
+    ),
     # backends
     _backend("backend-of-model-py", ""),
     _backend("backend-of-its-file-name", 'default_model_filename: "model.py"'),
@@ -72,7 +90,7 @@ NAMES: Final = (
     _backend("version-0", 'backend: "python"', files={"0/model.py": PYTHON}),
     _backend("version-1-and-a-word", 'backend: "python"', "model-file-missing", files={"1a/model.py": PYTHON}),
     _backend("version-2-only", 'backend: "python"', files={"2/model.py": PYTHON}),
-    _backend("version-negative", 'backend: "python"', files={"-1/model.py": PYTHON}),
+    _backend("version-negative", 'backend: "python"', "no-version", files={"-1/model.py": PYTHON}),
     _backend("old-version-broken", 'backend: "python"', files={"1/x": "", "2/model.py": PYTHON}),
     _backend("all-with-one-broken", 'backend: "python" version_policy { all { } }', "model-file-missing", files={"1/x": "", "2/model.py": PYTHON}),
     _backend("latest-two", 'backend: "python" version_policy { latest { num_versions: 2 } }', files={"1/model.py": PYTHON, "2/model.py": PYTHON}),

@@ -1,11 +1,13 @@
 """ONNX and OpenVINO files, and accelerators: what the python-based backends of the embedded server judge alike is run."""
 
+from dataclasses import replace
 from typing import Final
 
 import onnx
 from onnx import TensorProto, helper
 
 from e2e.check_cases.case import Case, config, tensor
+from qtriton.resources import zoo
 
 _ORT: Final = 'platform: "onnxruntime_onnx"'
 #: A shape with the batch.
@@ -87,8 +89,9 @@ ONNX: Final = (
     _onnx("onnx-input-unlisted", graph(more=(("z", ("n", 1)),)), "file-input-unlisted"),
     _onnx("onnx-input-free-in-the-file", graph(("n", "k"), ("n", "k")), text=_text(outputs=tensor("output", "y", "[ -1 ]"))),
     _onnx("onnx-input-free-in-the-config", graph(), "file-dims", _text(inputs=tensor("input", "x", "[ -1 ]"))),
-    _onnx("onnx-reshape", graph(("n", 3, 1), ("n", 3)), text=_text(inputs=tensor("input", "x", "[ 3 ]", extra="reshape { shape: [ 3, 1 ] }"))),
+    _onnx("onnx-reshape", graph(("n", 3, 1), ("n", 3, 1)), text=_text(inputs=tensor("input", "x", "[ 3 ]", extra="reshape { shape: [ 3, 1 ] }"), outputs=tensor("output", "y", "[ 3, 1 ]"))),
     _onnx("onnx-unknown-operator", graph(operator="NoSuchThing"), "onnx-graph"),
+    _onnx("onnx-opset-22", graph(opset=22), also=("onnx-opset",)),
     _onnx("onnx-opset-99", graph(opset=99), "onnx-graph"),
     _onnx("onnx-ir-99", graph(ir=99), "onnx-graph", also=("onnx-opset",)),
     Case("onnx-external", {"@/config.pbtxt": _text(), **external(12)}),
@@ -138,9 +141,18 @@ def _ir(name: str, xml: str, refused: str = "", weights: bytes | None = b"", **p
     return Case(name, files, refused)
 
 
+#: One that keeps a number in its weights.
+_CONSTANT: Final = ir().replace(
+    "</layers>",
+    '<layer id="9" name="c" type="Const" version="opset1"><data element_type="f32" shape="1" offset="0" size="4" />'
+    '<output><port id="0" precision="FP32"><dim>1</dim></port></output></layer></layers>',
+)
 _OPENVINO: Final = (
     _ir("ir", ir()),
     _ir("ir-no-backend", ir(), backend=""),
+    _ir("ir-without-weights-to-have", ir(), weights=None),
+    replace(_ir("ir-no-weights", _CONSTANT, "openvino-weights", None), judge="read"),
+    replace(_ir("ir-weights", _CONSTANT, weights=bytes(4)), judge="read"),
     _ir("ir-not-xml", "<net", "openvino-broken"),
     _ir("ir-other-xml", "<html/>", "openvino-broken"),
     _ir("ir-input-name", ir(name="q"), "file-tensor-unknown"),
@@ -149,4 +161,27 @@ _OPENVINO: Final = (
     _ir("ir-type", ir(kind="f64", port="FP64"), "file-type"),
     _ir("ir-rank", ir(), "file-dims", inputs=tensor("input", "x", "[ 3, 1 ]")),
 )
-MODEL_FILES: Final = (*ONNX, *_OPENVINO)
+#: The demo's program, x of [-1, 3, 224, 224] to the raw rows of its head.
+_DEMO: Final = zoo() / "demo_digits"
+_PROGRAM: Final = (_DEMO / "inference.pdmodel").read_bytes()
+_WEIGHTS: Final = (_DEMO / "inference.pdiparams").read_bytes()
+_IMAGE: Final = tensor("input", "image", "[ 3, 224, 224 ]")
+
+
+def _program(name: str, refused: str = "", program: bytes = _PROGRAM, weights: bool = True, **parts: str) -> Case:
+    given = {"backend": 'backend: "paddle"', "inputs": _IMAGE, "outputs": "", **parts}
+    text = config(**given)  # type: ignore[arg-type]
+    files: dict[str, str | bytes | None] = {"@/config.pbtxt": text, "@/1/model.pdmodel": program}
+    return Case(name, files | ({"@/1/model.pdiparams": _WEIGHTS} if weights else {}), refused, ("no-outputs",))
+
+
+_PADDLE: Final = (
+    _program("paddle-broken", "paddle-broken", b"\x00program"),
+    _program("paddle-no-weights", "paddle-weights", weights=False),
+    _program("paddle-input-name", "file-tensor-unknown", inputs=tensor("input", "q", "[ 3, 224, 224 ]")),
+    _program("paddle-output-name", "file-tensor-unknown", outputs=tensor("output", "q")),
+    _program("paddle-dims", "file-dims", inputs=tensor("input", "image", "[ 3, 224, 225 ]")),
+    _program("paddle-type", "file-type", inputs=tensor("input", "image", "[ 3, 224, 224 ]", "TYPE_FP16")),
+    _program("paddle"),
+)
+MODEL_FILES: Final = (*ONNX, *_OPENVINO, *_PADDLE)

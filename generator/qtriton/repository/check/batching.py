@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from qtriton.repository.check.model import Model, enum_name
-from qtriton.repository.check.rules import Finding, Rule, error, warning
+from qtriton.repository.check.model import Model, dims_text, enum_name
+from qtriton.repository.check.rules import Finding, Rule, error, note, warning
 from qtriton.repository.check.tensors import TENSORRT
 
 PREFERRED: Final = error(
@@ -35,6 +35,11 @@ COUNT: Final = warning(
 )
 NEGATIVE_GPU: Final = error(
     "instance-gpu-negative", "instance_group {label} has a negative gpu", "Use the numbers that nvidia-smi shows"
+)
+GPU_NUMBERS: Final = note(
+    "instance-gpu-numbers",
+    "instance_group {label} names the gpus {gpus}: only the server's machine can tell whether it has them",
+    "Look there with nvidia-smi",
 )
 PROFILE: Final = error(
     "instance-profile", "instance_group {label} has the profile {profile!r}", "Name the number of a profile, from 0"
@@ -107,6 +112,8 @@ def _instances(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
             yield GPUS.found(*at, "gpus", label=label, kind=kind)
         elif any(gpu < 0 for gpu in group.gpus) and kind == "KIND_GPU":
             yield NEGATIVE_GPU.found(*at, "gpus", label=label)
+        elif group.gpus and kind == "KIND_GPU":
+            yield GPU_NUMBERS.found(*at, "gpus", label=label, gpus=dims_text(group.gpus))
         if group.profile and model.kind != "tensorrt":
             yield TENSORRT.found(*at, "profile", what=f"profile of instance_group {label}")
         for profile in group.profile if model.kind == "tensorrt" else ():
@@ -142,8 +149,8 @@ def _types() -> tuple[int, int]:
 
 
 BATCHING_RULES: Final[tuple[Rule, ...]] = (
-    PREFERRED, UNBATCHED, DEFAULT_LEVEL, POLICY_LEVEL, ORDERING, GPUS, COUNT, NEGATIVE_GPU, PROFILE, SOURCES, SOURCE,
-    INPUT_TYPE, TARGET, TARGET_TWICE,
+    PREFERRED, UNBATCHED, DEFAULT_LEVEL, POLICY_LEVEL, ORDERING, GPUS, COUNT, NEGATIVE_GPU, GPU_NUMBERS, PROFILE,
+    SOURCES, SOURCE, INPUT_TYPE, TARGET, TARGET_TWICE,
 )  # fmt: skip
 BATCHING_CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterator[Finding]], ...]] = (
     _dynamic, _instances, _batch_tensors,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from qtriton.backends import triton_backends
 from qtriton.repository.check.model import PLATFORMS, Model
 from qtriton.repository.check.rules import Finding, Rule, error, note, warning
 
@@ -42,6 +43,11 @@ AGENT: Final = note(
     "the repository agent {agent!r} works on this model when it is loaded, which nothing here can foresee",
     "Have the server try it",
 )
+ELSEWHERE: Final = note(
+    "backend-not-here",
+    "the backend {backend!r} is none of those that qtriton serves with: only the server's machine can tell of it",
+    "Have the server try it",
+)
 #: Known backends and the platforms that they take; the others take any.
 _TAKEN: Final = {
     "tensorrt": ("tensorrt_plan",),
@@ -68,6 +74,14 @@ def _backend(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
         yield BACKEND.found("platform", platform=platform, platforms=", ".join(sorted(PLATFORMS)))
     elif platform and platform not in _TAKEN.get(model.kind, (platform,)):
         yield PLATFORM.found("platform", platform=platform, backend=model.kind, expected=_TAKEN[model.kind][0])
+
+
+def _elsewhere(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
+    library = f"libtriton_{model.kind}.so"
+    folders = (model.folder, *(model.folder / str(version) for version in model.served))
+    known = not model.kind or model.kind in ("python", *triton_backends()) or model.config.platform == "ensemble"
+    if not known and not any((folder / library).exists() for folder in folders):
+        yield ELSEWHERE.found("backend", backend=model.kind)
 
 
 def _runtime(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
@@ -130,8 +144,8 @@ def _agents(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
 
 CONFIG_RULES: Final[tuple[Rule, ...]] = (
     NAME, BACKEND, PLATFORM, ENSEMBLE_BACKEND, RUNTIME, BATCH, ENUM, ENUM_IGNORED, CACHE_DECOUPLED, CACHE_SEQUENCE,
-    METRICS, AGENT,
+    METRICS, AGENT, ELSEWHERE,
 )  # fmt: skip
 CONFIG_CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterator[Finding]], ...]] = (
-    _name, _backend, _runtime, _batch_size, _enums, _cache, _metrics, _agents,
+    _name, _backend, _runtime, _batch_size, _enums, _cache, _metrics, _agents, _elsewhere,
 )  # fmt: skip

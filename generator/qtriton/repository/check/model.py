@@ -48,7 +48,7 @@ _ONLY_FILES: Final = ("model.graphdef", "model.plan", "model.pt")
 _ONLY_FOLDERS: Final = ("model.savedmodel",)
 #: Folders beside the versions which the server does not take for one.
 _NO_VERSIONS: Final = ("warmup", "initial_state", "configs")
-_NUMBER: Final = re.compile(r"\s*([+-]?\d+)")
+_NUMBER: Final = re.compile(r"\s*\+?(\d+)")
 
 
 @dataclass(frozen=True)
@@ -149,9 +149,11 @@ def dims_text(dims: Iterable[int]) -> str:
 
 
 def dtype_name(number: int) -> str:
-    """Triton's name of a data type, as config.pbtxt writes it; its number where there is none."""
+    """Triton's name of a data type, as config.pbtxt writes it; its number where it has none."""
     from tritonclient.grpc import model_config_pb2
 
+    if number == model_config_pb2.TYPE_INVALID:
+        return "of no type"
     names = model_config_pb2.DataType.DESCRIPTOR.values_by_number
     return str(names[number].name) if number in names else str(number)
 

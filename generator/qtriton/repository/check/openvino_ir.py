@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,17 +31,27 @@ def _openvino(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
         if path.suffix != ".xml":
             continue
         weights = path.with_suffix(".bin")
-        if not weights.is_file():
-            yield WEIGHTS.found(where=f"{where.split('/')[0]}/{weights.name}", xml=path.name)
         read = _read(path)
         if isinstance(read, str):
             yield BROKEN.found(where=where, reason=read, qtriton=PUBLISH_AGAIN if is_ours(path.parent) else "")
-        else:
-            yield from signature(model, where, *read)
+            continue
+        if read.constants and not weights.is_file():
+            yield WEIGHTS.found(where=f"{where.split('/')[0]}/{weights.name}", xml=path.name)
+        yield from signature(model, where, read.inputs, read.outputs)
 
 
-def _read(path: Path) -> tuple[dict[str, FileTensor], dict[str, FileTensor]] | str:
-    """The inputs and outputs of an IR, or the reason why it is none."""
+@dataclass(frozen=True)
+class _Net:
+    """What an IR says of itself."""
+
+    inputs: dict[str, FileTensor]
+    outputs: dict[str, FileTensor]
+    #: Whether there is anything in the file of weights.
+    constants: bool
+
+
+def _read(path: Path) -> _Net | str:
+    """What an IR says, or the reason why it is none."""
     from xml.etree import ElementTree
 
     try:
@@ -62,7 +73,8 @@ def _read(path: Path) -> tuple[dict[str, FileTensor], dict[str, FileTensor]] | s
             if source is not None:
                 ports = {port.get("id"): port for port in source.iterfind("output/port")}
                 outputs.update([_port(source, ports.get(sources[name][1]))])
-    return (inputs, outputs) if outputs else "it has no results"
+    constants = any(layer.get("type") == "Const" for layer in layers.values())
+    return _Net(inputs, outputs, constants) if outputs else "it has no results"
 
 
 def _port(layer: Any, port: Any) -> tuple[str, FileTensor]:

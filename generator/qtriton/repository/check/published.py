@@ -7,12 +7,14 @@ from typing import Final
 
 from qtriton.repository import manifest
 from qtriton.repository.check.model import Model
-from qtriton.repository.check.rules import Finding, Rule, error
+from qtriton.repository.check.rules import Finding, Rule, error, warning
 from qtriton.repository.engines import has_recipe, is_pending
 from qtriton.workspace import sha256_file
 
 SETTINGS: Final = error("step-settings", "{reason}", "Publish the model again")
-MANIFEST: Final = error("manifest", "does not state the sha256 of the model file ({reason})", "Publish the model again")
+MANIFEST: Final = warning(
+    "manifest", "does not state the sha256 of the model file ({reason})", "Publish the model again"
+)
 PART: Final = error("published-file", "{reason}", "Publish the model again")
 #: What settings.py reads; its constant is not imported from there, since that module needs OpenCV.
 _SPEC: Final = "spec.json"
@@ -20,7 +22,7 @@ _SPEC: Final = "spec.json"
 
 def _settings(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
     for where, path in model.files() if model.kind == "python" else ():
-        if not (path.parent / "settings.py").exists():
+        if not _is_ours(path.parent / "settings.py"):
             continue
         place = f"{where.split('/')[0]}/{_SPEC}"
         try:
@@ -29,6 +31,14 @@ def _settings(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
             yield SETTINGS.found(where=place, reason="is missing, and settings.py reads it")
         except (OSError, ValueError) as problem:
             yield SETTINGS.found(where=place, reason=f"is not valid JSON ({problem})")
+
+
+def _is_ours(settings: Path) -> bool:
+    """Whether it is the module of qtriton's steps, and not somebody's own of that name."""
+    try:
+        return _SPEC in settings.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
 
 
 def _manifest(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from typing import Final
 
 from qtriton.errors import RepositoryError
 from qtriton.repository.check.model import Model
+from qtriton.repository.check.positions import line_of
 from qtriton.repository.check.releases import FIELD_RULES, unknown_fields
 from qtriton.repository.check.rules import Finding, Problem, Rule, error, warning
 from qtriton.repository.naming import CONFIG
@@ -125,7 +126,5 @@ def _invalid(name: str, message: str, text: str) -> Problem:
 
 def problem_of(model: Model, finding: Finding) -> Problem:
     """The problem that a finding is, with the line in config.pbtxt that it is about."""
-    from qtriton.repository.check.positions import line_of
-
     line = line_of(model.positions, finding.at) if finding.at and model.text else None
     return Problem.of(model.name, finding, line)

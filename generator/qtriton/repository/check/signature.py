@@ -89,7 +89,8 @@ def signature(
 def _tensor(model: Model, where: str, kind: str, tensor: Any, actual: FileTensor, loose: bool) -> Iterator[Finding]:
     names = {"where": where, "kind": kind, "name": tensor.name}
     stated, shape, batch = dtype_name(tensor.data_type).removeprefix("TYPE_"), actual.shape, model.config.max_batch_size
-    if actual.dtype != stated:
+    # A type that is not set is told of already.
+    if tensor.data_type and actual.dtype != stated:
         yield TYPE.found(**names, actual=actual.dtype or "of a type that Triton does not have", stated=stated)
     if shape is None or loose:
         return

@@ -15,7 +15,7 @@ UNKNOWN: Final = warning(
 )
 TYPE: Final = error(
     "warmup-type",
-    "warm-up {label!r} gives {name!r} as {given}, the input is {expected}",
+    "warm-up {label!r} gives {name!r} {given}, the input is {expected}",
     "Give both the same type",
 )
 FREE: Final = error(
@@ -67,7 +67,10 @@ def _input(
     elif tensor is not None and not _fits(given.dims, tensor.dims):
         yield DIMS.found(*at, given=dims_text(given.dims), expected=dims_text(tensor.dims), **values)
     if tensor is not None and given.data_type != tensor.data_type:
-        types = {"given": dtype_name(given.data_type), "expected": dtype_name(tensor.data_type)}
+        types = {
+            "given": f"as {dtype_name(given.data_type)}".replace("as of", "of"),
+            "expected": dtype_name(tensor.data_type),
+        }
         yield TYPE.found(*at, **types, **values)
     source = given.WhichOneof("input_data_type")
     if source is None:
