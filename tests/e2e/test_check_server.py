@@ -16,7 +16,7 @@ from qtriton.repository.check.rtx import RTX_RULES
 
 pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed: no embedded server to ask")
 
-#: Every fifth case by default, "all" with QTRITON_CHECK_CASES=all: six minutes.
+#: Every fifth case by default, all with QTRITON_CHECK_CASES=all.
 ASKED: Final = CASES if os.environ.get("QTRITON_CHECK_CASES") == "all" else CASES[::5]
 #: How many cases share a server.
 _TOGETHER: Final = 60

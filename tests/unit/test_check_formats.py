@@ -2,6 +2,7 @@
 
 import json
 import re
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from qtriton.cli import app
+from qtriton.cli.check import check as command
 from qtriton.errors import InputError
 from qtriton.repository.check import ALL_RULES, Severity, check
 from qtriton.repository.check.formats import github, sarif
-from qtriton.repository.check.releases import parse_release
+from qtriton.repository.check.releases import EMBEDDED, parse_release
 
 CONFIG = """backend: "mine"
 max_batch_size: 4
@@ -105,6 +107,11 @@ def _assert_result(result: dict[str, Any], ids: list[str]) -> None:
     place = location["physicalLocation"]
     assert re.fullmatch(r"[\w./%-]+", place["artifactLocation"]["uri"])
     assert place["region"]["startLine"] >= 1
+
+
+def test_the_default_release_is_the_embedded_servers() -> None:
+    """The command names it itself, so that its help needs no protobuf."""
+    assert signature(command).parameters["server"].default == EMBEDDED
 
 
 def test_ids_are_kebab_case_and_texts_have_no_full_stop() -> None:

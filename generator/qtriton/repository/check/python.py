@@ -21,7 +21,7 @@ CLASS: Final = error("python-class", "has no class TritonPythonModel, which Trit
 IMPORT: Final = error("python-import", "imports {module}, but {reason}", "Put it beside model.py{qtriton}")
 LATER: Final = warning(
     "python-import-later",
-    "imports {module} in a function, but {reason}: requests will fail",
+    "imports {module} only at times, but {reason}: it fails then",
     "Put it beside model.py",
 )
 _CLASS: Final = "TritonPythonModel"

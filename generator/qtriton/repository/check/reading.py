@@ -25,9 +25,15 @@ LINK: Final = error(
     "dangling-link", "links to {target!r}, which is not there: {consequence}", "Remove the link, or mend it"
 )
 CONFIG_MISSING: Final = error("config-missing", "is missing", "Write it, or move the folder out of the repository")
-INVALID: Final = error("config-invalid", "{reason}", "{fix}")
+INVALID: Final = error("config-invalid", "is not valid, {reason}", "Correct it")
+NOT_TEXT: Final = error(
+    "config-not-text", "is not UTF-8 text in line {number}", "Write the texts in it as UTF-8, or in octal escapes"
+)
+UNREADABLE: Final = error(
+    "config-unreadable", "cannot be read ({reason})", "Put a file there that the server has the right to read"
+)
 READING_RULES: Final[tuple[Rule, ...]] = (
-    EMPTY, A_MODEL, HIDDEN, LINK, CONFIG_MISSING, INVALID, *FIELD_RULES,
+    EMPTY, A_MODEL, HIDDEN, LINK, CONFIG_MISSING, INVALID, NOT_TEXT, UNREADABLE, *FIELD_RULES,
 )  # fmt: skip
 
 
@@ -84,12 +90,9 @@ def _read(folder: Path, release: str) -> Model | list[Problem]:
         return [Problem.of(folder.name, CONFIG_MISSING.found())]
     except UnicodeDecodeError as problem:
         line = raw[: problem.start].count(b"\n") + 1
-        fix = "Write the texts in it as UTF-8"
-        return [Problem.of(folder.name, INVALID.found(reason=f"is not UTF-8 text in line {line}", fix=fix), line)]
+        return [Problem.of(folder.name, NOT_TEXT.found(number=line), line)]
     except OSError as problem:
-        fix = "Give yourself the right to read it" if isinstance(problem, PermissionError) else "Write a file there"
-        reason = f"cannot be read ({problem.strerror})"
-        return [Problem.of(folder.name, INVALID.found(reason=reason, fix=fix))]
+        return [Problem.of(folder.name, UNREADABLE.found(reason=problem.strerror))]
     except RepositoryError as problem:
         return [_invalid(folder.name, str(problem), text)]
     if unknown := list(unknown_fields(config, release)):
@@ -120,8 +123,8 @@ def _invalid(name: str, message: str, text: str) -> Problem:
         before = [at for at in range(1, line) if lines[at - 1].partition("#")[0].strip()]
         if before and lines[before[-1] - 1].partition("#")[0].rstrip().endswith(":"):
             line = before[-1]
-            reason = f"is not valid, line {line}: a value is missing behind the colon ({rest or reason})"
-    return Problem.of(name, INVALID.found(reason=reason, fix="Correct it"), line)
+            reason = f"line {line}: a value is missing behind the colon ({rest or reason})"
+    return Problem.of(name, INVALID.found(reason=reason.removeprefix("is not valid, ")), line)
 
 
 def problem_of(model: Model, finding: Finding) -> Problem:
