@@ -1,6 +1,7 @@
 """Names, backends, versions, warm-ups, and the files that a config names."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -90,7 +91,7 @@ NAMES: Final = (
     _backend("version-0", 'backend: "python"', files={"0/model.py": PYTHON}),
     _backend("version-1-and-a-word", 'backend: "python"', "model-file-missing", files={"1a/model.py": PYTHON}),
     _backend("version-2-only", 'backend: "python"', files={"2/model.py": PYTHON}),
-    _backend("version-negative", 'backend: "python"', "no-version", files={"-1/model.py": PYTHON}),
+    replace(_backend("version-negative", 'backend: "python"', "no-version", files={"-1/model.py": PYTHON}), hangs=True),
     _backend("old-version-broken", 'backend: "python"', files={"1/x": "", "2/model.py": PYTHON}),
     _backend("all-with-one-broken", 'backend: "python" version_policy { all { } }', "model-file-missing", files={"1/x": "", "2/model.py": PYTHON}),
     _backend("latest-two", 'backend: "python" version_policy { latest { num_versions: 2 } }', files={"1/model.py": PYTHON, "2/model.py": PYTHON}),
