@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from qtriton.backends import triton_backends
-from qtriton.repository.check.model import PLATFORMS, Model
+from qtriton.repository.check.model import PLATFORMS, Model, is_repeated
 from qtriton.repository.check.rules import Finding, Rule, error, note, warning
 
 NAME: Final = error("name-differs", "name is {name!r}, the folder is {folder!r}", "Give both the same name")
@@ -106,7 +106,7 @@ def _enums_of(message: Any, at: tuple[str | int, ...]) -> Iterator[Finding]:
                 for key, inner in value.items():
                     yield from _enums_of(inner, (*at, field.name, str(key), "value"))
             continue
-        values = value if field.label == field.LABEL_REPEATED else (value,)
+        values = value if is_repeated(value) else (value,)
         for index, each in enumerate(values):
             if field.message_type is not None:
                 yield from _enums_of(each, (*at, field.name, index))

@@ -178,3 +178,8 @@ def enum_name(message: Any, field: str) -> str | None:
     """The name of an enum's value in a message, None of a number that has none."""
     value = message.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number.get(getattr(message, field))
     return None if value is None else str(value.name)
+
+
+def is_repeated(value: Any) -> bool:
+    """Whether a field's value is a list; how a descriptor says so has changed with the versions of protobuf."""
+    return hasattr(value, "__len__") and not isinstance(value, str | bytes)

@@ -30,6 +30,7 @@ def read_positions(text: str) -> Position:
     return root
 
 
+# The tokenizer keeps its line for errors only, so it has no public name.
 def _message(tokens: Any, end: str, into: Position) -> None:
     while not tokens.AtEnd() and tokens.token != end:
         name, line = tokens.token, tokens._line + 1

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from qtriton.errors import InputError
+from qtriton.repository.check.model import is_repeated
 from qtriton.repository.check.rules import Finding, Rule, error
 
 #: The server in nvidia-pytriton 0.7, which qtriton serves with.
@@ -50,5 +51,5 @@ def _unknown(message: Any, at: tuple[str | int, ...], numbers: tuple[int, int], 
         if since is not None and numbers < parse_release(since[numbers[0] != 2]):
             version, image = since
             yield FIELD.found(*at, field.name, field=field.name, version=version, image=image, release=release)
-        elif field.message_type is not None and field.label != field.LABEL_REPEATED:
+        elif field.message_type is not None and not is_repeated(value):
             yield from _unknown(value, (*at, field.name), numbers, release)
