@@ -90,8 +90,8 @@ def _index(port: int) -> dict[str, bool] | None:
             rows = json.loads(response.read())
     except (OSError, HTTPException):  # it is about to end
         return None
-    if response.status != 200:  # it has just begun
-        return None
+    if response.status != 200:  # of a repository that cannot be read at all, there is no index
+        return {}
     ready: dict[str, bool] = {}
     for row in rows:
         ready[row["name"]] = ready.get(row["name"], True) and row.get("state") == "READY"
