@@ -13,6 +13,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
+from reference_check import check_page
 from reference_cli import cli_page, commands, exit_codes
 from reference_markdown import COMMAND, markdown_table
 from reference_spec import spec_page
@@ -104,7 +105,8 @@ def with_blocks(text: str, where: Path) -> str:
 
 def files() -> dict[Path, str]:
     """What every file with something generated in it must hold."""
-    expected = {PAGES / "reference" / "cli.md": cli_page(), PAGES / "reference" / "spec.md": spec_page()}
+    pages = {"check.md": check_page, "cli.md": cli_page, "spec.md": spec_page}
+    expected = {PAGES / "reference" / name: page() for name, page in pages.items()}
     for path in sorted({*ROOT.glob("*.md"), *PAGES.rglob("*.md")} - set(expected)):
         text = path.read_text(encoding="utf-8")
         if _BLOCK.search(text):

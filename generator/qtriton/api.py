@@ -18,9 +18,10 @@ from qtriton.options import DEFAULT_REPOSITORY, BuildOptions
 from qtriton.plan import Plan, make_plan
 from qtriton.progress import SILENT, Reporter
 from qtriton.recognize.find import find_model
-from qtriton.repository.check import Problem
+from qtriton.repository.check import Problem, Severity
 from qtriton.repository.check import check as find_problems
 from qtriton.repository.check.engines import GpuServer
+from qtriton.repository.check.releases import EMBEDDED
 from qtriton.request import Request
 from qtriton.server import Server, ServerOptions
 from qtriton.tuning.options import TuneOptions
@@ -84,20 +85,28 @@ def carry_out(plan: Plan, *, workspace: Workspace | None = None, reporter: Repor
     return run_build(plan, workspace or Workspace.default(), reporter)
 
 
-def check(repository: Path | str = DEFAULT_REPOSITORY, server: GpuServer | None = None) -> list[Problem]:
+def check(
+    repository: Path | str = DEFAULT_REPOSITORY,
+    server: GpuServer | None = None,
+    *,
+    release: str = EMBEDDED,
+    least: Severity = Severity.ERROR,
+) -> list[Problem]:
     """Look for what would keep Triton from loading a repository, without starting a server.
 
     Args:
         repository: the folder.
         server: the TensorRT and GPU of the server, where engines are to be held against them.
+        release: the server's version, as "2.51", or that of its image, as "24.10".
+        least: errors alone by default; `Severity.WARNING` gives warnings, too, and `Severity.NOTE` all.
 
     Returns:
-        What is wrong, by model; nothing where Triton would load all of it.
+        What is wrong, by model; no error where Triton would load all of it.
 
     Raises:
-        InputError: there is no such folder, or it cannot be read.
+        InputError: there is no such folder, or it cannot be read; the release is none.
     """
-    return find_problems(Path(repository), server)
+    return find_problems(Path(repository), server, release=release, least=least)
 
 
 def serve(

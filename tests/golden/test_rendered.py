@@ -21,6 +21,7 @@ from qtriton.options import BuildOptions
 from qtriton.placement.placed import Placed
 from qtriton.plan import Plan
 from qtriton.progress import SILENT
+from qtriton.repository.check.paddle_files import messages
 from qtriton.repository.manifest import File, Manifest, Metric
 from qtriton.repository.record import PublishRecord
 from qtriton.request import Request
@@ -68,6 +69,28 @@ def tiny_onnx(path: Path, name: str) -> None:
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
 
 
+def tiny_program(path: Path, target: Target, where: Placed) -> None:
+    """A program of Paddle that says what its inputs and outputs are called, and has no operations between them."""
+    proto = messages()
+    assert proto is not None, "Paddle is not installed"
+    own_input, own_output, batch = OWN_NAMES[target.backend]
+    program = proto.ProgramDesc()
+    block = program.blocks.add(idx=0, parent_idx=-1)
+    sides = (
+        ("feed", own_input.format(where.spec.input.name), where.spec.input.dims),
+        ("fetch", own_output.format(OUTPUTS[where.spec.name][0]), OUTPUTS[where.spec.name][1]),
+    )
+    for kind, name, dims in sides:
+        tensor = block.vars.add(name=name).type
+        tensor.type = proto.VarType.LOD_TENSOR
+        tensor.lod_tensor.tensor.data_type = proto.VarType.FP32
+        tensor.lod_tensor.tensor.dims.extend([batch, *dims])
+        operation = block.ops.add(type=kind)
+        operation.inputs.add(parameter="X", arguments=[kind if kind == "feed" else name])
+        operation.outputs.add(parameter="Out", arguments=[name if kind == "feed" else kind])
+    path.write_bytes(program.SerializeToString())
+
+
 def default_placement(target: Target, fp32: Path, name: str) -> Placed:
     """Where a build has the operations unless it is told otherwise."""
     context = SimpleNamespace(placements={}, options=BuildOptions())
@@ -83,6 +106,8 @@ def artifact_of(target: Target, fp32: Path, where: Placed) -> Path:
         if name == "model.onnx":
             shutil.copyfile(fp32, folder / name)
             where.write(folder / name)
+        elif name == "model.pdmodel":
+            tiny_program(folder / name, target, where)
         else:
             (folder / name).write_text("what it holds is of no interest here")
     engine_recipe(dict(where.spec.inputs), 8, Precision.INT8_FP16).save(folder)

@@ -70,7 +70,7 @@ ROWS = {
         "does not work with timeout_action DELAY"),
     "control tensor twice": (
         f"sequence_batching {{ {control('s', 'START')} {control('s', 'READY')} }}",
-        "sequence control tensor 's' is listed 2 times"),
+        "two sequence control tensors are called 's'"),
     "control kind twice": (
         f"sequence_batching {{ {control('a', 'END')} {control('b', 'END')} }}",
         "CONTROL_SEQUENCE_END has 2 sequence control tensors"),
@@ -90,7 +90,7 @@ ROWS = {
         "batch_input BATCH_ELEMENT_COUNT has 2 source inputs"),
     "batch input of a stranger": (
         'batch_input { kind: BATCH_ELEMENT_COUNT target_name: "n" data_type: TYPE_FP32 source_input: "j" }',
-        "has a source_input 'j', which the model does not have"),
+        "has a source_input 'j', which is no input of the model"),
     "batch output of a stranger": (
         'batch_output { target_name: "o" kind: BATCH_SCATTER_WITH_INPUT_SHAPE source_input: "j" }',
         "batch_output BATCH_SCATTER_WITH_INPUT_SHAPE has a source_input 'j'"),

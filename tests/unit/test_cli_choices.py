@@ -17,7 +17,8 @@ def choices() -> Iterator[tuple[str, str, EnumMeta]]:
         for name, hint in get_type_hints(callback, include_extras=True).items():
             kinds = get_args(hint)
             if kinds and isinstance(kinds[0], EnumMeta):
-                yield str(command.name), f"--{name.replace('_', '-')}", kinds[0]
+                words = [each for each in (kinds[1].default, *(kinds[1].param_decls or ())) if isinstance(each, str)]
+                yield str(command.name), words[0] if words else f"--{name.replace('_', '-')}", kinds[0]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

@@ -253,7 +253,8 @@ def test_what_is_missing_is_a_sentence_with_a_cure(
 def problems(repository: Path, server: GpuServer) -> list[str]:
     folder = repository / "net_tensorrt_int8_fp16_runtime"
     config = parse_config('platform: "tensorrt_plan"', folder.name)
-    return [f"{where}: {sentence}" for where, sentence in engine_problems(Model(folder.name, folder, config), server)]
+    found = engine_problems(Model(folder.name, folder, config), server)
+    return [f"{each.where}: {each.sentence}" for each in found]
 
 
 @pytest.mark.parametrize(

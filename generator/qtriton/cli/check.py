@@ -1,7 +1,7 @@
 """qtriton check: is a repository complete and consistent, without a server."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -9,17 +9,49 @@ import typer
 
 from qtriton import console
 from qtriton.cli import options as o
-from qtriton.errors import ExitCode
+from qtriton.cli.expand import choice
+from qtriton.errors import ExitCode, InputError
 from qtriton.options import DEFAULT_REPOSITORY
+from qtriton_client import __version__
 
 if TYPE_CHECKING:
+    from qtriton.repository.check import Problem
     from qtriton.repository.check.rtx import RtxResult
 
 _COLUMNS: Final = ("Model", "s", "Layers", "Kernels", "INT8", "FP16", "FP32", "Moves", "Unfused")
+#: The server of the wheel: check/releases.py has the same, and is not imported for the help alone.
+_RELEASE: Final = "2.51"
+
+
+class Format(str, Enum):
+    """How the problems are printed."""
+
+    TEXT = "text"
+    GITHUB = "github"
+    SARIF = "sarif"
+
+
+_FORMATS: Final = [each.value for each in Format]
 
 
 def check(
     repository: o.RepositoryArgument = DEFAULT_REPOSITORY,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings, too, not on errors alone.")] = False,
+    server: Annotated[
+        str,
+        typer.Option(
+            help="The release of the server: its version, as 2.51, or its image's, as 24.10.", metavar="RELEASE"
+        ),
+    ] = _RELEASE,
+    form: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            help="Text; or what CI shows: GitHub's annotations, or SARIF 2.1.0.",
+            metavar=f"<{'|'.join(_FORMATS)}>",
+            parser=choice("--format", Format, _FORMATS),
+        ),
+    ] = Format.TEXT,
     tensorrt: Annotated[
         str, typer.Option(help="The server's TensorRT: plans of another are refused.", metavar="VERSION")
     ] = "",
@@ -34,30 +66,61 @@ def check(
 ) -> None:
     """Check every config, tensor and file of a model repository without starting a server."""
     # Loaded when called: pydantic, and protobuf with tritonclient.
+    from qtriton.repository.check import Severity
     from qtriton.repository.check import check as run
     from qtriton.repository.check.engines import GpuServer
     from qtriton.repository.check.rtx import build_with_rtx
     from qtriton.repository.engines import pending
 
-    problems = run(repository, GpuServer(tensorrt, gpu))
+    if json and form is not Format.TEXT:
+        raise InputError(f"--json and --format {form.value}: both print the problems. Leave one of them out.")
+    problems = run(repository, GpuServer(tensorrt, gpu), release=server, least=Severity.NOTE)
     built = list(build_with_rtx(repository, console)) if tensorrt_rtx else []
     problems += [each.problem for each in built if each.problem]
     waiting = pending(repository)
     if json:
-        rows = [asdict(problem) for problem in problems]
+        rows = [problem.as_json() for problem in problems]
         of_rtx = {"tensorrt_rtx": [each.as_json() for each in built]} if tensorrt_rtx else {}
         console.as_json({"repository": str(repository), "problems": rows, "engines_pending": waiting, **of_rtx})
     else:
-        for problem in problems:
-            console.text(str(problem))
+        _print(form, repository, problems)
         for model in waiting:
             console.say(f"{model}: engine pending. Run `qtriton engines build {repository}` on the GPU that serves it.")
-        if tensorrt_rtx:
+        if tensorrt_rtx and form is Format.TEXT:
             _print_engines(built, repository)
-        if not problems:
-            console.say(f"{repository}: no problem found.")
-    if problems:
+        console.say(f"{repository}: {_summary(problems)}.")
+    failing = (Severity.ERROR, Severity.WARNING) if strict else (Severity.ERROR,)
+    if any(problem.severity in failing for problem in problems):
         raise typer.Exit(ExitCode.REPOSITORY)
+
+
+def _print(form: Format, repository: Path, problems: "Sequence[Problem]") -> None:
+    # Loaded when called: pydantic, and protobuf with tritonclient.
+    from qtriton.repository.check import ALL_RULES
+    from qtriton.repository.check.formats import github, sarif
+
+    if form is Format.SARIF:
+        console.as_json(sarif(repository, problems, ALL_RULES, __version__))
+        return
+    for line in github(repository, problems) if form is Format.GITHUB else map(_text, problems):
+        console.text(line)
+
+
+def _text(problem: "Problem") -> str:
+    """A problem as a compiler would print it, with its rule at the end."""
+    place, _, rest = str(problem).partition(": ")
+    return f"{place}: {problem.severity.value}: {rest} [{problem.rule}]"
+
+
+def _summary(problems: "Sequence[Problem]") -> str:
+    """How many of each severity there are."""
+    counts: dict[str, int] = {}
+    for problem in problems:
+        counts[problem.severity.value] = counts.get(problem.severity.value, 0) + 1
+    texts = [
+        f"{counts[each]} {each}{'s' * (counts[each] > 1)}" for each in ("error", "warning", "note") if each in counts
+    ]
+    return ", ".join(texts) or "no problem found"
 
 
 def _print_engines(built: "Sequence[RtxResult]", repository: Path) -> None:

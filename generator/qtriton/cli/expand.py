@@ -61,11 +61,13 @@ def _with_parser(name: str, annotation: Any) -> Any:
     option = copy.copy(details[0])
     members: list[Any] = list(enum)
     values = [member.value for member in members]
-    option.metavar, option.parser = f"<{'|'.join(values)}>", _choice(f"--{name.replace('_', '-')}", enum, values)
+    option.metavar, option.parser = f"<{'|'.join(values)}>", choice(f"--{name.replace('_', '-')}", enum, values)
     return Annotated[enum, option]
 
 
-def _choice(option: str, enum: Any, values: list[str]) -> Callable[[Any], Any]:
+def choice(option: str, enum: Any, values: list[str]) -> Callable[[Any], Any]:
+    """A parser of an option's value that says in one sentence which there are."""
+
     def parse(value: Any) -> Any:
         try:
             return enum(value)

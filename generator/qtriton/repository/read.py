@@ -80,7 +80,7 @@ class Repository:
         for path in sorted(self.path.glob(f"*/{CONFIG}")):
             try:
                 yield path.parent.name, parse_config(path.read_text(errors="replace"), path.parent.name)
-            except RepositoryError:
+            except (OSError, RepositoryError):
                 yield path.parent.name, None
 
     def records(self) -> dict[str, PublishRecord]:

@@ -1,90 +1,86 @@
 """Check a model repository as Triton would on loading it, without a server, and report every problem."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from qtriton.errors import RepositoryError
-from qtriton.repository.check.config import CONFIG_CHECKS
-from qtriton.repository.check.engines import GpuServer, engine_problems
-from qtriton.repository.check.ensemble import ENSEMBLE_CHECKS, circles
-from qtriton.repository.check.files import FILE_CHECKS
-from qtriton.repository.check.model import Finding, Model
-from qtriton.repository.check.onnx import onnx_problems
-from qtriton.repository.check.scheduling import SCHEDULING_CHECKS
-from qtriton.repository.naming import CONFIG
-from qtriton.repository.read import Repository
-from qtriton.repository.render import parse_config
+from qtriton.repository.check.accelerators import ACCELERATOR_CHECKS, ACCELERATOR_RULES
+from qtriton.repository.check.batching import BATCHING_CHECKS, BATCHING_RULES
+from qtriton.repository.check.config import CONFIG_CHECKS, CONFIG_RULES
+from qtriton.repository.check.data_files import DATA_FILE_CHECKS, DATA_FILE_RULES
+from qtriton.repository.check.engines import ENGINE_RULES, GpuServer, engine_problems
+from qtriton.repository.check.ensemble import ENSEMBLE_CHECKS, ENSEMBLE_RULES
+from qtriton.repository.check.model import Model
+from qtriton.repository.check.onnx import ONNX_CHECKS, ONNX_RULES
+from qtriton.repository.check.openvino_ir import OPENVINO_CHECKS, OPENVINO_RULES
+from qtriton.repository.check.paddle_files import PADDLE_CHECKS, PADDLE_RULES
+from qtriton.repository.check.published import PUBLISHED_CHECKS, PUBLISHED_RULES
+from qtriton.repository.check.python import PYTHON_CHECKS, PYTHON_RULES
+from qtriton.repository.check.reading import READING_RULES, problem_of, read_models
+from qtriton.repository.check.releases import EMBEDDED
+from qtriton.repository.check.rtx import RTX_RULES
+from qtriton.repository.check.rules import ORDER, Finding, Problem, Rule, Severity
+from qtriton.repository.check.sequences import SEQUENCE_CHECKS, SEQUENCE_RULES
+from qtriton.repository.check.signature import SIGNATURE_RULES
+from qtriton.repository.check.tensors import TENSOR_CHECKS, TENSOR_RULES
+from qtriton.repository.check.versions import VERSION_CHECKS, VERSION_RULES
+from qtriton.repository.check.warmup import WARMUP_CHECKS, WARMUP_RULES
 
-
-@dataclass(frozen=True)
-class Problem:
-    """One reason why Triton would refuse a model, or fail its requests."""
-
-    model: str
-    #: A path inside the model's folder.
-    where: str
-    #: What is wrong and what to do about it.
-    sentence: str
-
-    def __str__(self) -> str:
-        place = "/".join(part for part in (self.model, self.where) if part)
-        return f"{place}: {self.sentence}"
-
+__all__ = ["ALL_RULES", "RULES", "Problem", "Severity", "check"]
 
 #: Each checks one model; it gets the others for what the model refers to.
 _CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterable[Finding]], ...]] = (
-    *CONFIG_CHECKS,
-    *SCHEDULING_CHECKS,
-    *FILE_CHECKS,
-    onnx_problems,
-    *ENSEMBLE_CHECKS,
-)
+    *CONFIG_CHECKS, *TENSOR_CHECKS, *BATCHING_CHECKS, *SEQUENCE_CHECKS, *WARMUP_CHECKS, *ENSEMBLE_CHECKS,
+    *VERSION_CHECKS, *DATA_FILE_CHECKS, *PYTHON_CHECKS, *ONNX_CHECKS, *OPENVINO_CHECKS, *PADDLE_CHECKS,
+    *ACCELERATOR_CHECKS, *PUBLISHED_CHECKS,
+)  # fmt: skip
+#: Every rule under what it is about, as the reference lists them.
+RULES: Final[dict[str, tuple[Rule, ...]]] = {
+    "The repository and its configs": READING_RULES,
+    "A config as a whole": CONFIG_RULES,
+    "Inputs and outputs": TENSOR_RULES,
+    "Batches and instances": BATCHING_RULES,
+    "Sequences": SEQUENCE_RULES,
+    "Warm-up": WARMUP_RULES,
+    "Ensembles": ENSEMBLE_RULES,
+    "Versions": VERSION_RULES,
+    "Files that a config names": DATA_FILE_RULES,
+    "Python models": PYTHON_RULES,
+    "Model files and their configs": SIGNATURE_RULES,
+    "ONNX files": ONNX_RULES,
+    "OpenVINO's files": OPENVINO_RULES,
+    "Paddle's files": PADDLE_RULES,
+    "ONNX Runtime's accelerators": ACCELERATOR_RULES,
+    "What qtriton has published": PUBLISHED_RULES,
+    "TensorRT engines": (*ENGINE_RULES, *RTX_RULES),
+}
+ALL_RULES: Final = tuple(rule for rules in RULES.values() for rule in rules)
 
 
-def check(repository: Path, server: GpuServer | None = None) -> list[Problem]:
-    """Every problem of a repository by model; empty where Triton would load all of it, apart from pending engines.
+def check(
+    repository: Path,
+    server: GpuServer | None = None,
+    *,
+    release: str = EMBEDDED,
+    least: Severity = Severity.ERROR,
+) -> list[Problem]:
+    """The problems of a repository by model; no error where Triton would load all of it, apart from pending engines.
+
+    Args:
+        repository: the folder.
+        server: the TensorRT and GPU of the server, where engines are to be held against them.
+        release: the server's version, as "2.51", or that of its image, as "24.10".
+        least: what to leave out: errors alone by default, with warnings, or with notes, too.
 
     Raises:
-        InputError: there is no such folder, or it cannot be read.
+        InputError: there is no such folder, or it cannot be read; the release is none.
     """
-    hidden, folders = _folders(repository)
-    if not folders:
-        fix = "Publish one with `qtriton build`, or name another folder."
-        return [Problem("", str(repository), f"holds no model. {fix}")]
-    problems, models = _load(folders)
-    fix = "Triton takes a hidden folder for a model too, and does not start. Move it out of the repository."
-    problems += [Problem(folder.name, "", f"does not belong here. {fix}") for folder in hidden]
+    problems, models = read_models(repository, release)
     for model in models.values():
         findings = [finding for run in _CHECKS for finding in run(model, models)]
         findings += engine_problems(model, server or GpuServer())
-        problems += [Problem(model.name, where, sentence) for where, sentence in findings]
-    problems += [Problem(name, CONFIG, sentence) for name, sentence in circles(models)]
-    return sorted(problems, key=lambda problem: problem.model)
-
-
-def _folders(repository: Path) -> tuple[list[Path], list[Path]]:
-    """The hidden folders and the others."""
-    folders = [path for path in sorted(Repository.open(repository).path.iterdir()) if path.is_dir()]
-    return [path for path in folders if path.name[0] == "."], [path for path in folders if path.name[0] != "."]
-
-
-def _load(folders: Iterable[Path]) -> tuple[list[Problem], dict[str, Model]]:
-    problems, models = [], {}
-    for folder in folders:
-        try:
-            text = (folder / CONFIG).read_text(encoding="utf-8")
-            models[folder.name] = Model(folder.name, folder, parse_config(text, folder.name))
-        except FileNotFoundError:
-            fix = "Publish the model again, or remove the folder."
-            problems.append(Problem(folder.name, CONFIG, f"is missing. {fix}"))
-        except UnicodeDecodeError:
-            problems.append(Problem(folder.name, CONFIG, "is not UTF-8 text. Publish the model again."))
-        except OSError as error:
-            fix = "Give yourself the right to read it."
-            problems.append(Problem(folder.name, CONFIG, f"cannot be read ({error.strerror}). {fix}"))
-        except RepositoryError as error:
-            reason = str(error).removeprefix(f"{folder.name}: {CONFIG} ")
-            problems.append(Problem(folder.name, CONFIG, f"{' '.join(reason.split()).rstrip('.')}. Correct it."))
-    return problems, models
+        problems += [problem_of(model, finding) for finding in findings]
+    kept = [problem for problem in problems if ORDER.index(problem.severity) >= ORDER.index(least)]
+    return sorted(kept, key=lambda problem: (problem.model, -ORDER.index(problem.severity)))

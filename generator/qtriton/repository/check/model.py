@@ -1,12 +1,15 @@
-"""What the checks look at: a model on disk, and what the backends expect of it."""
+"""What the checks look at: a model on disk, and what the server and its backends take from it."""
 
-from collections.abc import Iterable
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-#: Where in the model's folder, and the sentence.
-Finding: TypeAlias = tuple[str, str]
+from qtriton.repository.check.positions import Position, read_positions
 
 #: What Triton's platforms stand for.
 PLATFORMS: Final = {
@@ -20,18 +23,32 @@ PLATFORMS: Final = {
 
 #: Model files by platform or backend, any one of which will do; the user's own backends are not listed.
 FILES: Final = {
-    "onnxruntime_onnx": ("model.onnx",),
     "onnxruntime": ("model.onnx",),
-    "tensorrt_plan": ("model.plan",),
     "tensorrt": ("model.plan",),
     "python": ("model.py",),
     "openvino": ("model.xml", "model.onnx", "model.pdmodel", "model.pb", "model.tflite"),
     "paddle": ("model.pdmodel",),
-    "pytorch_libtorch": ("model.pt",),
     "pytorch": ("model.pt",),
     "tensorflow_savedmodel": ("model.savedmodel",),
     "tensorflow_graphdef": ("model.graphdef",),
 }
+
+#: By which file the server knows the backend where the config names none, in its order (AutoCompleteBackendFields).
+_BACKEND_OF_FILE: Final = (
+    ("model.savedmodel", "tensorflow"),
+    ("model.graphdef", "tensorflow"),
+    ("model.plan", "tensorrt"),
+    ("model.onnx", "onnxruntime"),
+    ("model.xml", "openvino"),
+    ("model.pt", "pytorch"),
+    ("model.py", "python"),
+)
+#: Of those, the ones that must be a file, and those that must be a folder.
+_ONLY_FILES: Final = ("model.graphdef", "model.plan", "model.pt")
+_ONLY_FOLDERS: Final = ("model.savedmodel",)
+#: Folders beside the versions which the server does not take for one.
+_NO_VERSIONS: Final = ("warmup", "initial_state", "configs")
+_NUMBER: Final = re.compile(r"\s*\+?(\d+)")
 
 
 @dataclass(frozen=True)
@@ -41,50 +58,89 @@ class Model:
     name: str
     folder: Path
     config: Any  # the protobuf message has no types
+    text: str = ""
 
     @property
     def is_ensemble(self) -> bool:
         """Whether Triton would join it from other models."""
         return bool(self.config.platform == "ensemble" or self.config.HasField("ensemble_scheduling"))
 
-    @property
+    @cached_property
+    def positions(self) -> Position:
+        """Where its fields stand in config.pbtxt."""
+        return read_positions(self.text)
+
+    @cached_property
     def kind(self) -> str:
-        """The backend, however it is named; empty for an ensemble and where it is unknown."""
-        return str(self.config.backend) or PLATFORMS.get(self.config.platform, "")
+        """The backend, however the server finds it; empty for an ensemble and where there is none."""
+        config = self.config
+        if config.backend or self.is_ensemble:
+            return str(config.backend)
+        if config.platform:
+            return PLATFORMS.get(config.platform, "")
+        if config.default_model_filename:
+            return dict(_BACKEND_OF_FILE).get(config.default_model_filename, "")
+        return self._kind_of_files()
+
+    def _kind_of_files(self) -> str:
+        """From what lies in the first folder by name, as the server does; else from the end of the model's own name."""
+        folders = sorted(path.name for path in self.folder.iterdir() if path.is_dir())
+        for name, backend in _BACKEND_OF_FILE if folders else ():
+            path = self.folder / folders[0] / name
+            if (
+                path.exists()
+                and not (name in _ONLY_FILES and path.is_dir())
+                and (name not in _ONLY_FOLDERS or path.is_dir())
+            ):
+                return backend
+        return self.name.partition(".")[2]
+
+    @cached_property
+    def version_folders(self) -> dict[int, str]:
+        """The version folders that Triton sees, by number: names that begin with one, and not with a needless 0."""
+        names = sorted(path.name for path in self.folder.iterdir() if path.is_dir())
+        numbers = ((name, _NUMBER.match(name)) for name in names if name not in _NO_VERSIONS)
+        return {int(number[1]): name for name, number in numbers if number and not (len(name) > 1 and name[0] == "0")}
 
     @property
     def versions(self) -> tuple[int, ...]:
-        """The version folders that Triton sees; it passes over names that are not numbers or begin with 0."""
-        names = (path.name for path in self.folder.iterdir() if path.is_dir())
-        return tuple(sorted(int(n) for n in names if n.isascii() and n.isdigit() and not n.startswith("0")))
+        """The versions that Triton sees, from the oldest."""
+        return tuple(sorted(self.version_folders))
 
-    @property
+    @cached_property
     def served(self) -> tuple[int, ...]:
-        """The versions that the policy serves: the latest one if it says nothing."""
+        """The versions that the policy serves: the latest one if there is none."""
         policy = self.config.version_policy
         match policy.WhichOneof("policy_choice"):
+            case "specific":
+                return tuple(v for v in self.versions if v in policy.specific.versions)
+            case "latest":
+                return self.versions[len(self.versions) - min(policy.latest.num_versions, len(self.versions)) :]
             case "all":
                 return self.versions
-            case "specific":
-                return tuple(v for v in policy.specific.versions if v in self.versions)
-            case "latest":
-                return self.versions[-max(1, policy.latest.num_versions) :]
-        return self.versions[-1:]
+        # A policy that is there and says nothing is that of all.
+        return self.versions if self.config.HasField("version_policy") else self.versions[-1:]
 
     @property
     def file_names(self) -> tuple[str, ...]:
         """What the model file may be called; empty where any file will do."""
         if self.config.default_model_filename:
             return (str(self.config.default_model_filename),)
-        return FILES.get(self.config.platform) or FILES.get(self.config.backend) or ()
+        if self.kind == "pytorch" and self.config.runtime == "model.py":
+            return ("model.py",)
+        return FILES.get(self.config.platform) or FILES.get(self.kind) or ()
 
-    def files(self) -> Iterable[tuple[str, Path]]:
+    def files(self) -> Iterator[tuple[str, Path]]:
         """The model file of every served version that has one, with its path inside the folder."""
         for version in self.served:
             for name in self.file_names:
                 if (self.folder / str(version) / name).exists():
                     yield f"{version}/{name}", self.folder / str(version) / name
                     break
+
+    def parameter(self, key: str) -> str | None:
+        """The text of one of its parameters, None where it has none of that name."""
+        return str(self.config.parameters[key].string_value) if key in self.config.parameters else None
 
 
 def dims_text(dims: Iterable[int]) -> str:
@@ -93,7 +149,37 @@ def dims_text(dims: Iterable[int]) -> str:
 
 
 def dtype_name(number: int) -> str:
-    """Triton's name of a data type, as config.pbtxt writes it."""
+    """Triton's name of a data type, as config.pbtxt writes it; its number where it has none."""
     from tritonclient.grpc import model_config_pb2
 
-    return str(model_config_pb2.DataType.Name(number))
+    if number == model_config_pb2.TYPE_INVALID:
+        return "of no type"
+    names = model_config_pb2.DataType.DESCRIPTOR.values_by_number
+    return str(names[number].name) if number in names else str(number)
+
+
+#: Bytes of an element by Triton's names; texts have no size.
+SIZES: Final = {
+    "BOOL": 1, "UINT8": 1, "UINT16": 2, "UINT32": 4, "UINT64": 8, "INT8": 1, "INT16": 2, "INT32": 4, "INT64": 8,
+    "FP16": 2, "BF16": 2, "FP32": 4, "FP64": 8,
+}  # fmt: skip
+
+
+def byte_size(dtype: int, dims: Iterable[int]) -> int:
+    """The bytes that a tensor of fixed dims needs; 4 for each text, whose length stands in front of it."""
+    size = SIZES.get(dtype_name(dtype).removeprefix("TYPE_"), 4)
+    dims = list(dims)
+    for each in dims:
+        size *= each
+    return size if dims else 0
+
+
+def enum_name(message: Any, field: str) -> str | None:
+    """The name of an enum's value in a message, None of a number that has none."""
+    value = message.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number.get(getattr(message, field))
+    return None if value is None else str(value.name)
+
+
+def is_repeated(value: Any) -> bool:
+    """Whether a field's value is a list; how a descriptor says so has changed with the versions of protobuf."""
+    return hasattr(value, "__len__") and not isinstance(value, str | bytes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from qtriton import isolated
 from qtriton.backends.tensorrt import TYPED
@@ -14,8 +14,12 @@ from qtriton.backends.tensorrt.recipe import EngineRecipe
 from qtriton.backends.tensorrt.rtx import RtxEngine, build_rtx, require_rtx
 from qtriton.errors import CompressionError
 from qtriton.progress import Reporter
-from qtriton.repository.check import Problem
+from qtriton.repository.check.rules import Problem, Rule, error
 from qtriton.repository.engines import engine_folders
+
+#: With --tensorrt-rtx alone: TensorRT's own words, which say what to do.
+REFUSED: Final = error("tensorrt-rtx", "{reason}", "")
+RTX_RULES: Final[tuple[Rule, ...]] = (REFUSED,)
 
 
 @dataclass(frozen=True)
@@ -82,4 +86,4 @@ def _build(folder: Path, recipe: EngineRecipe) -> RtxResult:
         sentence = f"TensorRT-RTX crashed while it built the engine: it {error}. {WAYS_OUT}"
     except isolated.RemoteError as error:
         sentence = f"TensorRT-RTX built no engine ({error}). {WAYS_OUT}"
-    return RtxResult(model, None, Problem(model, f"{folder.name}/{TYPED}", sentence))
+    return RtxResult(model, None, Problem.of(model, REFUSED.found(where=f"{folder.name}/{TYPED}", reason=sentence)))

@@ -1,0 +1,187 @@
+"""ONNX and OpenVINO files, and accelerators: what the python-based backends of the embedded server judge alike is run."""
+
+from dataclasses import replace
+from typing import Final
+
+import onnx
+from onnx import TensorProto, helper
+
+from e2e.check_cases.case import Case, config, tensor
+from qtriton.resources import zoo
+
+_ORT: Final = 'platform: "onnxruntime_onnx"'
+#: A shape with the batch.
+Shape = tuple[int | str, ...]
+
+
+def graph(
+    x: Shape | None = ("n", 3),
+    y: Shape | None = ("n", 3),
+    more: tuple[tuple[str, Shape], ...] = (),
+    dtype: int = TensorProto.FLOAT,
+    opset: int = 17,
+    operator: str = "Identity",
+    ir: int = 8,
+) -> bytes:
+    """y = x; further inputs are not used."""
+    inputs = [helper.make_tensor_value_info("x", dtype, x)]
+    inputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in more]
+    outputs = [helper.make_tensor_value_info("y", dtype, y)]
+    made = helper.make_graph([helper.make_node(operator, ["x"], ["y"])], "g", inputs, outputs)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def external(size: int | None) -> dict[str, str | bytes]:
+    """A graph that adds three numbers in a file of their own, of which so many bytes are there."""
+    model = onnx.load_from_string(graph(operator="Add"))
+    weights = helper.make_tensor("w", TensorProto.FLOAT, [3], [1.0, 2.0, 3.0])
+    weights.ClearField("float_data")
+    weights.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", "w.bin"), ("offset", "0"), ("length", "12")):
+        weights.external_data.add(key=key, value=value)
+    model.graph.initializer.append(weights)
+    model.graph.node[0].input.append("w")
+    return {"@/1/model.onnx": model.SerializeToString()} | ({} if size is None else {"@/1/w.bin": bytes(size)})
+
+
+def _onnx(name: str, data: bytes, refused: str = "", text: str = "", also: tuple[str, ...] = ()) -> Case:
+    text = text or config(backend=_ORT)
+    return Case(name, {"@/config.pbtxt": text, "@/1/model.onnx": data}, refused, also)
+
+
+def _read(name: str, data: bytes, refused: str = "", text: str = "", also: tuple[str, ...] = ()) -> Case:
+    """Where NVIDIA's backend in C++ differs from the python-based one of the wheel's server."""
+    case = _onnx(name, data, refused, text, also)
+    return Case(case.name, case.files, refused, also, judge="read")
+
+
+def _text(**parts: str | int) -> str:
+    return config(**{"backend": _ORT, **parts})  # type: ignore[arg-type]
+
+
+_CONTROL: Final = 'sequence_batching { control_input { name: "S" control { kind: CONTROL_SEQUENCE_START fp32_false_true: [ 0, 1 ] } } }'
+_STATE: Final = 'sequence_batching { state { input_name: "si" output_name: "so" data_type: TYPE_FP32 dims: [ 2 ] } }'
+
+
+def _gpu(name: str, text: str, refused: str = "") -> Case:
+    """An accelerator, which only the backend in C++ reads."""
+    extra = f"optimization {{ execution_accelerators {{ {text} }} }}"
+    return _read(f"accelerator-{name}", graph(), refused, _text(extra=extra))
+
+
+ONNX: Final = (
+    _onnx("onnx", graph()),
+    _onnx("onnx-unbatched", graph((3,), (3,)), text=_text(batch=0)),
+    _onnx("onnx-no-backend", graph(), text=config(backend="")),
+    _onnx("onnx-broken", b"\x08\x07garbage", "onnx-broken"),
+    _onnx("onnx-empty", b"", "onnx-broken"),
+    _onnx("onnx-cut-off", graph()[:-9], "onnx-broken"),
+    _onnx("onnx-input-name", graph(), "file-tensor-unknown", _text(inputs=tensor("input", "q"))),
+    _onnx("onnx-output-name", graph(), "file-tensor-unknown", _text(outputs=tensor("output", "q"))),
+    _onnx("onnx-input-type", graph(), "file-type", _text(inputs=tensor("input", "x", dtype="TYPE_FP64"))),
+    _onnx("onnx-output-type", graph(), "file-type", _text(outputs=tensor("output", "y", dtype="TYPE_INT64"))),
+    _onnx("onnx-input-dims", graph(), "file-dims", _text(inputs=tensor("input", "x", "[ 4 ]"))),
+    _onnx("onnx-output-dims", graph(), "file-dims", _text(outputs=tensor("output", "y", "[ 4 ]"))),
+    _onnx("onnx-rank", graph(), "file-dims", _text(inputs=tensor("input", "x", "[ 3, 1 ]"))),
+    _onnx("onnx-fixed-batch", graph((1, 3), (1, 3)), "file-batch"),
+    _onnx("onnx-input-unlisted", graph(more=(("z", ("n", 1)),)), "file-input-unlisted"),
+    _onnx("onnx-input-free-in-the-file", graph(("n", "k"), ("n", "k")), text=_text(outputs=tensor("output", "y", "[ -1 ]"))),
+    _onnx("onnx-input-free-in-the-config", graph(), "file-dims", _text(inputs=tensor("input", "x", "[ -1 ]"))),
+    _onnx("onnx-reshape", graph(("n", 3, 1), ("n", 3, 1)), text=_text(inputs=tensor("input", "x", "[ 3 ]", extra="reshape { shape: [ 3, 1 ] }"), outputs=tensor("output", "y", "[ 3, 1 ]"))),
+    _onnx("onnx-unknown-operator", graph(operator="NoSuchThing"), "onnx-graph"),
+    _onnx("onnx-opset-22", graph(opset=22), also=("onnx-opset",)),
+    _onnx("onnx-opset-99", graph(opset=99), "onnx-graph"),
+    _onnx("onnx-ir-99", graph(ir=99), "onnx-graph", also=("onnx-opset",)),
+    Case("onnx-external", {"@/config.pbtxt": _text(), **external(12)}),
+    Case("onnx-external-missing", {"@/config.pbtxt": _text(), **external(None)}, "onnx-external-data"),
+    Case("onnx-external-short", {"@/config.pbtxt": _text(), **external(8)}, "onnx-external-data"),
+    # As the backend in C++ does it.
+    _read("onnx-output-free-in-the-file", graph(("n", 3), ("n", "k")), "file-dims"),
+    _read("onnx-output-free-in-both", graph(("n", 3), ("n", "k")), text=_text(outputs=tensor("output", "y", "[ -1 ]"))),
+    _read("onnx-scalar", graph((), ()), text=_text(batch=0, inputs=tensor("input", "x", "[ 1 ]"), outputs=tensor("output", "y", "[ 1 ]"))),
+    _read("onnx-scalar-of-three", graph((), ()), "file-dims", _text(batch=0)),
+    Case("onnx-folder", {"@/config.pbtxt": _text(), "@/1/model.onnx/model.onnx": graph()}, judge="read"),
+    Case("onnx-folder-empty", {"@/config.pbtxt": _text(), "@/1/model.onnx/x": ""}, "onnx-broken", judge="read"),
+    _read("onnx-optional-batched", graph(), "file-optional-batched", _text(inputs=tensor("input", "x", extra="optional: true"))),
+    _read("onnx-optional-unbatched", graph((3,), (3,)), text=_text(batch=0, inputs=tensor("input", "x", extra="optional: true"))),
+    _read("onnx-control", graph(more=(("S", ("n", 1)),)), text=_text(extra=_CONTROL)),
+    _read("onnx-control-missing", graph(), "file-tensor-unknown", _text(extra=_CONTROL)),
+    _read("onnx-control-dims", graph(more=(("S", ("n", 2)),)), "file-control", _text(extra=_CONTROL)),
+    _read("onnx-state", graph(more=(("si", ("n", 2)),)), text=_text(extra=_STATE)),
+    _gpu("tensorrt", 'gpu_execution_accelerator { name: "tensorrt" parameters { key: "precision_mode" value: "FP16" } }'),
+    _gpu("unknown", 'gpu_execution_accelerator { name: "no_such" }', "accelerator-name"),
+    _gpu("cuda", 'gpu_execution_accelerator { name: "cuda" parameters { key: "anything" value: "1" } }'),
+    _gpu("parameter", 'gpu_execution_accelerator { name: "tensorrt" parameters { key: "no_such" value: "1" } }', "accelerator-parameter"),
+    _gpu("precision", 'gpu_execution_accelerator { name: "tensorrt" parameters { key: "precision_mode" value: "FP8" } }', "accelerator-precision"),
+    _gpu("openvino", 'cpu_execution_accelerator { name: "openvino" }'),
+    _gpu("unknown-of-the-cpu", 'cpu_execution_accelerator { name: "tensorrt" }', "accelerator-name"),
+)  # fmt: skip
+
+
+def ir(x: str = "3", kind: str = "f32", port: str = "FP32", name: str = "x") -> str:
+    """An IR of y = relu(x) in plain XML, as OpenVINO writes it."""
+    dims = f"<dim>-1</dim><dim>{x}</dim>"
+    return f"""<?xml version="1.0"?>
+<net name="n" version="11"><layers>
+<layer id="0" name="{name}" type="Parameter" version="opset1"><data shape="?,{x}" element_type="{kind}" />
+<output><port id="0" precision="{port}" names="{name}">{dims}</port></output></layer>
+<layer id="1" name="r" type="ReLU" version="opset1"><input><port id="0" precision="{port}">{dims}</port></input>
+<output><port id="1" precision="{port}" names="y">{dims}</port></output></layer>
+<layer id="2" name="y/sink" type="Result" version="opset1"><input><port id="0" precision="{port}">{dims}</port></input></layer>
+</layers><edges><edge from-layer="0" from-port="0" to-layer="1" to-port="0" />
+<edge from-layer="1" from-port="1" to-layer="2" to-port="0" /></edges></net>
+"""
+
+
+def _ir(name: str, xml: str, refused: str = "", weights: bytes | None = b"", **parts: str) -> Case:
+    text = config(**{"backend": 'backend: "openvino"', **parts})  # type: ignore[arg-type]
+    files = {"@/config.pbtxt": text, "@/1/model.xml": xml} | ({} if weights is None else {"@/1/model.bin": weights})
+    return Case(name, files, refused)
+
+
+#: One that keeps a number in its weights.
+_CONSTANT: Final = ir().replace(
+    "</layers>",
+    '<layer id="9" name="c" type="Const" version="opset1"><data element_type="f32" shape="1" offset="0" size="4" />'
+    '<output><port id="0" precision="FP32"><dim>1</dim></port></output></layer></layers>',
+)
+_OPENVINO: Final = (
+    _ir("ir", ir()),
+    _ir("ir-no-backend", ir(), backend=""),
+    _ir("ir-without-weights-to-have", ir(), weights=None),
+    replace(_ir("ir-no-weights", _CONSTANT, "openvino-weights", None), judge="read"),
+    replace(_ir("ir-weights", _CONSTANT, weights=bytes(4)), judge="read"),
+    _ir("ir-not-xml", "<net", "openvino-broken"),
+    _ir("ir-other-xml", "<html/>", "openvino-broken"),
+    _ir("ir-input-name", ir(name="q"), "file-tensor-unknown"),
+    _ir("ir-output-name", ir(), "file-tensor-unknown", outputs=tensor("output", "q")),
+    _ir("ir-dims", ir(x="4"), "file-dims"),
+    _ir("ir-type", ir(kind="f64", port="FP64"), "file-type"),
+    _ir("ir-rank", ir(), "file-dims", inputs=tensor("input", "x", "[ 3, 1 ]")),
+)
+#: The demo's program, x of [-1, 3, 224, 224] to the raw rows of its head.
+_DEMO: Final = zoo() / "demo_digits"
+_PROGRAM: Final = (_DEMO / "inference.pdmodel").read_bytes()
+_WEIGHTS: Final = (_DEMO / "inference.pdiparams").read_bytes()
+_IMAGE: Final = tensor("input", "image", "[ 3, 224, 224 ]")
+
+
+def _program(name: str, refused: str = "", program: bytes = _PROGRAM, weights: bool = True, **parts: str) -> Case:
+    given = {"backend": 'backend: "paddle"', "inputs": _IMAGE, "outputs": "", **parts}
+    text = config(**given)  # type: ignore[arg-type]
+    files: dict[str, str | bytes | None] = {"@/config.pbtxt": text, "@/1/model.pdmodel": program}
+    return Case(name, files | ({"@/1/model.pdiparams": _WEIGHTS} if weights else {}), refused, ("no-outputs",))
+
+
+_PADDLE: Final = (
+    _program("paddle-broken", "paddle-broken", b"\x00program"),
+    _program("paddle-no-weights", "paddle-weights", weights=False),
+    _program("paddle-input-name", "file-tensor-unknown", inputs=tensor("input", "q", "[ 3, 224, 224 ]")),
+    _program("paddle-output-name", "file-tensor-unknown", outputs=tensor("output", "q")),
+    _program("paddle-dims", "file-dims", inputs=tensor("input", "image", "[ 3, 224, 225 ]")),
+    _program("paddle-type", "file-type", inputs=tensor("input", "image", "[ 3, 224, 224 ]", "TYPE_FP16")),
+    _program("paddle"),
+)
+MODEL_FILES: Final = (*ONNX, *_OPENVINO, *_PADDLE)

@@ -1,0 +1,126 @@
+"""What CI takes of a check: exit codes, JSON, GitHub's annotations, and SARIF as its schema wants it."""
+
+import json
+import re
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from qtriton.cli import app
+from qtriton.cli.check import check as command
+from qtriton.errors import InputError
+from qtriton.repository.check import ALL_RULES, Severity, check
+from qtriton.repository.check.formats import github, sarif
+from qtriton.repository.check.releases import EMBEDDED, parse_release
+
+CONFIG = """backend: "mine"
+max_batch_size: 4
+input {
+  name: "x"
+  data_type: TYPE_FP32
+  dims: [ %s ]
+}
+output { name: "y" data_type: TYPE_FP32 dims: [ 3 ] }
+%s
+"""
+
+
+def model(folder: Path, dims: str = "3", more: str = "") -> Path:
+    (folder / "m/1").mkdir(parents=True)
+    (folder / "m/1/libtriton_mine.so").touch()
+    (folder / "m/config.pbtxt").write_text(CONFIG % (dims, more))
+    return folder
+
+
+WARNED = "instance_group { count: -1 kind: KIND_CPU }"
+
+
+@pytest.mark.parametrize(
+    ("dims", "more", "options", "code"),
+    [
+        ("3", "", ["--strict"], 0),
+        ("3", WARNED, [], 0),
+        ("3", WARNED, ["--strict"], 7),
+        ("0", "", [], 7),
+        ("3", "model_metrics { }", [], 7),
+        ("3", "model_metrics { }", ["--server", "26.05"], 0),
+        ("3", "model_metrics { metric_control { } }", ["--server", "2.70"], 7),
+        ("3", "", ["--server", "26.05", "--json", "--format", "sarif"], 2),
+        ("3", "", ["--server", "new"], 2),
+    ],
+)
+def test_the_exit_code_is_that_of_errors_or_of_warnings_if_asked(
+    tmp_path: Path, dims: str, more: str, options: list[str], code: int
+) -> None:
+    done = CliRunner().invoke(app, ["check", str(model(tmp_path, dims, more)), *options])
+    found = done.exception.exit_code if isinstance(done.exception, InputError) else done.exit_code
+
+    assert found == code, done.output
+
+
+def test_json_has_all_that_is_known_of_a_problem(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["check", str(model(tmp_path, "0")), "--json"])
+
+    (problem,) = json.loads(done.stdout)["problems"]
+    assert problem == {
+        "model": "m", "where": "config.pbtxt", "path": "m/config.pbtxt", "line": 6, "severity": "error",
+        "rule": "tensor-dims", "sentence": "input 'x' has dims [0].",
+        "fix": "Use sizes of 1 or more, and -1 where a size is free.",
+    }  # fmt: skip
+
+
+def test_github_shows_a_problem_at_its_line(tmp_path: Path) -> None:
+    problems = check(model(tmp_path, "0", WARNED), least=Severity.NOTE)
+
+    first, second = github(Path("models"), problems)
+
+    assert first.startswith("::error file=models/m/config.pbtxt,line=6,title=qtriton check%3A tensor-dims::input 'x'")
+    assert second.startswith("::warning file=models/m/config.pbtxt,line=9,")
+
+
+def test_sarif_is_what_its_schema_requires(tmp_path: Path) -> None:
+    problems = check(model(tmp_path, "0", WARNED), least=Severity.NOTE)
+    log = json.loads(json.dumps(sarif(Path("models"), problems, ALL_RULES, "1.2.3")))
+
+    assert log["version"] == "2.1.0" and log["$schema"].endswith("sarif-2.1.0.json")
+    (run,) = log["runs"]
+    driver = run["tool"]["driver"]
+    assert driver["name"] and re.fullmatch(r"\d+\.\d+\.\d+", driver["semanticVersion"])
+    ids = [rule["id"] for rule in driver["rules"]]
+    assert len(set(ids)) == len(ids), "ids of rules are unique"
+    for rule in driver["rules"]:
+        assert rule["shortDescription"]["text"] and rule["help"]["text"]
+        assert rule["defaultConfiguration"]["level"] in ("none", "note", "warning", "error")
+    assert [result["ruleId"] for result in run["results"]] == ["tensor-dims", "instance-count"]
+    for result in run["results"]:
+        _assert_result(result, ids)
+
+
+def _assert_result(result: dict[str, Any], ids: list[str]) -> None:
+    assert ids[result["ruleIndex"]] == result["ruleId"]
+    assert result["level"] in ("none", "note", "warning", "error")
+    assert result["message"]["text"]
+    (location,) = result["locations"]
+    place = location["physicalLocation"]
+    assert re.fullmatch(r"[\w./%-]+", place["artifactLocation"]["uri"])
+    assert place["region"]["startLine"] >= 1
+
+
+def test_the_default_release_is_the_embedded_servers() -> None:
+    """The command names it itself, so that its help needs no protobuf."""
+    assert signature(command).parameters["server"].default == EMBEDDED
+
+
+def test_ids_are_kebab_case_and_texts_have_no_full_stop() -> None:
+    for rule in ALL_RULES:
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", rule.id), rule.id
+        assert not rule.sentence.endswith(".") and not rule.fix.endswith("."), rule.id
+
+
+@pytest.mark.parametrize("text", ["", "2", "latest", "26", "3.1", "2.x"])
+def test_what_is_no_release_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="not a release of the server"):
+        parse_release(text)
