@@ -42,7 +42,7 @@ from qtriton.tuning.window import Window
 from qtriton.workspace import Workspace
 from qtriton_client import ClientError, read_images
 
-#: What issue 21 wants: a choice so near the best of the sweep, in such a part of its time.
+#: The bars: a choice so near the best of the sweep, in such a part of its time.
 BAR_RATIO: Final = 0.95
 BAR_TIME: Final = 0.1
 #: What tune takes by default.

@@ -199,8 +199,8 @@ def test_no_room_for_a_repository(options: str, reason: str, demo_repository: Pa
     assert f"{target}: cannot be written ({reason}" in done.stderr
 
 
-@pytest.mark.parametrize("size", ["200k", "8m"])
-def test_no_room_for_the_cache(size: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("size", "place"), [("200k", "stages"), ("8m", "scratch")])
+def test_no_room_for_the_cache(size: str, place: str, tmp_path: Path) -> None:
     """The scenes have no room in the small one, the calibration's tensors, which are mapped, none in the other."""
     cache, repository = tmp_path / "cache", tmp_path / "repository"
     cache.mkdir()
@@ -210,7 +210,7 @@ def test_no_room_for_the_cache(size: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 5, done.stderr
     assert "No space left on device" in done.stderr and "QTRITON_CACHE" in done.stderr
-    assert f"{cache}/stages/" in done.stderr and not repository.exists()
+    assert f"{cache}/{place}/" in done.stderr and not repository.exists()
 
 
 def test_a_read_only_repository_is_served_and_not_built_into(

@@ -26,7 +26,7 @@ from qtriton.repository.steps import shipped_sha256
 from qtriton.runtime.values import Results
 from qtriton.spec import ModelSpec
 from qtriton.target import Precision
-from qtriton.workspace import Workspace, sha256_file, sha256_json
+from qtriton.workspace import Workspace, disk_full_told, sha256_file, sha256_json
 
 if TYPE_CHECKING:
     from qtriton.builder.artifact import Artifact
@@ -171,7 +171,7 @@ class BuildContext:
         if not frames.exists():
             assert self.datasets.calibration is not None
             staged, few = frames.with_name(".calibration.npy"), self.options.few_images
-            with self.workspace.timings.part(self.frames_key.name):
+            with self.workspace.timings.part(self.frames_key.name), disk_full_told(staged):
                 write_frames(self.datasets.calibration, self.spec, staged, few, self.reader, self.reporter)
             staged.rename(frames)
         return frames
