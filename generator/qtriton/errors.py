@@ -22,7 +22,7 @@ class ExitCode(IntEnum):
     UNSUPPORTED = 4, "this version cannot do that"
     SETUP = 5, "something is missing on this machine"
     COMPRESSION = 6, "compression failed, or INT8's accuracy drop is over the budget, or not shown to be within it"
-    REPOSITORY = 7, "the repository is invalid, empty, from another qtriton, or cannot be written"
+    REPOSITORY = 7, "the repository is invalid, from another qtriton, or cannot be written"
     SERVER = 8, "the server failed"
     MEASUREMENT = 9, "a measurement failed or is impossible"
     BUG = 70, "a bug of qtriton"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qtriton.backends.runner import Feed, TensorInfo
-from qtriton.builder.timing import BLOCK, BLOCK_MS, WARM_UP_MS, interleaved
+from qtriton.builder.timing import BLOCK, BLOCK_MS, WARM_UP_MS, Times, interleaved, pair_times
 from qtriton.progress import ignore
 from qtriton_client import measure
 from qtriton_client.catalog import Feed as RuntimeFeed
@@ -300,3 +300,11 @@ def test_a_disturbance_of_a_few_runs_does_not_move_the_median() -> None:
 
     runs: Any = {0: Disturbed(0, 10**6, [])}
     assert interleaved(runs, 4, ignore) == {0: 1.0}
+
+
+@given(st.lists(st.tuples(*[st.integers(1, 10**9)] * 2), min_size=8, max_size=8))
+def test_the_bounds_of_a_speed_up_hold_it(blocks: list[tuple[int, int]]) -> None:
+    """However unlike the rounds of a busy machine are."""
+    taken = {place: Times(tuple((block[place],) for block in blocks)) for place in (0, 1)}
+    pair = pair_times(taken[0], taken[1])
+    assert pair.ratio.lower <= pair.fp32_ms / pair.compressed_ms <= pair.ratio.upper

@@ -115,6 +115,11 @@ def test_what_a_store_cannot_hold_is_refused(spoil: Callable[[Path], object], wo
         read_files(repository, ignore)
 
 
+def test_a_repository_without_a_model_is_no_release(tmp_path: Path) -> None:
+    with pytest.raises(RepositoryError, match="holds no model"):
+        read_files(tmp_path, ignore)
+
+
 def test_a_release_is_called_by_its_content_alone(repository: Path, tmp_path: Path, store: FolderStore) -> None:
     first = publish(repository, store)
     other = FolderStore(tmp_path / "other")

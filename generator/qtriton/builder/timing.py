@@ -62,9 +62,17 @@ def time_pair(fp32: tuple[Target, Path], compressed: tuple[Target, Path], progre
     with ExitStack() as stack:
         runs = {place: stack.enter_context(running(*each)) for place, each in enumerate((fp32, compressed))}
         times = take_turns(runs, ROUNDS, progress)
-    before, after = times[0].median_ms, times[1].median_ms
-    ratio = ratio_interval(times[0].round_ms, times[1].round_ms)
-    # What is shown is the ratio of both medians, which may lie beside the rounds' own: wider bounds hold, too.
+    return pair_times(times[0], times[1])
+
+
+def pair_times(fp32: Times, compressed: Times) -> PairTimes:
+    """The medians of both, and the bounds of the one over the other, which hold that of the medians, too.
+
+    The bounds are of the median of the rounds' ratios, beside which the ratio of all runs' medians can lie where a
+    machine is busy; wider bounds hold at the same level.
+    """
+    before, after = fp32.median_ms, compressed.median_ms
+    ratio = ratio_interval(fp32.round_ms, compressed.round_ms)
     ratio = replace(ratio, lower=min(ratio.lower, before / after), upper=max(ratio.upper, before / after))
     return PairTimes(before, after, ratio)
 

@@ -20,9 +20,11 @@ def read_files(repository: Path, progress: Progress) -> tuple[LocalFile, ...]:
     """Every file of a repository's models, by path; links count as what they lead to, Python's caches not at all.
 
     Raises:
-        RepositoryError: there is a folder without a file, or what cannot be published or read.
+        RepositoryError: there is no model, a folder without a file, or what cannot be published or read.
     """
     paths = [path for model in Repository.open(repository).models() for path in _walk(model)]
+    if not paths:
+        raise RepositoryError(f"{repository}: holds no model. Build one with `qtriton build`, or name another folder.")
     total, files = len(paths), []
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for file in pool.map(lambda path: _read(path, repository), paths):
