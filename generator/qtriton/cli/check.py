@@ -12,7 +12,6 @@ from qtriton.cli import options as o
 from qtriton.cli.expand import choice
 from qtriton.errors import ExitCode, InputError
 from qtriton.options import DEFAULT_REPOSITORY
-from qtriton_client import __version__
 
 if TYPE_CHECKING:
     from qtriton.repository.check import Problem
@@ -95,9 +94,10 @@ def check(
 
 
 def _print(form: Format, repository: Path, problems: "Sequence[Problem]") -> None:
-    # Loaded when called: pydantic, and protobuf with tritonclient.
+    # Loaded when called: pydantic, and protobuf with tritonclient; the client's NumPy.
     from qtriton.repository.check import ALL_RULES
     from qtriton.repository.check.formats import github, sarif
+    from qtriton_client import __version__
 
     if form is Format.SARIF:
         console.as_json(sarif(repository, problems, ALL_RULES, __version__))
