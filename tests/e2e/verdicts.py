@@ -1,7 +1,6 @@
 """What the embedded tritonserver says of each model of a repository: one start, with auto-complete off."""
 
 import json
-import os
 import shutil
 import time
 from contextlib import closing
@@ -9,6 +8,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from qtriton.server import ServerOptions, command, folder, log, ports, shm, wheel
+from qtriton.server.embedded import supervisor_job
 from qtriton.server.process import Server, launch, stop
 
 #: In place of what `qtriton serve` passes: a model that fails is told of, and the others load all the same.
@@ -44,16 +44,7 @@ def _start(repository: Path, root: Path) -> Server:
     memory = shm.ShmPlan(shm.MIB, shm.MIB)
     prefix = f"qtriton-check-{root.name}-"
     line = command.command_line(tritonserver, layout, repository, server_ports, memory, prefix, _OPTIONS)
-    job = {
-        "parent": os.getpid(),
-        "cwd": str(layout.cwd),
-        "env": command.environment(layout, [tritonserver.libraries, libpython.parent]),
-        "ports": [server_ports.grpc, server_ports.http],
-        "drain_s": _OPTIONS.drain_s,
-        "grace_s": _OPTIONS.stop_timeout_s,
-        "shm_prefix": prefix,
-        "folder": str(root),
-    }
+    job = supervisor_job(layout, [tritonserver.libraries, libpython.parent], server_ports, _OPTIONS, prefix, root)
     names = str(repository), str(repository)
     line = [_TOLERANT.get(word, word) for word in line if "stub-timeout" not in word]
     # A stub without its model.py is waited for until this is over, so all models are loaded at once.

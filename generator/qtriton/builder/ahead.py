@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from qtriton import machine
 from qtriton.builder.background import Background
 from qtriton.builder.context import BuildContext
 from qtriton.builder.recipes import candidates
@@ -25,7 +25,7 @@ def learning_ahead(context: BuildContext) -> Iterator[None]:
     until then, and nothing is guessed where that is in the cache.
     """
     recipe = _first(context)
-    if recipe is not None and len(os.sched_getaffinity(0)) > 1:
+    if recipe is not None and machine.cores() > 1:
         sources = Sources(context, recipe)
         if not sources.scales_are_kept() and (context.options.only_algorithm or not sources.is_observed()):
             context.frames()  # in this thread: both need them

@@ -72,18 +72,39 @@ def _start(repository: Path, server_ports: ServerPorts, options: ServerOptions) 
         link = root / "repository"
         link_served(repository, link)
         line = command.command_line(tritonserver, layout, link, server_ports, memory, prefix, options)
-        job = {
-            "parent": os.getpid(),
-            "cwd": str(layout.cwd),
-            "env": command.environment(layout, [tritonserver.libraries, libpython.parent]),
-            "ports": [server_ports.grpc, server_ports.http],
-            "drain_s": options.drain_s,
-            "grace_s": options.stop_timeout_s,
-            "shm_prefix": prefix,
-            "folder": str(root),
-        }
+        job = supervisor_job(layout, [tritonserver.libraries, libpython.parent], server_ports, options, prefix, root)
         names = str(link), str(repository)
         return launch(line, job, server_ports, options.log_path or root / "triton.log", names, root)
     except BaseException:
         shutil.rmtree(root, ignore_errors=True)
         raise
+
+
+def supervisor_job(
+    layout: folder.Layout,
+    libraries: list[Path],
+    server_ports: ServerPorts,
+    options: ServerOptions,
+    prefix: str,
+    root: Path,
+) -> dict[str, object]:
+    """What the supervisor is told of a server: where it runs, how it ends, and what is to be removed behind it.
+
+    Args:
+        layout: the server's folders.
+        libraries: where its shared libraries lie.
+        server_ports: its ports.
+        options: how long it may take to end.
+        prefix: of its regions in /dev/shm.
+        root: a folder that is removed with it.
+    """
+    return {
+        "parent": os.getpid(),
+        "cwd": str(layout.cwd),
+        "env": command.environment(layout, libraries),
+        "ports": [server_ports.grpc, server_ports.http],
+        "drain_s": options.drain_s,
+        "grace_s": options.stop_timeout_s,
+        "shm_prefix": prefix,
+        "folder": str(root),
+    }
