@@ -9,7 +9,8 @@ from typing import Final
 from reference_markdown import NOTE, cell, markdown_table
 
 from qtriton.repository.check import RULES
-from qtriton.repository.check.releases import EMBEDDED, SINCE
+from qtriton.repository.check.releases import SINCE
+from qtriton.repository.naming import EMBEDDED
 
 _INTRODUCTION: Final = """
 An *error* is what the server refuses, with auto-complete off; a *warning* is what loads and will disappoint; a *note*

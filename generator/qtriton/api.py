@@ -21,7 +21,7 @@ from qtriton.recognize.find import find_model
 from qtriton.repository.check import Problem, Severity
 from qtriton.repository.check import check as find_problems
 from qtriton.repository.check.engines import GpuServer
-from qtriton.repository.check.releases import EMBEDDED
+from qtriton.repository.naming import EMBEDDED
 from qtriton.request import Request
 from qtriton.server import Server, ServerOptions
 from qtriton.tuning.options import TuneOptions

@@ -14,7 +14,8 @@ from qtriton.cli.check import check as command
 from qtriton.errors import InputError
 from qtriton.repository.check import ALL_RULES, Severity, check
 from qtriton.repository.check.formats import github, sarif
-from qtriton.repository.check.releases import EMBEDDED, parse_release
+from qtriton.repository.check.releases import parse_release
+from qtriton.repository.naming import EMBEDDED
 
 CONFIG = """backend: "mine"
 max_batch_size: 4

@@ -12,14 +12,13 @@ from qtriton.cli import options as o
 from qtriton.cli.expand import choice
 from qtriton.errors import ExitCode, InputError
 from qtriton.options import DEFAULT_REPOSITORY
+from qtriton.repository.naming import EMBEDDED
 
 if TYPE_CHECKING:
     from qtriton.repository.check import Problem
     from qtriton.repository.check.rtx import RtxResult
 
 _COLUMNS: Final = ("Model", "s", "Layers", "Kernels", "INT8", "FP16", "FP32", "Moves", "Unfused")
-#: The server of the wheel: check/releases.py has the same, and is not imported for the help alone.
-_RELEASE: Final = "2.51"
 
 
 class Format(str, Enum):
@@ -41,7 +40,7 @@ def check(
         typer.Option(
             help="The release of the server: its version, as 2.51, or its image's, as 24.10.", metavar="RELEASE"
         ),
-    ] = _RELEASE,
+    ] = EMBEDDED,
     form: Annotated[
         Format,
         typer.Option(

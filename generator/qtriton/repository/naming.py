@@ -12,6 +12,8 @@ from qtriton.target import Target
 VERSION: Final = "1"
 #: What Triton reads of a model.
 CONFIG: Final = "config.pbtxt"
+#: The version of the server in nvidia-pytriton 0.7, which qtriton serves with.
+EMBEDDED: Final = "2.51"
 #: What completes a release, beside its models; the release is called by its SHA-256.
 RELEASE: Final = "RELEASE.json"
 

@@ -19,7 +19,6 @@ from qtriton.repository.check.paddle_files import PADDLE_CHECKS, PADDLE_RULES
 from qtriton.repository.check.published import PUBLISHED_CHECKS, PUBLISHED_RULES
 from qtriton.repository.check.python import PYTHON_CHECKS, PYTHON_RULES
 from qtriton.repository.check.reading import READING_RULES, problem_of, read_models
-from qtriton.repository.check.releases import EMBEDDED
 from qtriton.repository.check.rtx import RTX_RULES
 from qtriton.repository.check.rules import ORDER, Finding, Problem, Rule, Severity
 from qtriton.repository.check.sequences import SEQUENCE_CHECKS, SEQUENCE_RULES
@@ -27,6 +26,7 @@ from qtriton.repository.check.signature import SIGNATURE_RULES
 from qtriton.repository.check.tensors import TENSOR_CHECKS, TENSOR_RULES
 from qtriton.repository.check.versions import VERSION_CHECKS, VERSION_RULES
 from qtriton.repository.check.warmup import WARMUP_CHECKS, WARMUP_RULES
+from qtriton.repository.naming import EMBEDDED
 
 __all__ = ["ALL_RULES", "RULES", "Problem", "Severity", "check"]
 

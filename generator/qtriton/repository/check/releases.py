@@ -9,8 +9,6 @@ from qtriton.errors import InputError
 from qtriton.repository.check.model import is_repeated
 from qtriton.repository.check.rules import Finding, Rule, error
 
-#: The server in nvidia-pytriton 0.7, which qtriton serves with.
-EMBEDDED: Final = "2.51"
 #: Fields that came after it, each with the first release that has it, as version and as image; from model_config.proto
 #: of the releases 24.10 to 26.06.
 SINCE: Final = {
