@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from e2e.load import until
 from qtriton.errors import InputError, RepositoryError, ServerError
 from qtriton.server import Server, ServerOptions, serve
 from qtriton_client.session import Session
@@ -357,10 +358,3 @@ def text(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return b""
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
