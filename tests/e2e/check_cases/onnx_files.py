@@ -22,13 +22,15 @@ def graph(
     opset: int = 17,
     operator: str = "Identity",
     ir: int = 8,
+    domain: str = "",
 ) -> bytes:
     """y = x; further inputs are not used."""
     inputs = [helper.make_tensor_value_info("x", dtype, x)]
     inputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in more]
     outputs = [helper.make_tensor_value_info("y", dtype, y)]
-    made = helper.make_graph([helper.make_node(operator, ["x"], ["y"])], "g", inputs, outputs)
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir)
+    made = helper.make_graph([helper.make_node(operator, ["x"], ["y"], domain=domain)], "g", inputs, outputs)
+    opsets = [helper.make_opsetid("", opset), *([helper.make_opsetid(domain, 1)] if domain else [])]
+    model = helper.make_model(made, opset_imports=opsets, ir_version=ir)
     data: bytes = model.SerializeToString()
     return data
 
@@ -88,6 +90,12 @@ ONNX: Final = (
     _onnx("onnx-fixed-batch", graph((1, 3), (1, 3)), "file-batch"),
     _onnx("onnx-input-unlisted", graph(more=(("z", ("n", 1)),)), "file-input-unlisted"),
     _onnx("onnx-input-free-in-the-file", graph(("n", "k"), ("n", "k")), text=_text(outputs=tensor("output", "y", "[ -1 ]"))),
+    # The file leaves free what follows from its graph.
+    _onnx("onnx-output-inferred", graph(("n", 3), ("n", "k"))),
+    _onnx("onnx-output-inferred-free-in-the-config", graph(("n", 3), ("n", "k")), "file-dims", _text(outputs=tensor("output", "y", "[ -1 ]"))),
+    _onnx("onnx-output-inferred-unbatched", graph((1, 3), ("n", 3)), text=_text(batch=0, inputs=tensor("input", "x", "[ 1, 3 ]"), outputs=tensor("output", "y", "[ 1, 3 ]"))),
+    _onnx("onnx-output-inferred-by-the-runtime", graph(("n", 3), ("n", "k"), operator="Gelu", domain="com.microsoft")),
+    _onnx("onnx-output-inferred-batch", graph((1, 3), ("n", 3)), "file-batch"),
     _onnx("onnx-input-free-in-the-config", graph(), "file-dims", _text(inputs=tensor("input", "x", "[ -1 ]"))),
     _onnx("onnx-reshape", graph(("n", 3, 1), ("n", 3, 1)), text=_text(inputs=tensor("input", "x", "[ 3 ]", extra="reshape { shape: [ 3, 1 ] }"), outputs=tensor("output", "y", "[ 3, 1 ]"))),
     _onnx("onnx-unknown-operator", graph(operator="NoSuchThing"), "onnx-graph"),
@@ -98,8 +106,7 @@ ONNX: Final = (
     Case("onnx-external-missing", {"@/config.pbtxt": _text(), **external(None)}, "onnx-external-data"),
     Case("onnx-external-short", {"@/config.pbtxt": _text(), **external(8)}, "onnx-external-data"),
     # As the backend in C++ does it.
-    _read("onnx-output-free-in-the-file", graph(("n", 3), ("n", "k")), "file-dims"),
-    _read("onnx-output-free-in-both", graph(("n", 3), ("n", "k")), text=_text(outputs=tensor("output", "y", "[ -1 ]"))),
+    _read("onnx-output-free-in-the-file", graph(("n", "k"), ("n", "k")), "file-dims"),
     _read("onnx-scalar", graph((), ()), text=_text(batch=0, inputs=tensor("input", "x", "[ 1 ]"), outputs=tensor("output", "y", "[ 1 ]"))),
     _read("onnx-scalar-of-three", graph((), ()), "file-dims", _text(batch=0)),
     Case("onnx-folder", {"@/config.pbtxt": _text(), "@/1/model.onnx/model.onnx": graph()}, judge="read"),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from qtriton.repository.check.model import Model
-from qtriton.repository.check.onnx_graph import graph_problems, read_graph, too_new
+from qtriton.repository.check.onnx_graph import graph_problems, infer_outputs, only_onnx, read_graph, too_new
 from qtriton.repository.check.rules import Finding, Rule, error, warning
 from qtriton.repository.check.signature import FileTensor, signature
 from qtriton.repository.check.versions import PUBLISH_AGAIN, is_ours
@@ -47,15 +47,16 @@ def _onnx(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
         yield from (DATA.found(where=place, reason=reason) for reason in _external(file, read))
         constants = {tensor.name for tensor in read.graph.initializer}
         inputs = {value.name: _tensor(value) for value in read.graph.input if value.name not in constants}
-        outputs = {value.name: _tensor(value) for value in read.graph.output}
+        known = only_onnx(read)
+        outputs = {value.name: _tensor(value, known) for value in infer_outputs(read)}
         # An initializer with the name of an input has a default.
         yield from signature(model, place, inputs, outputs, constants)
 
 
-def _tensor(value: Any) -> FileTensor:
+def _tensor(value: Any, known: bool = True) -> FileTensor:
     tensor = value.type.tensor_type
     shape = [size.dim_value if size.HasField("dim_value") else -1 for size in tensor.shape.dim]
-    return FileTensor(_TYPES.get(tensor.elem_type, ""), shape if tensor.HasField("shape") else None)
+    return FileTensor(_TYPES.get(tensor.elem_type, ""), shape if tensor.HasField("shape") else None, known)
 
 
 def _external(file: Path, model: Any) -> Iterator[str]:

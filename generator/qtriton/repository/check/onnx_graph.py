@@ -12,6 +12,10 @@ MAX_IR: Final = 14
 #: What the ONNX Runtime 1.19.2 of the image 24.10 takes; the embedded server has the one that is installed.
 IMAGE_OPSET: Final = 21
 IMAGE_IR: Final = 10
+#: The names of ONNX's own domain.
+_ONNX: Final = ("", "ai.onnx")
+#: No tensor of a shape is longer.
+_SHAPE_BYTES: Final = 1024
 
 
 def read_graph(path: Path) -> Any:
@@ -53,12 +57,41 @@ def too_new(model: Any) -> str:
     return f"IR version {model.ir_version}" if model.ir_version > IMAGE_IR else ""
 
 
+def infer_outputs(model: Any) -> Any:
+    """The outputs as a runtime sees them: a size that the file leaves free can follow from the graph.
+
+    Args:
+        model: a ModelProto, whose large weights lose their numbers.
+
+    Returns:
+        ValueInfoProtos. They are as the file has them where it leaves nothing free or ONNX cannot tell.
+    """
+    from onnx import shape_inference
+
+    outputs = model.graph.output
+    if all(size.HasField("dim_value") for value in outputs for size in value.type.tensor_type.shape.dim):
+        return outputs
+    for tensor in model.graph.initializer:
+        # Shapes follow from small integers; weights would only be copied.
+        if len(tensor.raw_data) > _SHAPE_BYTES:
+            tensor.ClearField("raw_data")
+    try:
+        return shape_inference.infer_shapes(model, data_prop=True).graph.output
+    except (shape_inference.InferenceError, RuntimeError, ValueError):
+        return outputs
+
+
+def only_onnx(model: Any) -> bool:
+    """Whether ONNX has every operator, so that what it infers is all that a runtime can."""
+    return all(node.domain in _ONNX for node in model.graph.node)
+
+
 def _unknown(model: Any, version: int) -> set[str]:
     """The operators of ONNX's own domain that are not in its opset; further domains are the runtime's business."""
     from onnx import defs
 
-    functions = {function.name for function in model.functions if function.domain in ("", "ai.onnx")}
-    names = {node.op_type for node in model.graph.node if node.domain in ("", "ai.onnx")} - functions
+    functions = {function.name for function in model.functions if function.domain in _ONNX}
+    names = {node.op_type for node in model.graph.node if node.domain in _ONNX} - functions
     # Of a newer opset than the installed onnx has, nothing can be said.
     return {name for name in names if not _has(defs, name, version)} if version <= defs.onnx_opset_version() else set()
 

@@ -44,6 +44,8 @@ class FileTensor:
     dtype: str
     #: With the batch, -1 where a size is free; None where the file does not say.
     shape: list[int] | None
+    #: Whether a size of -1 is free to the runtime as well, which may infer more than can be told here.
+    known: bool = True
 
 
 def signature(
@@ -103,7 +105,7 @@ def _tensor(model: Model, where: str, kind: str, tensor: Any, actual: FileTensor
         yield BATCH.found(**names, shape=dims_text(shape))
         return
     expected = shape[1:] if batch > 0 else shape
-    exact = kind == "output" and model.kind == "onnxruntime"
+    exact = kind == "output" and model.kind == "onnxruntime" and actual.known
     if len(dims) != len(expected) or not all(_fits(a, b, exact) for a, b in zip(expected, dims, strict=True)):
         yield DIMS.found(**names, actual=dims_text(expected), stated=dims_text(dims))
 
