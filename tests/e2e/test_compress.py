@@ -48,6 +48,26 @@ spec = paddle.static.InputSpec([None, 3, 24, 24], name="x")
 paddle.jit.save(net, sys.argv[1] + "/inference", input_spec=[spec])
 """
 
+#: Prints what Paddle's pass makes of the network above; with a second argument, with our way to link.
+PADDLE_PASS = """
+import scipy, sklearn, sys
+import paddle
+from paddle.base import core
+from paddle.base.framework import IrGraph
+from paddle.static.quantization.quantization_pass import AddQuantDequantForInferencePass
+from qtriton.compress.links import link_without_listing
+if sys.argv[2:]:
+    link_without_listing()
+paddle.enable_static()
+place = paddle.CPUPlace()
+program, _, _ = paddle.static.load_inference_model(sys.argv[1] + "/inference", paddle.static.Executor(place))
+ranges = {name: 2.0 for name in program.global_block().vars}
+graph = IrGraph(core.Graph(program.desc), for_test=True)
+AddQuantDequantForInferencePass(paddle.static.global_scope(), place, calibration_range_dict=ranges).apply(graph)
+for op in graph.to_program().global_block().ops:
+    print(op.type, op.input_arg_names, op.output_arg_names)
+"""
+
 
 def onnx_net(path: Path) -> Path:
     rng = np.random.default_rng(0)
@@ -218,6 +238,18 @@ def test_a_conversion_with_another_meaning_is_refused(tmp_path: Path) -> None:
         check_conversion(fp32, [right * np.nan], spec)
     with pytest.raises(ConversionError, match=r"gives \[1, 9\], not \[1, 10\]"):
         check_conversion(fp32, [right[:, :9]], spec)
+
+
+def test_our_way_to_link_makes_the_graph_that_paddle_makes(tmp_path: Path) -> None:
+    def printed(program: str, *arguments: str) -> list[str]:
+        command = [sys.executable, "-c", program, str(tmp_path), *arguments]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+        return sorted(done.stdout.splitlines())  # which of two that do not need each other comes first is chance
+
+    printed(PADDLE_NET)
+    made = printed(PADDLE_PASS)
+    assert sum(line.startswith("quantize_linear") for line in made) > 10
+    assert printed(PADDLE_PASS, "ours") == made
 
 
 def test_paddle_with_batch_normalisation_to_int8(tmp_path: Path) -> None:

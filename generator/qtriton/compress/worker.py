@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from qtriton.compress.exporting import name_squeezed_axes
 from qtriton.compress.importing import MODEL_FILE, PARAMS_FILE, import_onnx, random_image
+from qtriton.compress.links import link_without_listing
 from qtriton.compress.mixed import keep_in_float, save
 from qtriton.compress.programs import LAYERS, Program, image_input, learnt_layers, load, read
 from qtriton.compress.scales import QUANTIZED, SCALES_FILE, Scales, probe_indexes
@@ -106,6 +107,7 @@ def learn_ranges(source: CalibratedModel, options: PtqOptions, trained: Path | N
     import paddle
 
     paddle.disable_signal_handler()
+    link_without_listing()
     fp32 = source.folder(source.model)
     folder = source.folder(trained, "import-trained") if trained else fp32
     paddle.enable_static()
