@@ -48,3 +48,13 @@ def check_count(folder: Path, count: int, few: bool) -> None:
             f"--calibration {folder}: {count} images that can be read, INT8 needs {MIN_CALIBRATION_IMAGES}. "
             "Add images, pass --few-images to go on with these, or --precision fp32."
         )
+
+
+def images_text(count: int) -> str:
+    """A number of images, in words."""
+    return "1 image" if count == 1 else f"{count} images"
+
+
+def one_of(count: int) -> str:
+    """An image of so many, at the beginning of a sentence."""
+    return "The only image" if count == 1 else f"One of {count} images"

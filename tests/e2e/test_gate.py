@@ -95,7 +95,7 @@ def test_the_gate_says_how_sure_it_is_and_decides_by_that_where_it_is_required(o
     before = contents(repository)
     refused = build(own_cache, repository, *words, between, "--require-evidence", code=6)
     assert f"drops {gate['drop']:.2f} " in refused and f"might drop {sure['upper']:.2f} (95 %)" in refused
-    assert "100 images do not show" in refused and "leave out --require-evidence" in refused
+    assert "100 images cannot show" in refused and "leave out --require-evidence" in refused
     assert contents(repository) == before
     gate = int8_of(build(own_cache, repository, *words, "20", "--require-evidence"))["gate"]
     assert gate["required"] and gate["evidence"] == sure

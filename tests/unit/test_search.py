@@ -455,7 +455,7 @@ def test_each_candidate_is_judged_at_a_level_of_its_own(monkeypatch: pytest.Monk
 
     late = World(lambda recipe: 0.0 if len(recipe.float_layers) == 8 else 3.0, fast)
     late.images = images
-    with pytest.raises(AccuracyBudgetError, match="images do not show that it is within"):
+    with pytest.raises(AccuracyBudgetError, match="images cannot show that it is within"):
         late.find(monkeypatch, require_evidence=True, max_accuracy_drop=0.25)
     assert first.levels == [level_of(1)] * 2, "to decide, and to be told"
     (level,) = set(late.levels)
@@ -477,7 +477,7 @@ def test_what_is_not_shown_is_refused_with_estimate_bound_and_ways_out(monkeypat
     with pytest.raises(AccuracyBudgetError) as raised:
         world.find(monkeypatch, require_evidence=True, algorithm=AlgorithmChoice.AVG, method=Method.PTQ)
     for part in (
-        "drops 0.40 points of mAP, the budget is 0.5.", "2000 images do not show that it is within: it might drop 0.",
+        "drops 0.40 points of mAP, the budget is 0.5.", "2000 images cannot show that it is within: it might drop 0.",
         "(95 %). Give about ", "with --validation and --labels.", "was published before is unchanged",
         "--max-accuracy-drop", "--method auto", "leave out --require-evidence",
     ):  # fmt: skip

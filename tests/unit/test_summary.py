@@ -33,9 +33,9 @@ def manifest(precision: Precision, **known: Any) -> Manifest:
     )  # fmt: skip
 
 
-def summary(gate: Gate) -> str:
+def summary(gate: Gate, repository: str = "r") -> str:
     targets = [Target("onnxruntime", each) for each in (Precision.FP32, Precision.INT8)]
-    plan = Plan(load_spec("mobilenet_v1"), Request(BuildOptions(repository=Path("r"))), tuple(targets), ())
+    plan = Plan(load_spec("mobilenet_v1"), Request(BuildOptions(repository=Path(repository))), tuple(targets), ())
     manifests = manifest(Precision.FP32), manifest(Precision.INT8, gate=gate, speed=SPEED)
     return summarize_build(BuildResult(plan, True, tuple(zip(targets, manifests, strict=True))))
 
@@ -70,3 +70,19 @@ def test_what_is_shown_needs_no_warning(verdict: Verdict | None) -> None:
     sure = SURE.model_copy(update={"verdict": verdict, "images_needed": None, "image_points": 0.1})
     text = summary(GATE.model_copy(update={"evidence": sure if verdict else None}))
     assert "the fastest within the accuracy budget. `" in text and "One of" not in text
+
+
+def test_a_single_image_is_not_called_images() -> None:
+    text = summary(GATE.model_copy(update={"images": 1, "evidence": SURE.model_copy(update={"image_points": 100})}))
+    assert "\nThe only image is 100.00 points, more than the budget of 0.5" in text
+    assert "measured; 1 image cannot tell for sure." in text
+
+
+@pytest.mark.parametrize(
+    ("repository", "named"), [("model_repository", ""), ("my models", " --repository 'my models'")]
+)
+def test_the_next_commands_can_be_copied(repository: str, named: str) -> None:
+    text = summary(GATE, repository)
+    assert f"`qtriton explain mobilenet_v1{named}` says why." in text
+    folder = "'my models'" if named else repository
+    assert f"\nNext: qtriton bench {folder} --model mobilenet_v1, or qtriton serve {folder}" in text

@@ -9,6 +9,7 @@ from qtriton.builder.candidate import Candidate
 from qtriton.builder.certainty import evidence, image_points
 from qtriton.builder.choice import MIN_SPEEDUP
 from qtriton.builder.context import BuildContext
+from qtriton.datasets import images_text, one_of
 from qtriton.repository.manifest import Evidence, Speed
 from qtriton.repository.naming import Names
 from qtriton.target import Method, Target
@@ -39,9 +40,9 @@ def too_few_images(context: BuildContext, target: Target, same: AccuracyDrop, bu
         certain: what the images tell of it.
     """
     return (
-        f"{Names.of(context.spec.name, target).ensemble}: --require-evidence: {same.after.images} images cannot show a "
-        f"drop of at most {budget:g} points of {same.after.name}: even an artifact that answers each as FP32 does "
-        f"might drop {certain.upper:.2f} (95 %). {_more_images(same, certain)} What was published before is "
+        f"{Names.of(context.spec.name, target).ensemble}: --require-evidence: {images_text(same.after.images)} cannot "
+        f"show a drop of at most {budget:g} points of {same.after.name}: even an artifact that answers each as FP32 "
+        f"does might drop {certain.upper:.2f} (95 %). {_more_images(same, certain)} What was published before is "
         "unchanged. Or pass --max-accuracy-drop with more points, or leave out --require-evidence."
     )
 
@@ -79,13 +80,13 @@ def _too_few(context: BuildContext, best: Best) -> str:
     if drop.points <= best.budget and best.agrees:
         certain = evidence(context, drop, best.budget, best.candidate.number)
         return (
-            f" {images} images do not show that it is within: it might drop {certain.upper:.2f} (95 %). "
+            f" {images_text(images)} cannot show that it is within: it might drop {certain.upper:.2f} (95 %). "
             f"{_more_images(drop, certain)}"
         )
     each = image_points(context.spec.task, images)
     if each is None or each <= best.budget:
         return ""
-    return f" One of {images} images alone is {each:.2f} points: give more with {_option(drop)}."
+    return f" {one_of(images)} alone is {each:.2f} points: give more with {_option(drop)}."
 
 
 def _more_images(drop: AccuracyDrop, certain: Evidence) -> str:

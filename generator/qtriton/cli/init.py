@@ -1,5 +1,6 @@
 """qtriton init: the spec of a model's file, written out to be corrected."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -53,4 +54,7 @@ def init(
             console.text(o.result_in_words(each))
         console.say(f"Found {len(trial.objects)}. Drawn: {trial.picture}")
     if found.path is not None:
-        console.say(f"Next: correct it, then qtriton build {found.path} --weights {found.weights} --calibration DIR")
+        build = shlex.join(
+            ["qtriton", "build", str(found.path), "--weights", str(found.weights), "--calibration", "DIR"]
+        )
+        console.say(f"Next: correct it, then {build}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from qtriton.datasets import images_text, one_of
 from qtriton.evidence import Verdict
 from qtriton.repository.manifest import Bounds, Gate
 
@@ -46,8 +47,7 @@ def few_images(gate: Gate) -> str:
         return ""
     more = "--validation and --labels" if gate.labelled else "--validation"
     return (
-        f"One of {gate.images} images is {points:.2f} points, more than the budget of {gate.budget:g}: give more with "
-        f"{more}."
+        f"{one_of(gate.images)} is {points:.2f} points, more than the budget of {gate.budget:g}: give more with {more}."
     )
 
 
@@ -60,7 +60,7 @@ def sentences(gate: Gate) -> Iterator[str]:
     tells = {
         Verdict.WITHIN: f"That is within {budget}.",
         Verdict.OVER: f"That is over {budget}.",
-        Verdict.CANNOT_TELL: f"{gate.images} images cannot tell whether that is within {budget}{needed}.",
+        Verdict.CANNOT_TELL: f"{images_text(gate.images)} cannot tell whether that is within {budget}{needed}.",
     }
     tried = f", which allows for the {sure.tried} artifacts that had been tried" * (sure.tried > 1)
     yield (

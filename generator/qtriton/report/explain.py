@@ -7,6 +7,7 @@ from typing import Final
 
 from qtriton.backends import title_of
 from qtriton.builder.choice import MIN_SPEEDUP, fastest, gain
+from qtriton.datasets import images_text
 from qtriton.recipe import Learner
 from qtriton.report.certainty import BOUNDS, CONFIDENCE, bounds_cell, bounds_text, sentences
 from qtriton.report.section import Section
@@ -113,7 +114,9 @@ def _details(name: str, manifest: Manifest, all_layers: bool) -> Iterator[Sectio
     gate, speed = manifest.gate, manifest.speed
     assert gate is not None
     judge = "labels" if gate.labelled else "FP32's results, as there are no labels"
-    yield Section(f"{name}: measured by {gate.metric} on {gate.images} images, against {judge}{measured_in(manifest)}.")
+    yield Section(
+        f"{name}: measured by {gate.metric} on {images_text(gate.images)}, against {judge}{measured_in(manifest)}."
+    )
     yield from map(Section, sentences(gate))
     if gate.required:
         yield Section("Only what is shown to be within the budget was to be published (--require-evidence).")

@@ -6,7 +6,9 @@ import textwrap
 from qtriton.backends import cpu_fallback
 from qtriton.builder.choice import MIN_SPEEDUP
 from qtriton.builder.result import BuildResult
+from qtriton.datasets import images_text
 from qtriton.evidence import Verdict
+from qtriton.options import DEFAULT_REPOSITORY
 from qtriton.report.certainty import bounds_text, drop_text, few_images
 from qtriton.report.explain import downloaded, measured_in
 from qtriton.report.tuning import told
@@ -40,7 +42,8 @@ def summarize_build(result: BuildResult) -> str:
         lines += _next_on_the_gpu(result)
     else:
         where = ", on a machine with a GPU" * any(cpu_fallback(target) is not None for target, _ in result.variants)
-        lines.append(f"Next: qtriton bench {repository} --model {spec.name}, or qtriton serve {repository}{where}")
+        folder = shlex.quote(str(repository))
+        lines.append(f"Next: qtriton bench {folder} --model {spec.name}, or qtriton serve {folder}{where}")
     return "\n".join(lines)
 
 
@@ -73,7 +76,10 @@ def _next_on_the_gpu(result: BuildResult) -> list[str]:
 
 
 def _verdict(result: BuildResult) -> str:
-    why = f"`qtriton explain {result.plan.spec.name}` says why."
+    explain = ["qtriton", "explain", result.plan.spec.name]
+    if result.repository.path != DEFAULT_REPOSITORY:
+        explain += ["--repository", str(result.repository.path)]
+    why = f"`{shlex.join(explain)}` says why."
     name = result.names(result.default).ensemble
     if waiting := result.pending():
         return f"Engine pending: {', '.join(waiting)}. An engine is built on the GPU that runs it. {why}"
@@ -86,7 +92,7 @@ def _verdict(result: BuildResult) -> str:
         return f"Serve {name}, the fastest; it is over the accuracy budget, which you accepted. {why}"
     sure = chosen.gate.evidence if chosen.gate is not None else None
     if chosen.gate is not None and sure is not None and sure.verdict is Verdict.CANNOT_TELL:
-        unsure = f"as measured; {chosen.gate.images} images cannot tell for sure"
+        unsure = f"as measured; {images_text(chosen.gate.images)} cannot tell for sure"
         return f"Serve {name}, the fastest within the accuracy budget {unsure}. {why}"
     return f"Serve {name}, the fastest within the accuracy budget. {why}"
 
@@ -95,10 +101,10 @@ def describe(manifest: Manifest) -> str:
     """Accuracy, drop and speed of a variant in a line."""
     parts = ["accuracy not measured"]
     if manifest.metric is not None:
-        parts = [f"{manifest.metric.name} {manifest.metric.value:.2f} on {manifest.metric.images} images"]
+        parts = [f"{manifest.metric.name} {manifest.metric.value:.2f} on {images_text(manifest.metric.images)}"]
     if (gate := manifest.gate) is not None:
         if not gate.labelled:
-            parts = [f"{100 - gate.drop:.2f} points of {gate.metric} on {gate.images} images without labels"]
+            parts = [f"{100 - gate.drop:.2f} points of {gate.metric} on {images_text(gate.images)} without labels"]
         parts.append(drop_text(gate))
     if manifest.metric or manifest.gate:
         parts[-1] += measured_in(manifest)
