@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import qtriton
 from qtriton import machine
 from qtriton.backends.tensorrt.recipe import engine_recipe
 from qtriton.cli import app
@@ -502,6 +503,33 @@ def test_an_object_that_goes_meanwhile_is_told(repository: Path, store: FolderSt
 def test_where_nothing_was_published_nothing_is_fetched(store: FolderStore, tmp_path: Path) -> None:
     with pytest.raises(RepositoryError, match=r"has no CURRENT\.json"):
         fetch(store, tmp_path / "models")
+
+
+def test_the_public_api_does_what_the_commands_do(repository: Path, store: FolderStore, tmp_path: Path) -> None:
+    first = qtriton.publish(repository, store.root)
+    (repository / "a" / "1" / "model.py").write_text("another")
+    second = qtriton.publish(str(repository), str(store.root))
+    assert (first.moved, second.moved, second.previous) == (True, True, first.release)
+    assert qtriton.rollback_release(store.root).release == first.release
+    listed = qtriton.list_releases(store.root)
+    assert {each.release: each.state for each in listed.releases} == {
+        first.release: "current", second.release: "before it",
+    }  # fmt: skip
+    assert listed.current == first.release and [move.by for move in listed.history] == [
+        "publish",
+        "publish",
+        "rollback",
+    ]
+    fetched = qtriton.fetch_release(store.root, tmp_path / "models", second.release[:8])
+    assert fetched.release == second.release and contents(tmp_path / "models")["a/1/model.py"] == "another"
+    (repository / "a" / "1" / "model.py").write_text("a third")
+    third = qtriton.publish(repository, store.root)
+    for dry_run in (True, False):
+        gone = qtriton.prune_releases(
+            store.root, older_than=timedelta(0), half_older_than=timedelta(0), dry_run=dry_run
+        )
+        assert [each.id for each in gone] == [second.release]
+    assert {each.release for each in qtriton.list_releases(store.root).releases} == {first.release, third.release}
 
 
 def test_an_outline_has_the_configs_and_the_names(repository: Path, store: FolderStore, tmp_path: Path) -> None:
