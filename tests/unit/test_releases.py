@@ -32,6 +32,7 @@ from qtriton.releases.reading import read_files
 from qtriton.releases.release import Release, completion_of, folder_of, named, stored_releases
 from qtriton.releases.rollback import rollback
 from qtriton.releases.store import Store, Stored
+from qtriton.repository.check import check, require_valid
 from qtriton.repository.naming import RELEASE
 from qtriton.target import Precision
 
@@ -57,7 +58,7 @@ def store(tmp_path: Path) -> FolderStore:
 @pytest.fixture(autouse=True)
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """tests/e2e publishes repositories that are checked; these are none that Triton would load."""
-    monkeypatch.setattr(publishing, "check", lambda repository: [])
+    monkeypatch.setattr(publishing, "require_valid", lambda repository: None)
 
 
 def publish_another(repository: Path, store: Store, text: str) -> Published:
@@ -148,9 +149,15 @@ def test_what_is_no_completion_of_that_release_is_not_read(repository: Path) -> 
 def test_an_invalid_repository_is_refused_with_its_first_problem(
     repository: Path, store: FolderStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "check", lambda repository: ["a: is wrong. Mend it.", "b: too."])
-    with pytest.raises(RepositoryError, match=r"a: is wrong\. Mend it\. \(and 1 more\) See `qtriton check"):
+    monkeypatch.setattr(publishing, "require_valid", require_valid)
+    with pytest.raises(RepositoryError) as refused:
         publish(repository, store)
+    first, *others = check(repository)
+    assert others
+    assert str(refused.value) == (
+        f"{repository}: Triton would not load it: {first} ({len(others)} more.) `qtriton check {repository}` lists all "
+        "of it."
+    )
     assert not store.root.exists()
 
 

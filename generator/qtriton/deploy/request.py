@@ -13,8 +13,8 @@ from qtriton.deploy.queries import Queries
 from qtriton.deploy.refuse import DIGEST, NAME, parse_annotation, refuse_forms, refuse_gpu
 from qtriton.deploy.sources import OciImage, S3Release, Source, parse_source
 from qtriton.deploy.workload import Workload
-from qtriton.errors import InputError, RepositoryError
-from qtriton.repository.check import check
+from qtriton.errors import InputError
+from qtriton.repository.check import require_valid
 from qtriton.server import IMAGE
 
 #: The wait that adds pods where nobody measured how long a model computes, in microseconds.
@@ -122,10 +122,7 @@ def deployment(repository: Path, options: DeployOptions) -> Deployment:
     """
     refuse_forms(options)
     source = parse_source(options)
-    if problems := check(repository):
-        raise RepositoryError(
-            f"{repository}: Triton would not load it: {problems[0]} `qtriton check {repository}` lists all of it."
-        )
+    require_valid(repository)
     workload = Workload.of(repository, options.model or ())
     refuse_gpu(options, workload)
     annotations = tuple(map(parse_annotation, options.service_account_annotation or ()))
