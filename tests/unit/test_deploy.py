@@ -16,6 +16,7 @@ from qtriton.deploy.queries import Queries
 from qtriton.deploy.times import TIMES
 from qtriton.deploy.workload import Workload
 from qtriton.errors import InputError, RepositoryError
+from qtriton.repository import staging
 from qtriton.repository.read import Repository
 from qtriton.server import shm
 from qtriton.server.requirements import BUILDING_S
@@ -374,7 +375,7 @@ def test_a_foreign_folder_stays(tmp_path: Path) -> None:
     (tmp_path / "photos" / "one.jpg").write_text("")
     with pytest.raises(InputError, match="did not write"):
         output.write_folder(tmp_path / "photos", {"a": ""})
-    with pytest.raises(InputError, match="a file, not a folder"):
+    with pytest.raises(RepositoryError, match="a file, not a folder"):
         output.write_folder(tmp_path / "photos" / "one.jpg", {"a": ""})
     (tmp_path / "empty").mkdir()
     output.write_folder(tmp_path / "empty", {"a": ""})
@@ -387,8 +388,8 @@ def test_what_fails_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest.Mo
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", str(tmp_path / "out"))
 
-    monkeypatch.setattr(output, "exchange", full)
-    with pytest.raises(InputError, match="No space left"):
+    monkeypatch.setattr(staging, "exchange", full)
+    with pytest.raises(RepositoryError, match="the disk is full"):
         output.write_folder(tmp_path / "out", {"a": "new"})
     assert (tmp_path / "out" / "a").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -156,7 +156,7 @@ def test_a_repository_that_was_changed_meanwhile_is_left_alone(world: World, sub
 
 def test_while_another_process_publishes_nothing_is_written(world: World, subject: Subject) -> None:
     seen = listing(world.repository)
-    with staged(world.repository), pytest.raises(RepositoryError, match="is publishing into it"):
+    with staged(world.repository), pytest.raises(RepositoryError, match="is writing into it"):
         publish(subject, tuning(), seen)
 
 
