@@ -195,6 +195,16 @@ def test_the_way_out_is_that_of_the_store(cpu: Path) -> None:
     assert policy["spec"]["egress"][1] == {"ports": [{"port": 9000}, {"port": 443}]}
 
 
+def test_a_store_may_be_named_as_triton_and_publish_do(cpu: Path) -> None:
+    """With host and port in the URL, and with the release in it, as it was printed."""
+    triton = "s3://http://minio.store:9000/bucket/p"
+    apart = {"models": "s3://bucket/p", "release": deployed.RELEASE, "endpoint_url": "http://minio.store:9000"}
+    for target in ("kubernetes", "kserve"):
+        expected = deployed.rendered(cpu, target, **apart)
+        assert deployed.rendered(cpu, target, models=triton, release=deployed.RELEASE) == expected
+        assert deployed.rendered(cpu, target, models=f"{triton}/releases/{deployed.RELEASE}") == expected
+
+
 def test_engines_are_built_once_for_a_type_of_gpu(gpu: Path) -> None:
     files = deployed.rendered(gpu, **deployed.CLAIM)
     (job,) = documents(files, "kustomize/overlays/gpu/engines")
@@ -286,9 +296,19 @@ def test_every_block_of_a_pod_has_its_reason_above_it(gpu: Path, key: str) -> No
         ({"models": "models/"}, "no such source"),
         ({"models": "pvc:../x"}, "no such source"),
         ({"models": "s3://models/vision"}, "which release"),
-        ({"models": "s3://", "release": deployed.RELEASE}, "no bucket"),
+        ({"models": "s3://", "release": deployed.RELEASE}, "names no bucket"),
         ({"models": "s3://bucket/p", "release": "latest"}, "It is a SHA-256"),
-        ({"models": "s3://bucket/p", "release": deployed.RELEASE, "endpoint_url": "minio:9000"}, "no URL"),
+        (
+            {"models": "s3://bucket/p", "release": deployed.RELEASE, "endpoint_url": "minio:9000"},
+            "not the URL of an S3",
+        ),
+        ({"models": "s3://b/p", "release": deployed.RELEASE}, "names no bucket"),
+        ({"models": "s3://bucket/a=b", "release": deployed.RELEASE}, "tritonserver does not read 'a=b'"),
+        (
+            {"models": "s3://http://a:1/bucket", "release": deployed.RELEASE, "endpoint_url": "http://b:1"},
+            "names another endpoint",
+        ),
+        ({"models": f"s3://bucket/releases/{'a' * 64}", "release": "b" * 64}, "names another one"),
         ({"models": "pvc:m", "release": deployed.RELEASE}, "--release belongs to"),
         ({"models": "pvc:m", "credentials_secret": "s"}, "--credentials-secret belongs to"),
         ({"image": "server@sha256:123"}, "no digest"),

@@ -21,10 +21,11 @@ from qtriton.operate.serve import serve_release
 from qtriton.progress import ignore
 from qtriton.releases import prune as pruning
 from qtriton.releases import publish as publishing
+from qtriton.releases.address import split_release_url
 from qtriton.releases.content import PART_BYTES
 from qtriton.releases.fetch import fetch
 from qtriton.releases.folder import FolderStore
-from qtriton.releases.outline import split_release_url, write_outline
+from qtriton.releases.outline import write_outline
 from qtriton.releases.pointer import KEY, Move, Pointer, PointerFile, move, read_pointer, swap
 from qtriton.releases.prune import Kept, prune, to_prune
 from qtriton.releases.publish import Published, publish
