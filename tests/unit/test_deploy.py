@@ -195,6 +195,27 @@ def test_the_way_out_is_that_of_the_store(cpu: Path) -> None:
     assert policy["spec"]["egress"][1] == {"ports": [{"port": 9000}, {"port": 443}]}
 
 
+def test_a_job_that_changes_has_another_name(gpu: Path) -> None:
+    """Kubernetes refuses to change the one that is there."""
+    told: list[dict[str, Any]] = [
+        {},
+        {"image": "r.example.com/s:2"},
+        {"gpu_product": "NVIDIA-L4"},
+        {"cpu": "9"},
+        {"memory": "9Gi"},
+        {"models": "pvc:models/other"},
+        {"service_account": "own"},
+    ]
+    jobs = []
+    for options in told:
+        files = deployed.rendered(gpu, **{**deployed.CLAIM, **options})
+        (job,) = documents(files, "kustomize/overlays/gpu/engines")
+        jobs.append((job["metadata"]["name"], json.dumps(job["spec"])))
+    assert len({name for name, _ in jobs}) == len({spec for _, spec in jobs}) == len(told)
+    watched = deployed.rendered(gpu, **deployed.CLAIM, replicas=3, p99_ms=9.0)
+    assert documents(watched, "kustomize/overlays/gpu/engines")[0]["metadata"]["name"] == jobs[0][0]
+
+
 def test_a_store_may_be_named_as_triton_and_publish_do(cpu: Path) -> None:
     """With host and port in the URL, and with the release in it, as it was printed."""
     triton = "s3://http://minio.store:9000/bucket/p"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,17 +80,6 @@ class Deployment:
     def service_account(self) -> str:
         """The account of the pods."""
         return self.options.service_account or self.name
-
-    @property
-    def engines_key(self) -> str:
-        """What engines are built from and for; a Job cannot be changed, so each has its own name."""
-        return hashlib.sha256(self.engines_of.encode()).hexdigest()[:8]
-
-    @property
-    def engines_of(self) -> str:
-        """The text that engines_key hashes; the chart hashes the same."""
-        release = self.source.release if isinstance(self.source, S3Release) else ""
-        return f"{self.image} {release} {self.options.gpu_product or ''}"
 
     def remarks(self) -> list[str]:
         """What whoever applies it should know."""
