@@ -123,7 +123,6 @@ def _facts(deployment: Deployment, pods_of: str) -> dict[str, Any]:
         "from_image": isinstance(deployment.source, OciImage),
         "workload": deployment.workload,
         "annotations": deployment.annotations,
-        "queries": queries,
         "instance": labels,
         "selector": f"{labels}, app.kubernetes.io/component: server",
         "job_selector": f"{labels}, app.kubernetes.io/component: engines",
@@ -140,18 +139,22 @@ def _facts(deployment: Deployment, pods_of: str) -> dict[str, Any]:
         "metric": metric,
         "wait_us": deployment.wait_us,
         "why_wait": deployment.why_wait,
-        "wait_of_pods": queries.wait(within=pods),
-        "wait_of_adapter": queries.wait("<<.GroupBy>>", "<<.LabelMatchers>>"),
+        "of_namespace": queries.inside('namespace="NAMESPACE"'),
+        "wait_of_pods": queries.inside(pods).wait(),
+        "series_of_adapter": queries.inside('namespace!="",pod!=""').served(),
+        "wait_of_adapter": queries.inside("<<.LabelMatchers>>").wait("<<.GroupBy>>"),
         "p99_us": None if options.p99_ms is None else round(options.p99_ms * 1000),
     }
 
 
 def monitoring(deployment: Deployment, renderer: Renderer, alerts: str) -> dict[str, str]:
     """What is not put into the cluster with the pods: rules for Prometheus and its adapter, Grafana's dashboard."""
+    namespace = deployment.options.namespace
+    rules, queries = alerts.replace("NAMESPACE", namespace), deployment.queries.inside(f'namespace="{namespace}"')
     return {
-        "monitoring/alerts.yaml": f"# Rules for Prometheus (rule_files), which need no other exporter.\n{alerts}",
+        "monitoring/alerts.yaml": f"# Rules for Prometheus (rule_files), which need no other exporter.\n{rules}",
         "monitoring/prometheus-adapter.yaml": renderer.manifest("adapter.yaml.j2"),
-        "monitoring/dashboard.json": dashboard(deployment.name, deployment.queries, deployment.wait_us),
+        "monitoring/dashboard.json": dashboard(deployment.name, queries, deployment.wait_us),
     }
 
 
