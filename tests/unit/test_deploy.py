@@ -289,21 +289,25 @@ BLOCKS = (
     "lifecycle:",
     "livenessProbe:",
     "nodeSelector:",
+    "ports:",
     "resources:",
+    "restartPolicy:",
     "securityContext:",
     "startupProbe:",
     "strategy:",
     "terminationGracePeriodSeconds:",
     "tolerations:",
     "topologySpreadConstraints:",
+    "volumeMounts:",
 )
 
 
 @pytest.mark.parametrize("key", BLOCKS)
-def test_every_block_of_a_pod_has_its_reason_above_it(gpu: Path, key: str) -> None:
-    files = deployed.rendered(gpu, **deployed.CLAIM)
-    text = files["kustomize/base/deployment.yaml"] + files["kustomize/overlays/gpu/deployment.yaml"]
-    lines = text.splitlines()
+def test_every_block_of_a_pod_has_its_reason_above_it(cpu: Path, gpu: Path, key: str) -> None:
+    renders = (deployed.rendered(gpu, **deployed.CLAIM), deployed.rendered(cpu), deployed.rendered(cpu, "kserve"))
+    names = ("deployment.yaml", "engines.yaml", "servingruntime.yaml", "inferenceservice.yaml")
+    texts = [text for files in renders for path, text in files.items() if path.endswith(names)]
+    lines = "".join(texts).splitlines()
     places = [place for place, line in enumerate(lines) if line.strip().startswith(key)]
     assert places and all(lines[place - 1].lstrip().startswith("#") for place in places)
 
