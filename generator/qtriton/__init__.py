@@ -1,7 +1,7 @@
 """qtriton: from an FP32 vision model to a measured INT8 deployment on Triton Inference Server.
 
-The public API: `from qtriton import build, check, serve, bench, predict` and what their arguments are made of. Each
-name is loaded when it is first used, so that `import qtriton` stays quick.
+The public API: `from qtriton import build, check, serve, bench, publish` and so on, and what their arguments are made
+of. Each name is loaded when it is first used, so that `import qtriton` stays quick.
 """
 
 import os
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from qtriton.errors import QtritonError
     from qtriton.options import BuildOptions
     from qtriton.progress import Reporter
+    from qtriton.releases.api import fetch_release, list_releases, prune_releases, publish, rollback_release
     from qtriton.server.options import ServerOptions
     from qtriton.target import Method, Precision
     from qtriton.tuning.options import TuneOptions
@@ -27,8 +28,13 @@ _HOMES: Final[dict[str, str]] = {
     "bench": "qtriton.api",
     "build": "qtriton.api",
     "check": "qtriton.api",
+    "fetch_release": "qtriton.releases.api",
+    "list_releases": "qtriton.releases.api",
     "plan_build": "qtriton.api",
     "predict": "qtriton.api",
+    "prune_releases": "qtriton.releases.api",
+    "publish": "qtriton.releases.api",
+    "rollback_release": "qtriton.releases.api",
     "serve": "qtriton.api",
     "tune": "qtriton.api",
     "BuildOptions": "qtriton.options",
@@ -53,8 +59,13 @@ __all__ = [
     "bench",
     "build",
     "check",
+    "fetch_release",
+    "list_releases",
     "plan_build",
     "predict",
+    "prune_releases",
+    "publish",
+    "rollback_release",
     "serve",
     "tune",
 ]

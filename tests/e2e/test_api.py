@@ -11,26 +11,35 @@ import pytest
 
 from qtriton import BuildOptions, QtritonError, build, check, predict, serve
 from qtriton.progress import SILENT, Progress
+from qtriton.repository.naming import RELEASE
+from qtriton.workspace import sha256_file
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "pages" / "python-api.md"
 
 
-def test_the_example_of_the_page_runs_and_prints_nothing_else(cache: Path, tmp_path: Path) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    script = tmp_path / "example.py"
-    script.write_text(example.replace("requests=300", "requests=20"))
-    done = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, timeout=600, check=False, cwd=tmp_path,
-        env={**os.environ, "QTRITON_CACHE": str(cache)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    lines = done.stdout.splitlines()
+def test_the_examples_of_the_page_run_and_print_nothing_else(cache: Path, tmp_path: Path) -> None:
+    def run(example: str) -> list[str]:
+        script = tmp_path / "example.py"
+        script.write_text(example.replace("requests=300", "requests=20"))
+        done = subprocess.run(
+            [sys.executable, script], capture_output=True, text=True, timeout=600, check=False, cwd=tmp_path,
+            env={**os.environ, "QTRITON_CACHE": str(cache)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        return done.stdout.splitlines()
+
+    built, published = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    lines = run(built)
     assert lines[0].endswith(" is the one to serve")
     assert re.fullmatch(r"127\.0\.0\.1:\d+", lines[1])
     measured = {name: (float(runtime), float(end2end)) for name, runtime, end2end in map(str.split, lines[2:])}
     assert set(measured) == {"demo_digits_onnxruntime_fp32", "demo_digits_onnxruntime_int8"}
     assert all(0 < runtime < end2end for runtime, end2end in measured.values())
+    where, fetched, listed = run(published)
+    release = sha256_file(tmp_path / "models" / RELEASE)
+    assert where == f"{release} is at {tmp_path / 'releases' / 'releases' / release}"
+    assert re.fullmatch(r"[1-9]\d* files, verified", fetched) and listed == f"{release} current"
 
 
 def test_predict_says_what_is_in_an_image(demo_repository: Path, demo_images: list[Path]) -> None:

@@ -116,7 +116,7 @@ def test_an_invalid_repository_is_not_published(place: Place, tmp_path: Path) ->
     repository = made_repository(tmp_path / "repository", 3)
     (repository / "sum" / "config.pbtxt").write_text("nonsense")
     done = qtriton("publish", repository, place.destination("invalid"))
-    assert done.returncode == 7 and "not published, since it is invalid: sum/config.pbtxt" in done.stderr
+    assert done.returncode == 7 and "Triton would not load it: sum/config.pbtxt" in done.stderr
     assert list(place.store("invalid").listing("releases")) == []
 
 

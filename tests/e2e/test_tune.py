@@ -161,7 +161,7 @@ def test_what_cannot_be_met_is_refused_at_once(
 def test_while_somebody_publishes_into_it_nothing_is_measured(repository: Path) -> None:
     with staged(repository):
         done = qtriton("tune", repository, "--model", "demo_digits", "--p99", 50)
-    assert done.returncode == 7 and "is publishing into it" in done.stderr
+    assert done.returncode == 7 and "is writing into it" in done.stderr
 
 
 def test_a_release_is_tuned_before_it_is_published(repository: Path) -> None:

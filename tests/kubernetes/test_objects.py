@@ -1,4 +1,4 @@
-"""What is rendered is what helm, kubectl and the schemas of Kubernetes and KServe take."""
+"""What is rendered is what helm, kubectl and the schemas of Kubernetes, KServe, KEDA and Prometheus' operator take."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,10 @@ from .conftest import objects, run, write
 VERSIONS: Final = ("1.27", "1.30", "1.33", "1.37")
 RENDERS: dict[str, tuple[str, dict[str, Any]]] = {
     "store, hpa": ("cpu", {"prometheus_operator": True}),
-    "store, keda": ("cpu", {"autoscaling": deployed.Autoscaling.KEDA, "region": "eu-1", "p99_ms": 80.0}),
+    "store, keda": (
+        "cpu",
+        {"autoscaling": deployed.Autoscaling.KEDA, "region": "eu-1", "p99_ms": 80.0, "prometheus_operator": True},
+    ),
     "claim, no autoscaler": ("cpu", {"models": "pvc:models", "autoscaling": deployed.Autoscaling.NONE}),
     "claim, gpu": ("gpu", {**deployed.CLAIM, "storage_class": "shared", "prometheus_operator": True}),
     "store, gpu, roles": (
@@ -65,7 +68,31 @@ def test_every_object_fits_the_schemas(files: dict[str, str], tmp_path: Path, pr
     wrong, held = problems(programs, VERSIONS, tmp_path / "all.yaml")
     assert not wrong
     assert {("Deployment", version) for version in VERSIONS} <= held
-    assert {kind for kind, schema in held if schema == "none"} <= {"ScaledObject", "PodMonitor", "PrometheusRule"}
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong", "schema"),
+    [
+        ("minReplicaCount: ", "minReplicas: ", ("ScaledObject", "keda")),
+        ("serverAddress: ", "serverAddress: 9 # ", ("ScaledObject", "keda")),
+        ("podMetricsEndpoints:", "endpoints:", ("PodMonitor", "prometheus_operator")),
+        ("interval: 15s", "interval: 15 s", ("PodMonitor", "prometheus_operator")),
+        ("alert: ", "alarm: ", ("PrometheusRule", "prometheus_operator")),
+    ],
+)
+def test_a_wrong_field_of_a_custom_resource_is_found(
+    cpu: Path, field: str, wrong: str, schema: tuple[str, str], tmp_path: Path, programs: Path
+) -> None:
+    kind, options = RENDERS["store, keda"]
+    assert kind == "cpu"
+    text = built(deployed.rendered(cpu, **options), tmp_path / "files", programs)
+    (tmp_path / "right.yaml").write_text(text)
+    found, held = problems(programs, VERSIONS[-1:], tmp_path / "right.yaml")
+    assert not found and schema in held
+    assert field in text
+    (tmp_path / "wrong.yaml").write_text(text.replace(field, wrong))
+    found, _ = problems(programs, VERSIONS[-1:], tmp_path / "wrong.yaml")
+    assert found and all(each.startswith(f"{schema[0]} {schema[1]}: ") for each in found)
 
 
 def test_a_wrong_field_is_found(files: dict[str, str], tmp_path: Path, programs: Path) -> None:
@@ -102,10 +129,9 @@ def test_the_values_of_the_chart_reach_the_objects(gpu: Path, tmp_path: Path, pr
     assert server["resources"]["limits"]["memory"] == "9Gi" and ("PrometheusRule", "yolov5n") in found
     assert {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}} in pod["volumes"]
     (job,) = (name for kind, name in found if kind == "Job")
-    other = deployed.held(
-        gpu, **{**options, "image": "r.example.com/other:2", "release": "f" * 64, "gpu_product": "NVIDIA-A100"}
-    )
-    assert job == f"yolov5n-engines-{other.engines_key}"
+    same = {"image": given["image"], "release": "f" * 64, "gpu_product": given["gpuProduct"], "memory": given["memory"]}
+    other = deployed.rendered(gpu, **{**options, **same})["kustomize/overlays/gpu/engines.yaml"]
+    assert f"name: {job}\n" in other
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Holds objects against schemas, strictly: python validate.py VERSION,VERSION,... FILE... in the environment's Python.
 
 Kubernetes' objects against those of kubernetes-validate; KServe's against the types of its Python package, and where
-fields are Kubernetes' own against 1.37's. Of other custom resources no schema is at hand: they are named. A line of
-JSON for each object: its kind, the schema, and what is wrong.
+fields are Kubernetes' own against 1.37's; KEDA's and those of Prometheus' operator against cloudcoil's models of them.
+A line of JSON for each object: its kind, the schema, and what is wrong.
 """
 
 import ast
@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Iterator
 from functools import cache
-from importlib import metadata, resources
+from importlib import import_module, metadata, resources
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,12 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
-#: Of custom resources that no package at hand describes.
-WITHOUT = ("ScaledObject", "PodMonitor", "PrometheusRule")
+#: The modules with their models.
+OF_OPERATORS = {
+    "ScaledObject": "cloudcoil.models.keda.v1alpha1",
+    "PodMonitor": "cloudcoil.models.prometheus_operator.v1",
+    "PrometheusRule": "cloudcoil.models.prometheus_operator.v1",
+}
 OF_KSERVE = {"InferenceService": "V1beta1InferenceService", "ServingRuntime": "V1alpha1ServingRuntime"}
 NEWEST = "v1.37.0-local-strict"
 PLAIN = {"str": "string", "int": "integer", "bool": "boolean", "float": "number"}
@@ -36,12 +40,10 @@ def main(versions: list[str], paths: list[str]) -> None:
 
 def judged(item: dict[str, Any], versions: list[str]) -> Iterator[tuple[str, str]]:
     kind = item["kind"]
-    if kind in WITHOUT:
-        yield "none", ""
+    if kind in OF_OPERATORS:
+        yield OF_OPERATORS[kind].split(".")[2], problems(item, of_operator(kind))
     elif kind in OF_KSERVE:
-        validator = jsonschema.Draft202012Validator({"$ref": f"#/{OF_KSERVE[kind]}", **definitions()})
-        problems = [f"{'/'.join(map(str, each.path))}: {each.message}" for each in validator.iter_errors(item)]
-        yield "kserve", "; ".join(problems)[:1000]
+        yield "kserve", problems(item, {"$ref": f"#/{OF_KSERVE[kind]}", **definitions()})
     else:
         for version in versions:
             try:
@@ -49,6 +51,21 @@ def judged(item: dict[str, Any], versions: list[str]) -> Iterator[tuple[str, str
                 yield version, ""
             except jsonschema.ValidationError as error:
                 yield version, f"{'/'.join(map(str, error.path))}: {error.message}"[:1000]
+
+
+def problems(item: dict[str, Any], schema: dict[str, Any]) -> str:
+    errors = jsonschema.Draft202012Validator(schema).iter_errors(item)
+    return "; ".join(f"{'/'.join(map(str, each.path))}: {each.message}" for each in errors)[:1000]
+
+
+@cache
+def of_operator(kind: str) -> dict[str, Any]:
+    """The schema of a custom resource, without room for fields that it does not name."""
+    schema: dict[str, Any] = getattr(import_module(OF_OPERATORS[kind]), kind).model_json_schema()
+    for each in (schema, *schema["$defs"].values()):
+        if "properties" in each:
+            each["additionalProperties"] = False
+    return schema
 
 
 @cache

@@ -114,7 +114,7 @@ def test_a_release_is_not_built_into(home: Path, monkeypatch: pytest.MonkeyPatch
     Path("repository").mkdir()
     Path("repository/RELEASE.json").write_text("{}")
     monkeypatch.setattr(pipeline, "fetch", lambda *_: pytest.fail("work was done"))
-    with pytest.raises(RepositoryError, match=r"repository: a release, which never changes .*--repository"):
+    with pytest.raises(RepositoryError, match=r"repository: a release, which never changes .*or name another folder"):
         build(plan(), Workspace(home / "cache"))
     assert models() == {"RELEASE.json"}
 

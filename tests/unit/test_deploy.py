@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 import deployed
 from qtriton.cli import app
 from qtriton.deploy import output
-from qtriton.deploy.queries import Queries
+from qtriton.deploy.queries import Queries, matcher
 from qtriton.deploy.times import TIMES
 from qtriton.deploy.workload import Workload
 from qtriton.errors import InputError, RepositoryError
+from qtriton.repository import staging
 from qtriton.repository.read import Repository
 from qtriton.server import shm
 from qtriton.server.requirements import BUILDING_S
@@ -92,7 +93,7 @@ def test_the_wait_is_that_of_the_issue() -> None:
         'sum by(pod)(rate(nv_inference_queue_duration_us{model=~"a|b"}[1m])) / '
         'clamp_min(sum by(pod)(rate(nv_inference_request_success{model="e"}[1m])), 1e-6)'
     )
-    assert Queries(("a.b", "c"), ("e",)).matcher(("a.b", "c")) == 'model=~"a[.]b|c"'
+    assert matcher(("a.b", "c")) == 'model=~"a[.]b|c"'
 
 
 def test_one_query_is_behind_both_autoscalers(cpu: Path) -> None:
@@ -194,6 +195,37 @@ def test_the_way_out_is_that_of_the_store(cpu: Path) -> None:
     assert policy["spec"]["egress"][1] == {"ports": [{"port": 9000}, {"port": 443}]}
 
 
+def test_a_job_that_changes_has_another_name(gpu: Path) -> None:
+    """Kubernetes refuses to change the one that is there."""
+    told: list[dict[str, Any]] = [
+        {},
+        {"image": "r.example.com/s:2"},
+        {"gpu_product": "NVIDIA-L4"},
+        {"cpu": "9"},
+        {"memory": "9Gi"},
+        {"models": "pvc:models/other"},
+        {"service_account": "own"},
+    ]
+    jobs = []
+    for options in told:
+        files = deployed.rendered(gpu, **{**deployed.CLAIM, **options})
+        (job,) = documents(files, "kustomize/overlays/gpu/engines")
+        jobs.append((job["metadata"]["name"], json.dumps(job["spec"])))
+    assert len({name for name, _ in jobs}) == len({spec for _, spec in jobs}) == len(told)
+    watched = deployed.rendered(gpu, **deployed.CLAIM, replicas=3, p99_ms=9.0)
+    assert documents(watched, "kustomize/overlays/gpu/engines")[0]["metadata"]["name"] == jobs[0][0]
+
+
+def test_a_store_may_be_named_as_triton_and_publish_do(cpu: Path) -> None:
+    """With host and port in the URL, and with the release in it, as it was printed."""
+    triton = "s3://http://minio.store:9000/bucket/p"
+    apart = {"models": "s3://bucket/p", "release": deployed.RELEASE, "endpoint_url": "http://minio.store:9000"}
+    for target in ("kubernetes", "kserve"):
+        expected = deployed.rendered(cpu, target, **apart)
+        assert deployed.rendered(cpu, target, models=triton, release=deployed.RELEASE) == expected
+        assert deployed.rendered(cpu, target, models=f"{triton}/releases/{deployed.RELEASE}") == expected
+
+
 def test_engines_are_built_once_for_a_type_of_gpu(gpu: Path) -> None:
     files = deployed.rendered(gpu, **deployed.CLAIM)
     (job,) = documents(files, "kustomize/overlays/gpu/engines")
@@ -257,21 +289,25 @@ BLOCKS = (
     "lifecycle:",
     "livenessProbe:",
     "nodeSelector:",
+    "ports:",
     "resources:",
+    "restartPolicy:",
     "securityContext:",
     "startupProbe:",
     "strategy:",
     "terminationGracePeriodSeconds:",
     "tolerations:",
     "topologySpreadConstraints:",
+    "volumeMounts:",
 )
 
 
 @pytest.mark.parametrize("key", BLOCKS)
-def test_every_block_of_a_pod_has_its_reason_above_it(gpu: Path, key: str) -> None:
-    files = deployed.rendered(gpu, **deployed.CLAIM)
-    text = files["kustomize/base/deployment.yaml"] + files["kustomize/overlays/gpu/deployment.yaml"]
-    lines = text.splitlines()
+def test_every_block_of_a_pod_has_its_reason_above_it(cpu: Path, gpu: Path, key: str) -> None:
+    renders = (deployed.rendered(gpu, **deployed.CLAIM), deployed.rendered(cpu), deployed.rendered(cpu, "kserve"))
+    names = ("deployment.yaml", "engines.yaml", "servingruntime.yaml", "inferenceservice.yaml")
+    texts = [text for files in renders for path, text in files.items() if path.endswith(names)]
+    lines = "".join(texts).splitlines()
     places = [place for place, line in enumerate(lines) if line.strip().startswith(key)]
     assert places and all(lines[place - 1].lstrip().startswith("#") for place in places)
 
@@ -285,9 +321,19 @@ def test_every_block_of_a_pod_has_its_reason_above_it(gpu: Path, key: str) -> No
         ({"models": "models/"}, "no such source"),
         ({"models": "pvc:../x"}, "no such source"),
         ({"models": "s3://models/vision"}, "which release"),
-        ({"models": "s3://", "release": deployed.RELEASE}, "no bucket"),
+        ({"models": "s3://", "release": deployed.RELEASE}, "names no bucket"),
         ({"models": "s3://bucket/p", "release": "latest"}, "It is a SHA-256"),
-        ({"models": "s3://bucket/p", "release": deployed.RELEASE, "endpoint_url": "minio:9000"}, "no URL"),
+        (
+            {"models": "s3://bucket/p", "release": deployed.RELEASE, "endpoint_url": "minio:9000"},
+            "not the URL of an S3",
+        ),
+        ({"models": "s3://b/p", "release": deployed.RELEASE}, "names no bucket"),
+        ({"models": "s3://bucket/a=b", "release": deployed.RELEASE}, "tritonserver does not read 'a=b'"),
+        (
+            {"models": "s3://http://a:1/bucket", "release": deployed.RELEASE, "endpoint_url": "http://b:1"},
+            "names another endpoint",
+        ),
+        ({"models": f"s3://bucket/releases/{'a' * 64}", "release": "b" * 64}, "names another one"),
         ({"models": "pvc:m", "release": deployed.RELEASE}, "--release belongs to"),
         ({"models": "pvc:m", "credentials_secret": "s"}, "--credentials-secret belongs to"),
         ({"image": "server@sha256:123"}, "no digest"),
@@ -374,7 +420,7 @@ def test_a_foreign_folder_stays(tmp_path: Path) -> None:
     (tmp_path / "photos" / "one.jpg").write_text("")
     with pytest.raises(InputError, match="did not write"):
         output.write_folder(tmp_path / "photos", {"a": ""})
-    with pytest.raises(InputError, match="a file, not a folder"):
+    with pytest.raises(RepositoryError, match="a file, not a folder"):
         output.write_folder(tmp_path / "photos" / "one.jpg", {"a": ""})
     (tmp_path / "empty").mkdir()
     output.write_folder(tmp_path / "empty", {"a": ""})
@@ -387,8 +433,8 @@ def test_what_fails_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest.Mo
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", str(tmp_path / "out"))
 
-    monkeypatch.setattr(output, "exchange", full)
-    with pytest.raises(InputError, match="No space left"):
+    monkeypatch.setattr(staging, "exchange", full)
+    with pytest.raises(RepositoryError, match="the disk is full"):
         output.write_folder(tmp_path / "out", {"a": "new"})
     assert (tmp_path / "out" / "a").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -50,6 +50,9 @@ def test_the_endpoint_may_be_named_beside(tmp_path: Path) -> None:
         ("s3://bucket/a", "store:9000", "not the URL of an S3 service"),
         ("s3://bucket/a", "http://store:port", "not the URL of an S3 service"),
         ("s3://bucket/a", "http://store/path", "not the URL of an S3 service"),
+        ("s3://bucket/a", "http://store?a=b", "not the URL of an S3 service"),
+        ("s3://bucket/a", "http://store:70000", "not the URL of an S3 service"),
+        ("s3://http://me:secret@store:9000/bucket", None, "not the URL of an S3 service"),
     ],
 )
 def test_what_is_no_address_is_refused(destination: str, endpoint: str | None, words: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import qtriton
 from qtriton import machine
 from qtriton.backends.tensorrt.recipe import engine_recipe
 from qtriton.cli import app
@@ -20,10 +21,11 @@ from qtriton.operate.serve import serve_release
 from qtriton.progress import ignore
 from qtriton.releases import prune as pruning
 from qtriton.releases import publish as publishing
+from qtriton.releases.address import split_release_url
 from qtriton.releases.content import PART_BYTES
 from qtriton.releases.fetch import fetch
 from qtriton.releases.folder import FolderStore
-from qtriton.releases.outline import split_release_url, write_outline
+from qtriton.releases.outline import write_outline
 from qtriton.releases.pointer import KEY, Move, Pointer, PointerFile, move, read_pointer, swap
 from qtriton.releases.prune import Kept, prune, to_prune
 from qtriton.releases.publish import Published, publish
@@ -31,6 +33,7 @@ from qtriton.releases.reading import read_files
 from qtriton.releases.release import Release, completion_of, folder_of, named, stored_releases
 from qtriton.releases.rollback import rollback
 from qtriton.releases.store import Store, Stored
+from qtriton.repository.check import check, require_valid
 from qtriton.repository.naming import RELEASE
 from qtriton.target import Precision
 
@@ -56,7 +59,7 @@ def store(tmp_path: Path) -> FolderStore:
 @pytest.fixture(autouse=True)
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """tests/e2e publishes repositories that are checked; these are none that Triton would load."""
-    monkeypatch.setattr(publishing, "check", lambda repository: [])
+    monkeypatch.setattr(publishing, "require_valid", lambda repository: None)
 
 
 def publish_another(repository: Path, store: Store, text: str) -> Published:
@@ -147,9 +150,15 @@ def test_what_is_no_completion_of_that_release_is_not_read(repository: Path) -> 
 def test_an_invalid_repository_is_refused_with_its_first_problem(
     repository: Path, store: FolderStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "check", lambda repository: ["a: is wrong. Mend it.", "b: too."])
-    with pytest.raises(RepositoryError, match=r"a: is wrong\. Mend it\. \(and 1 more\) See `qtriton check"):
+    monkeypatch.setattr(publishing, "require_valid", require_valid)
+    with pytest.raises(RepositoryError) as refused:
         publish(repository, store)
+    first, *others = check(repository)
+    assert others
+    assert str(refused.value) == (
+        f"{repository}: Triton would not load it: {first} ({len(others)} more.) `qtriton check {repository}` lists all "
+        "of it."
+    )
     assert not store.root.exists()
 
 
@@ -502,6 +511,33 @@ def test_an_object_that_goes_meanwhile_is_told(repository: Path, store: FolderSt
 def test_where_nothing_was_published_nothing_is_fetched(store: FolderStore, tmp_path: Path) -> None:
     with pytest.raises(RepositoryError, match=r"has no CURRENT\.json"):
         fetch(store, tmp_path / "models")
+
+
+def test_the_public_api_does_what_the_commands_do(repository: Path, store: FolderStore, tmp_path: Path) -> None:
+    first = qtriton.publish(repository, store.root)
+    (repository / "a" / "1" / "model.py").write_text("another")
+    second = qtriton.publish(str(repository), str(store.root))
+    assert (first.moved, second.moved, second.previous) == (True, True, first.release)
+    assert qtriton.rollback_release(store.root).release == first.release
+    listed = qtriton.list_releases(store.root)
+    assert {each.release: each.state for each in listed.releases} == {
+        first.release: "current", second.release: "before it",
+    }  # fmt: skip
+    assert listed.current == first.release and [move.by for move in listed.history] == [
+        "publish",
+        "publish",
+        "rollback",
+    ]
+    fetched = qtriton.fetch_release(store.root, tmp_path / "models", second.release[:8])
+    assert fetched.release == second.release and contents(tmp_path / "models")["a/1/model.py"] == "another"
+    (repository / "a" / "1" / "model.py").write_text("a third")
+    third = qtriton.publish(repository, store.root)
+    for dry_run in (True, False):
+        gone = qtriton.prune_releases(
+            store.root, older_than=timedelta(0), half_older_than=timedelta(0), dry_run=dry_run
+        )
+        assert [each.id for each in gone] == [second.release]
+    assert {each.release for each in qtriton.list_releases(store.root).releases} == {first.release, third.release}
 
 
 def test_an_outline_has_the_configs_and_the_names(repository: Path, store: FolderStore, tmp_path: Path) -> None:

@@ -84,6 +84,15 @@ def test_modes_and_links_are_kept(repository: Path) -> None:
     assert os.readlink(repository / "gone") == "/nowhere/at/all"
 
 
+def test_what_begins_empty_has_only_what_is_written_and_the_mode_of_the_old_one(repository: Path) -> None:
+    repository.chmod(0o750)
+    with staged(repository, empty=True) as staging:
+        (staging.folder / "only").write_text("new")
+        staging.commit()
+    assert [path.name for path in repository.iterdir()] == ["only"]
+    assert repository.stat().st_mode & 0o777 == 0o750
+
+
 @pytest.mark.parametrize("kind", ["folder", "file", "link", "nothing"])
 def test_a_model_can_be_left_out_whatever_it_is(repository: Path, kind: str) -> None:
     if kind == "file":
@@ -234,7 +243,7 @@ def test_a_held_lock_names_the_process_and_nothing_changes(repository: Path) -> 
         holder.write("4711")
         holder.flush()
 
-        with pytest.raises(RepositoryError, match=r"repository: process 4711 is publishing into it\. Wait"):
+        with pytest.raises(RepositoryError, match=r"repository: process 4711 is writing into it\. Wait"):
             replace_a(repository)
 
         assert tree(repository) == before
@@ -247,7 +256,7 @@ def test_a_held_lock_names_the_process_and_nothing_changes(repository: Path) -> 
 
 def test_a_second_publish_inside_the_first_is_refused_by_its_own_pid(repository: Path) -> None:
     with staged(repository) as staging:
-        with pytest.raises(RepositoryError, match=f"process {os.getpid()} is publishing"):
+        with pytest.raises(RepositoryError, match=f"process {os.getpid()} is writing into it"):
             replace_a(repository, "inner")
         (staging.model("a") / "config.pbtxt").write_text("outer")
         staging.commit()

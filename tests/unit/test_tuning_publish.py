@@ -14,7 +14,7 @@ from qtriton.report.explain import sections
 from qtriton.report.tuning import remarks
 from qtriton.report.tuning import sections as tables
 from qtriton.repository.check import check
-from qtriton.repository.manifest import Manifest
+from qtriton.repository.manifest import Manifest, Speed
 from qtriton.repository.naming import Names
 from qtriton.repository.read import Repository
 from qtriton.repository.record import read_record
@@ -156,7 +156,7 @@ def test_a_repository_that_was_changed_meanwhile_is_left_alone(world: World, sub
 
 def test_while_another_process_publishes_nothing_is_written(world: World, subject: Subject) -> None:
     seen = listing(world.repository)
-    with staged(world.repository), pytest.raises(RepositoryError, match="is publishing into it"):
+    with staged(world.repository), pytest.raises(RepositoryError, match="is writing into it"):
         publish(subject, tuning(), seen)
 
 
@@ -181,10 +181,17 @@ def test_of_a_model_the_recommended_ensemble_is_tuned(world: World) -> None:
 
 def test_an_ensemble_on_a_gpu_is_refused_with_what_can_be_tuned(world: World) -> None:
     on_gpu = world.variant(Target("onnxruntime-tensorrt", Precision.INT8))
-    world.publish(replace(on_gpu, manifest=on_gpu.manifest.model_copy(update={"backend": "onnxruntime-tensorrt"})))
+    speed = Speed(fp32_ms=4, compressed_ms=1, threads=1, processor="A GPU")
+    settings = {"backend": "onnxruntime-tensorrt", "speed": speed}
+    world.publish(replace(on_gpu, manifest=on_gpu.manifest.model_copy(update=settings)))
     name = Names.of("ten", Target("onnxruntime-tensorrt", Precision.INT8)).ensemble
-    with pytest.raises(UnsupportedError, match="runs on a GPU"):
+    with pytest.raises(UnsupportedError, match="runs on a GPU") as refused:
         Subject.open(world.repository, name)
+    assert str(refused.value).endswith(f"`qtriton bench {world.repository} --model {name} --concurrency 8`.")
+    with pytest.raises(UnsupportedError, match="runs on a GPU") as refused:
+        Subject.open(world.repository, "ten")
+    other = Names.of("ten", FP32).ensemble
+    assert str(refused.value).endswith(f"{other} runs on the CPU: pass --model {other} to tune it.")
 
 
 def test_a_config_with_other_instance_groups_is_refused(world: World) -> None:

@@ -31,10 +31,9 @@ def publish(
     RELEASE.json, the SHA-256 of every file. CURRENT.json then names it, unless another was published meanwhile.
     """
     # Loaded when called: pydantic, protobuf, boto3.
-    from qtriton.releases.address import open_store
-    from qtriton.releases.publish import publish as run
+    from qtriton.releases.api import publish as run
 
-    published = run(repository, open_store(destination, endpoint_url), console)
+    published = run(repository, destination, endpoint_url=endpoint_url, reporter=console)
     if json:
         console.as_json(asdict(published))
         return

@@ -5,17 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from qtriton import console
 from qtriton.cli import options as o
 from qtriton.cli.units import parse_age, size_in_words
-
-if TYPE_CHECKING:
-    from qtriton.releases.pointer import Pointer
-    from qtriton.releases.release import StoredRelease
 
 app = typer.Typer(
     no_args_is_help=True, help="List what was published to a folder or bucket, fetch it, roll back, or prune it."
@@ -26,25 +22,24 @@ app = typer.Typer(
 def list_releases(destination: o.Destination, endpoint_url: o.EndpointUrl = None, json: o.Json = False) -> None:
     """List the releases of a destination, the last one first, and say which is current."""
     # Loaded when called: pydantic, boto3.
-    from qtriton.releases.address import open_store
-    from qtriton.releases.pointer import read_pointer
-    from qtriton.releases.release import SHOWN, stored_releases
+    from qtriton.releases.api import list_releases as run
+    from qtriton.releases.release import SHOWN
 
-    store = open_store(destination, endpoint_url)
-    pointer = read_pointer(store)
-    every = sorted(stored_releases(store), key=lambda each: each.modified, reverse=True)
+    found = run(destination, endpoint_url=endpoint_url)
     if json:
-        history = [move.model_dump(mode="json") for move in pointer.file.history]
-        rows = [_row(each, pointer) for each in every]
-        console.as_json({"destination": store.url, "current": pointer.current, "releases": rows, "history": history})
-    elif every:
+        rows = [{**asdict(each), "modified": each.modified.isoformat()} for each in found.releases]
+        history = [move.model_dump(mode="json") for move in found.history]
+        console.as_json(
+            {"destination": found.destination, "current": found.current, "releases": rows, "history": history}
+        )
+    elif found.releases:
         lines = [
-            (each.id[:SHOWN], _state(each, pointer), f"{each.modified:%Y-%m-%d %H:%M}", size_in_words(each.bytes))
-            for each in every
+            (each.release[:SHOWN], each.state, f"{each.modified:%Y-%m-%d %H:%M}", size_in_words(each.bytes))
+            for each in found.releases
         ]
-        console.table(store.url, ("Release", "State", "Completed (UTC)", "Size"), lines)
+        console.table(found.destination, ("Release", "State", "Completed (UTC)", "Size"), lines)
     else:
-        console.say(f"{store.url}: nothing was published here. `qtriton publish` does that.")
+        console.say(f"{found.destination}: nothing was published here. `qtriton publish` does that.")
 
 
 @app.command("rollback")
@@ -62,10 +57,9 @@ def rollback(
     Servers go on with what they have loaded: give them the release's URL, or let them fetch what is current.
     """
     # Loaded when called: pydantic, boto3.
-    from qtriton.releases.address import open_store
-    from qtriton.releases.rollback import rollback as run
+    from qtriton.releases.api import rollback_release as run
 
-    result = run(open_store(destination, endpoint_url), release)
+    result = run(destination, release, endpoint_url=endpoint_url)
     if json:
         console.as_json(asdict(result))
         return
@@ -87,10 +81,9 @@ def fetch(
 ) -> None:
     """Download a release into a folder, which appears whole, when every SHA-256 is right, or not at all."""
     # Loaded when called: pydantic, boto3.
-    from qtriton.releases.address import open_store
-    from qtriton.releases.fetch import fetch as run
+    from qtriton.releases.api import fetch_release as run
 
-    fetched = run(open_store(destination, endpoint_url), folder, release, console)
+    fetched = run(destination, folder, release, endpoint_url=endpoint_url, reporter=console)
     if json:
         console.as_json(asdict(fetched))
         return
@@ -121,15 +114,16 @@ def prune(
     What the servers of a cluster were given by its URL stays if it was current within the time, or is named.
     """
     # Loaded when called: pydantic, boto3.
-    from qtriton.releases.address import open_store
-    from qtriton.releases.prune import Kept, to_prune
-    from qtriton.releases.prune import prune as run
+    from qtriton.releases.api import prune_releases as run
 
-    age = timedelta(seconds=parse_age(older_than, "--older-than"))
-    half_age = timedelta(seconds=parse_age(half_older_than, "--half-older-than"))
-    kept = Kept(age, half_age, tuple(keep or ()))
-    store = open_store(destination, endpoint_url)
-    gone = to_prune(store, kept) if dry_run else run(store, kept)
+    gone = run(
+        destination,
+        older_than=timedelta(seconds=parse_age(older_than, "--older-than")),
+        half_older_than=timedelta(seconds=parse_age(half_older_than, "--half-older-than")),
+        keep=keep or (),
+        dry_run=dry_run,
+        endpoint_url=endpoint_url,
+    )
     if json:
         rows = [{"release": each.id, "bytes": each.bytes, "whole": each.whole} for each in gone]
         console.as_json({"dry_run": dry_run, "removed": rows})
@@ -138,23 +132,3 @@ def prune(
         console.text(f"{each.id}: {size_in_words(each.bytes)}{'' if each.whole else ', half'}")
     what = "would be removed" if dry_run else "removed"
     console.say(f"{len(gone)} releases, {size_in_words(sum(each.bytes for each in gone))}, {what}.")
-
-
-def _state(release: StoredRelease, pointer: Pointer) -> str:
-    if release.id in pointer.file.pruning:
-        return "being pruned"
-    if not release.whole:
-        return f"half: {release.problem}" if release.release else release.problem
-    state = {pointer.current: "current", pointer.previous: "before it"}.get(release.id, "-")
-    return f"{state}; {release.others[0]} is no part of it" if release.others else state
-
-
-def _row(release: StoredRelease, pointer: Pointer) -> dict[str, object]:
-    return {
-        "release": release.id,
-        "state": _state(release, pointer),
-        "whole": release.whole,
-        "modified": release.modified.isoformat(),
-        "files": len(release.release.files) if release.release else len(release.objects),
-        "bytes": release.bytes,
-    }

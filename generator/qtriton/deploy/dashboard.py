@@ -24,12 +24,12 @@ def dashboard(name: str, queries: Queries, wait_us: int) -> str:
         _panel("p99 by step", "With the time in the step's queue; of the slowest pod.",
                queries.p99(steps), "{{model}}", "µs"),
         _panel("Requests", "That were answered, in a second.",
-               queries.rate(DONE, queries.matcher(called), "", "1m", "model"), "{{model}}", "reqps"),
+               queries.rate(DONE, called, "1m", "model"), "{{model}}", "reqps"),
         _panel("Failures", "In a second, by Triton's reason. An image that cannot be decoded fails as BACKEND.",
-               queries.rate(FAILED, queries.matcher((*called, *steps)), "", "5m", "model,reason"),
+               queries.rate(FAILED, (*called, *steps), "5m", "model,reason"),
                "{{model}} {{reason}}", "reqps"),
         _panel("Waiting now", "Requests in the queue of each step, over all pods.",
-               f"sum by(model)({PENDING}{{{queries.matcher(steps)}}})", "{{model}}", "short"),
+               f"sum by(model)({queries.series(PENDING, steps)})", "{{model}}", "short"),
     ]  # fmt: skip
     for place, panel in enumerate(panels):
         column, row = place % 2, place // 2

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from qtriton.deploy.kubernetes import facts, monitoring, of_gpu, readme, values
+from qtriton.deploy.kubernetes import monitoring, of_gpu, readme, renderer_of
 from qtriton.deploy.options import Autoscaling
-from qtriton.deploy.render import Renderer
 from qtriton.deploy.request import Deployment
 from qtriton.deploy.sources import Claim, S3Release, Source
 from qtriton.errors import InputError
@@ -22,14 +21,15 @@ def files(deployment: Deployment) -> dict[str, str]:
     if options.autoscaling is Autoscaling.HPA:
         raise InputError("--autoscaling hpa: KServe's knows processor and memory only. Pass keda, or none.")
     autoscaling = "none" if options.autoscaling is Autoscaling.NONE else "keda"
-    of_pods = {
-        "kserve": True,
-        "autoscaling": autoscaling,
-        "with_keda": autoscaling == "keda",
-        "storage_uri": storage_uri(deployment.source),
-        "max_replicas": options.max_replicas,
-    }
-    renderer = Renderer(values(deployment), {**facts(deployment, f"{deployment.name}-predictor"), **of_pods})
+    renderer = renderer_of(
+        deployment,
+        f"{deployment.name}-predictor",
+        kserve=True,
+        autoscaling=autoscaling,
+        with_keda=autoscaling == "keda",
+        storage_uri=storage_uri(deployment.source),
+        max_replicas=options.max_replicas,
+    )
     own = options.service_account is None
     extra = of_gpu(deployment)
     of_kserve = ("servingruntime.yaml", "inferenceservice.yaml", "service.yaml")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from dataclasses import replace
 from typing import Any, Final
 
 from qtriton.deploy.dashboard import dashboard
@@ -23,11 +25,13 @@ _COMPONENTS: Final[dict[str, tuple[tuple[str, ...], str, str]]] = {
     "prometheus-operator": (("podmonitor.yaml", "prometheusrule.yaml"), "Needs Prometheus' operator.",
                             ".Values.prometheusOperator"),
 }  # fmt: skip
+#: The values that the Job of the engines has in it, where they are set.
+_IN_JOB: Final = ("image", "destination", "release", "gpuProduct", "cpu", "memory")
 
 
 def files(deployment: Deployment) -> dict[str, str]:
     """Every file by its path in the output folder."""
-    renderer = Renderer(values(deployment), facts(deployment, deployment.name))
+    renderer = renderer_of(deployment, deployment.name)
     alerts = renderer.manifest("alerts.j2")
     folders = (
         (
@@ -77,13 +81,35 @@ def values(deployment: Deployment) -> dict[str, str | int]:
     return found
 
 
-def facts(deployment: Deployment, pods_of: str) -> dict[str, Any]:
-    """What the templates decide by, and place where it is the same in both forms.
+def renderer_of(deployment: Deployment, pods_of: str, **more: Any) -> Renderer:
+    """Fills the templates for a deployment.
 
     Args:
         deployment: what is rendered.
         pods_of: the name of the Deployment object whose pods serve, with which theirs begin.
+        more: what the templates of a target decide by, too.
     """
+    renderer = Renderer(values(deployment), {**_facts(deployment, pods_of), **more})
+    return replace(renderer, facts={**renderer.facts, **_of_job(renderer)})
+
+
+def _of_job(renderer: Renderer) -> dict[str, Any]:
+    """Of what the name of the Job is made: it cannot be changed, so another Job has another name.
+
+    The chart hashes the values that a user of it may set, and beside them the hash of all else; so is it here.
+    """
+    of_job = [name for name in _IN_JOB if name in renderer.values]
+    rest = _short_hash(renderer.in_chart("kubernetes/engines.yaml.j2", of_job=of_job, rest=""))
+    key = _short_hash(" ".join([*(str(renderer.values[name]) for name in of_job), rest]))
+    return {"of_job": of_job, "rest": rest, "job_key": key}
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _facts(deployment: Deployment, pods_of: str) -> dict[str, Any]:
+    """What the templates decide by, and place where it is the same in both forms."""
     options, name, queries = deployment.options, deployment.name, deployment.queries
     labels = f"app.kubernetes.io/name: triton, app.kubernetes.io/instance: {name}"
     metric = f"qtriton_wait_us_{name.replace('-', '_')}"
@@ -97,7 +123,6 @@ def facts(deployment: Deployment, pods_of: str) -> dict[str, Any]:
         "from_image": isinstance(deployment.source, OciImage),
         "workload": deployment.workload,
         "annotations": deployment.annotations,
-        "queries": queries,
         "instance": labels,
         "selector": f"{labels}, app.kubernetes.io/component: server",
         "job_selector": f"{labels}, app.kubernetes.io/component: engines",
@@ -110,23 +135,26 @@ def facts(deployment: Deployment, pods_of: str) -> dict[str, Any]:
         "storage_class": options.storage_class,
         # A plan has about the size of its ONNX; several builds and releases are kept.
         "cache_gib": 1 + math.ceil(4 * deployment.workload.tmp_mib / 1024),
-        "engines_key": deployment.engines_key,
         "quantiles": queries.setting,
         "metric": metric,
         "wait_us": deployment.wait_us,
         "why_wait": deployment.why_wait,
-        "wait_of_pods": queries.wait(within=pods),
-        "wait_of_adapter": queries.wait("<<.GroupBy>>", "<<.LabelMatchers>>"),
+        "of_namespace": queries.inside('namespace="NAMESPACE"'),
+        "wait_of_pods": queries.inside(pods).wait(),
+        "series_of_adapter": queries.inside('namespace!="",pod!=""').served(),
+        "wait_of_adapter": queries.inside("<<.LabelMatchers>>").wait("<<.GroupBy>>"),
         "p99_us": None if options.p99_ms is None else round(options.p99_ms * 1000),
     }
 
 
 def monitoring(deployment: Deployment, renderer: Renderer, alerts: str) -> dict[str, str]:
     """What is not put into the cluster with the pods: rules for Prometheus and its adapter, Grafana's dashboard."""
+    namespace = deployment.options.namespace
+    rules, queries = alerts.replace("NAMESPACE", namespace), deployment.queries.inside(f'namespace="{namespace}"')
     return {
-        "monitoring/alerts.yaml": f"# Rules for Prometheus (rule_files), which need no other exporter.\n{alerts}",
+        "monitoring/alerts.yaml": f"# Rules for Prometheus (rule_files), which need no other exporter.\n{rules}",
         "monitoring/prometheus-adapter.yaml": renderer.manifest("adapter.yaml.j2"),
-        "monitoring/dashboard.json": dashboard(deployment.name, deployment.queries, deployment.wait_us),
+        "monitoring/dashboard.json": dashboard(deployment.name, queries, deployment.wait_us),
     }
 
 

@@ -36,8 +36,9 @@ class DeployOptions:
     models: Annotated[
         str,
         typer.Option(
-            help="s3://BUCKET/PREFIX with --release: a published release. pvc:CLAIM or pvc:CLAIM/FOLDER: a volume that "
-            "holds the repository. image:REFERENCE: an OCI image that is the repository (Kubernetes 1.31 or newer).",
+            help="s3://BUCKET/PREFIX with --release, or the URL that `qtriton publish` printed: a release. "
+            "pvc:CLAIM or pvc:CLAIM/FOLDER: a volume that holds the repository. "
+            "image:REFERENCE: an OCI image that is the repository (Kubernetes 1.31 or newer).",
             metavar="SOURCE",
             rich_help_panel=_MODELS,
         ),

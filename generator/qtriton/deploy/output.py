@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from qtriton.errors import InputError
-from qtriton.repository.tree import exchange, mounts_in, sync, sync_tree
+from qtriton.repository.staging import staged
 
 #: In the folder: which files were rendered, by their SHA-256.
 RECORD: Final = "rendered.json"
@@ -22,30 +19,14 @@ def write_folder(folder: Path, files: Mapping[str, str], force: bool = False) ->
     """Write files, by their paths in the folder, in place of what was rendered into it before.
 
     Raises:
-        InputError: it holds something else or edited files, and there is no force; or it cannot be written.
+        InputError: it holds something else or edited files, and there is no force.
+        RepositoryError: it cannot be written.
     """
-    folder = Path(os.path.realpath(folder))
-    if not force and (reason := _kept(folder)):
-        raise InputError(f"{folder}: {reason} Name another folder, or pass --force to replace it.")
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    spare = beside.with_name(f"{beside.name}.aside")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if mounts_in(folder):
-            raise InputError(f"{folder}: a mount point, which cannot be replaced as a whole. Name a folder in it.")
-        _fill(beside, files)
-        sync_tree(beside)
-        if os.path.lexists(folder):
-            exchange(beside, folder, spare)
-        else:
-            beside.rename(folder)
-        sync(folder.parent)
-    except OSError as error:
-        raise InputError(f"{error.filename or folder}: {error.strerror}. Name a folder that you may write.") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-        if os.path.lexists(folder):
-            shutil.rmtree(spare, ignore_errors=True)
+    with staged(folder, empty=True) as staging:
+        if not force and (reason := _kept(staging.repository)):
+            raise InputError(f"{folder}: {reason} Name another folder, or pass --force to replace it.")
+        _fill(staging.folder, files)
+        staging.commit()
 
 
 def _fill(folder: Path, files: Mapping[str, str]) -> None:
@@ -59,10 +40,6 @@ def _fill(folder: Path, files: Mapping[str, str]) -> None:
 
 def _kept(folder: Path) -> str:
     """Why a folder is not replaced: "" where it is not there, is empty, or is as it was rendered."""
-    if not os.path.lexists(folder):
-        return ""
-    if not folder.is_dir():
-        return "a file, not a folder."
     there = {str(path.relative_to(folder)): path for path in folder.rglob("*") if not path.is_dir()}
     if not there:
         return ""

@@ -35,7 +35,6 @@ _FORMS: Final[dict[str, tuple[re.Pattern[str], str]]] = {
     ),
     "--cpu": (_QUANTITY, _QUANTITY_SAID),
     "--memory": (_QUANTITY, _QUANTITY_SAID),
-    "--endpoint-url": (_URL, _URL_SAID),
     "--prometheus": (_URL, _URL_SAID),
 }
 

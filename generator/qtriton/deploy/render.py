@@ -76,6 +76,7 @@ def _environment() -> Environment:
     )
     environment.filters["tojson"] = json.dumps  # Jinja's is for HTML
     environment.filters["at"] = _at
+    environment.filters["path"] = _path
     return environment
 
 
@@ -85,6 +86,7 @@ def _at(text: str, column: int) -> str:
 
 
 def _path(name: str) -> str:
+    """Where Helm finds a value."""
     return _IN_CHART.get(name, f".Values.{name}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,8 @@ from qtriton.deploy.queries import Queries
 from qtriton.deploy.refuse import DIGEST, NAME, parse_annotation, refuse_forms, refuse_gpu
 from qtriton.deploy.sources import OciImage, S3Release, Source, parse_source
 from qtriton.deploy.workload import Workload
-from qtriton.errors import InputError, RepositoryError
-from qtriton.repository.check import check
+from qtriton.errors import InputError
+from qtriton.repository.check import require_valid
 from qtriton.server import IMAGE
 
 #: The wait that adds pods where nobody measured how long a model computes, in microseconds.
@@ -82,17 +81,6 @@ class Deployment:
         """The account of the pods."""
         return self.options.service_account or self.name
 
-    @property
-    def engines_key(self) -> str:
-        """What engines are built from and for; a Job cannot be changed, so each has its own name."""
-        return hashlib.sha256(self.engines_of.encode()).hexdigest()[:8]
-
-    @property
-    def engines_of(self) -> str:
-        """The text that engines_key hashes; the chart hashes the same."""
-        release = self.source.release if isinstance(self.source, S3Release) else ""
-        return f"{self.image} {release} {self.options.gpu_product or ''}"
-
     def remarks(self) -> list[str]:
         """What whoever applies it should know."""
         said = []
@@ -122,10 +110,7 @@ def deployment(repository: Path, options: DeployOptions) -> Deployment:
     """
     refuse_forms(options)
     source = parse_source(options)
-    if problems := check(repository):
-        raise RepositoryError(
-            f"{repository}: Triton would not load it: {problems[0]} `qtriton check {repository}` lists all of it."
-        )
+    require_valid(repository)
     workload = Workload.of(repository, options.model or ())
     refuse_gpu(options, workload)
     annotations = tuple(map(parse_annotation, options.service_account_annotation or ()))

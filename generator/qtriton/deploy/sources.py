@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from qtriton.deploy.options import DeployOptions
 from qtriton.deploy.refuse import refuse_image
 from qtriton.errors import InputError
+from qtriton.releases.address import parse_s3, split_release_url
 from qtriton.releases.release import ID, folder_of
 
 _PORTS: Final = {"http": 80, "https": 443}
@@ -20,6 +21,7 @@ _FORMS: Final = "s3://BUCKET/PREFIX (with --release), pvc:CLAIM, pvc:CLAIM/FOLDE
 class S3Release:
     """An immutable release in a store that speaks S3."""
 
+    #: s3://BUCKET/PREFIX, whatever the service is.
     destination: str
     release: str
     endpoint_url: str = ""
@@ -79,15 +81,18 @@ def parse_source(options: DeployOptions) -> Source:
 
 
 def _release(options: DeployOptions) -> S3Release:
-    destination = options.models.rstrip("/")
-    if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[\w./=+-]+)?", destination):
-        raise InputError(f"--models {options.models}: no bucket and prefix. Give s3://BUCKET/PREFIX.")
-    if not options.release:
+    destination, in_url = split_release_url(options.models)
+    address = parse_s3(destination, options.endpoint_url)
+    release = options.release or in_url
+    if not release:
         raise InputError(
             f"--models {options.models}: which release? Pass --release ID; publishing printed it, and what is deployed "
             "is one release that never changes."
         )
-    if not ID.fullmatch(options.release):
-        raise InputError(f"--release {options.release}: no release. It is a SHA-256, 64 digits from 0-9 and a-f.")
-    endpoint = options.endpoint_url or ""
-    return S3Release(destination, options.release, endpoint, options.region or "", options.credentials_secret or "")
+    if in_url not in (None, release):
+        raise InputError(f"--release {release}: --models names another one, {in_url}. Name one of them.")
+    if not ID.fullmatch(release):
+        raise InputError(f"--release {release}: no release. It is a SHA-256, 64 digits from 0-9 and a-f.")
+    return S3Release(
+        address.url, release, address.endpoint or "", options.region or "", options.credentials_secret or ""
+    )

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 from qtriton.errors import QtritonError, RepositoryError
 from qtriton.progress import SILENT, Reporter
-from qtriton.releases.address import open_store
-from qtriton.releases.outline import split_release_url, write_outline
+from qtriton.releases.address import open_store, split_release_url
+from qtriton.releases.outline import write_outline
 from qtriton.releases.release import folder_of
 from qtriton.repository.engines import pending
 from qtriton.server import Server, ServerOptions, serve

@@ -11,10 +11,14 @@ from urllib.parse import urlsplit
 from qtriton.errors import InputError
 from qtriton.releases.content import NAME
 from qtriton.releases.folder import FolderStore
+from qtriton.releases.release import FOLDER
 from qtriton.releases.store import Store
 
 _S3: Final = "s3://"
 _FORMS: Final = "Name a folder, s3://BUCKET/PREFIX or s3://http://HOST:PORT/BUCKET/PREFIX."
+_OF_A_RELEASE: Final = re.compile(rf"(.+)/{FOLDER}/([^/]+)/?")
+#: Host and port alone: tritonserver knows no more, and credentials would be printed.
+_ENDPOINT: Final = re.compile(r"https?://[0-9a-zA-Z.-]+(?::([0-9]{1,5}))?/?")
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
@@ -26,6 +30,17 @@ class S3Address:
     prefix: str
     #: The URL of the service where it is not AWS; None where the environment says, or nothing does.
     endpoint: str | None = None
+
+    @property
+    def url(self) -> str:
+        """Bucket and prefix as S3 itself names them, without the service."""
+        return _S3 + "/".join(part for part in (self.bucket, self.prefix) if part)
+
+
+def split_release_url(url: str) -> tuple[str, str | None]:
+    """A destination and the release in it that a URL names; None where it names the destination alone."""
+    found = _OF_A_RELEASE.fullmatch(url)
+    return (found[1], found[2]) if found else (url, None)
 
 
 def is_s3(destination: str) -> bool:
@@ -83,13 +98,8 @@ def parse_s3(destination: str, endpoint_url: str | None = None) -> S3Address:
 
 
 def _is_endpoint(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return False
-    plain = re.fullmatch(r"[0-9a-zA-Z.-]+", parts.hostname or "") is not None
-    return parts.scheme in ("http", "https") and plain and port != 0 and parts.path in ("", "/")
+    found = _ENDPOINT.fullmatch(url)
+    return found is not None and 0 < int(found[1] or 1) < 1 << 16
 
 
 def triton_url(address: S3Address, endpoint: str, folder: str) -> str:

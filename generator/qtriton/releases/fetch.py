@@ -50,9 +50,7 @@ def fetch(store: Store, folder: Path, name: str | None = None, reporter: Reporte
     if _holds(folder, release):
         return Fetched(release.id, str(folder), len(release.files), release.bytes, changed=False)
     _refuse_others(folder)
-    with staged(folder) as staging:
-        for entry in list(staging.folder.iterdir()):
-            staging.remove(entry.name)
+    with staged(folder, empty=True) as staging:
         objects = {f"{folder_of(release.id)}/{file.path}": staging.folder / file.path for file in release.files}
         with transferring(f"{store.url}: fetch {release.id[:SHOWN]}", release.bytes, reporter) as transferred:
             store.receive(objects, transferred)

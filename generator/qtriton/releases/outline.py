@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Final
 
 from qtriton.releases.fetch import named_or_current, require_intact
-from qtriton.releases.release import FOLDER, Release, folder_of, refuse_others
+from qtriton.releases.release import Release, folder_of, refuse_others
 from qtriton.releases.store import Store
 from qtriton.repository.naming import CONFIG
-
-_OF_A_RELEASE: Final = re.compile(rf"(.+)/{FOLDER}/([^/]+)/?")
-
-
-def split_release_url(url: str) -> tuple[str, str | None]:
-    """A destination and the release in it that a URL names; None where it names the destination alone."""
-    found = _OF_A_RELEASE.fullmatch(url)
-    return (found[1], found[2]) if found else (url, None)
 
 
 def write_outline(store: Store, name: str | None, folder: Path) -> Release:

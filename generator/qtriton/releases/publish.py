@@ -16,7 +16,7 @@ from qtriton.releases.reading import read_files
 from qtriton.releases.release import SHOWN, Release, completion_of, folder_of, others, refuse_others
 from qtriton.releases.store import Store, Stored
 from qtriton.releases.transfer import transferring
-from qtriton.repository.check import check
+from qtriton.repository.check import require_valid
 from qtriton.repository.engines import pending
 
 #: An object that is the same in every destination, so that it may be written as often as one likes.
@@ -60,7 +60,7 @@ def publish(repository: Path, store: Store, reporter: Reporter = SILENT) -> Publ
         UnsupportedError: the store has no conditional writes, without which two publishers would overwrite each other.
         SetupError, StoreError: as for every store.
     """
-    _require_valid(repository)
+    require_valid(repository)
     before = read_pointer(store)  # first: some stores make a bucket of what is written to one that is missing
     _require_conditional_writes(store)
     with reporter.progress(f"{repository}: read") as progress:
@@ -77,14 +77,6 @@ def publish(repository: Path, store: Store, reporter: Reporter = SILENT) -> Publ
         release.id, store.server_url(folder_of(release.id)), before.current if moved else None, moved,
         len(files), release.bytes, len(sent), sum(file.size for file in sent), seconds, pending(repository),
     )  # fmt: skip
-
-
-def _require_valid(repository: Path) -> None:
-    if problems := check(repository):
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise RepositoryError(
-            f"{repository}: not published, since it is invalid: {problems[0]}{more} See `qtriton check {repository}`."
-        )
 
 
 def _require_conditional_writes(store: Store) -> None:

@@ -33,7 +33,8 @@ def require_no_release(repository: Path) -> None:
     """
     if (repository / RELEASE).exists():
         raise RepositoryError(
-            f"{repository}: a release, which never changes ({RELEASE} is in it). Name another folder with --repository."
+            f"{repository}: a release, which never changes ({RELEASE} is in it). Change the repository that it was "
+            "published from, and publish that; or name another folder."
         )
 
 

@@ -1,4 +1,4 @@
-"""Change a model repository as a whole: whenever the process is killed, the disk has the old one or the new one."""
+"""Change a model repository, or another folder, as a whole: a process that is killed leaves the old one or the new."""
 
 import errno
 import fcntl
@@ -12,28 +12,31 @@ from pathlib import Path
 from typing import Final
 
 from qtriton.errors import RepositoryError
-from qtriton.repository.tree import copy_tree, exchange, listing, mounts_in, sync, sync_tree
+from qtriton.repository.tree import copy_status, copy_tree, exchange, listing, mounts_in, sync, sync_tree
 
 #: Errors of a write that name no file.
 _OF_WRITES: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 
 
 class Staging:
-    """A copy of the repository to write into; commit() swaps it with the repository.
+    """A copy of the repository to write into, or an empty folder; commit() swaps it with the repository.
 
     Files that model() did not create are hard links to the old ones: replace such a file, never write into it.
     """
 
-    def __init__(self, repository: Path, folder: Path) -> None:
+    def __init__(self, repository: Path, folder: Path, empty: bool = False) -> None:
         self.repository = repository
         self.folder = folder
         self._swapped = False
         #: The repository when it was staged.
         self.before = listing(repository)
-        if os.path.lexists(repository):
+        there = os.path.lexists(repository)
+        if there and not empty:
             copy_tree(repository, folder)
         else:
             folder.mkdir()
+            if there:
+                copy_status(repository, folder)
         self._status = folder.stat()
 
     @property
@@ -86,13 +89,17 @@ class Staging:
 
 
 @contextmanager
-def staged(repository: Path) -> Iterator[Staging]:
+def staged(repository: Path, *, empty: bool = False) -> Iterator[Staging]:
     """Stage a change of a repository; without commit() everything stays as it was.
 
     Models and files that the block does not touch are kept, as hard links where the file system has them.
 
+    Args:
+        repository: the folder; it need not exist.
+        empty: begin with nothing: the block writes all that the folder is to hold.
+
     Raises:
-        RepositoryError: the folder cannot be written, or another process is publishing into it.
+        RepositoryError: the folder cannot be written, or another process is writing into it.
     """
     repository = Path(os.path.realpath(repository))
     if not repository.name:
@@ -103,7 +110,7 @@ def staged(repository: Path) -> Iterator[Staging]:
         with _lock_held(repository):
             _recover(repository)
             _refuse(repository)
-            yield from _stage(repository)
+            yield from _stage(repository, empty)
     except OSError as error:
         if not _is_about(error, repository):
             raise
@@ -121,7 +128,7 @@ def _refuse(repository: Path) -> None:
         raise RepositoryError(f"{repository}: a file, not a folder. Name another.")
     if mounts := mounts_in(repository):
         raise RepositoryError(
-            f"{repository}: {mounts[0]} is a mount point, and a repository is swapped as a whole. "
+            f"{repository}: {mounts[0]} is a mount point, and the folder is swapped as a whole. "
             "Mount its parent folder, or name another."
         )
     if not os.access(repository, os.W_OK | os.X_OK):
@@ -129,10 +136,10 @@ def _refuse(repository: Path) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(repository))
 
 
-def _stage(repository: Path) -> Iterator[Staging]:
+def _stage(repository: Path, empty: bool) -> Iterator[Staging]:
     folder = repository.with_name(f".{repository.name}.staging-{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        yield Staging(repository, folder)
+        yield Staging(repository, folder, empty)
     finally:
         # After a commit this is the old repository, before it an unfinished copy.
         shutil.rmtree(folder, ignore_errors=True)
@@ -166,7 +173,7 @@ def _lock(path: Path, repository: Path) -> int:
             owner = os.pread(handle, 20, 0).decode("ascii", "replace").strip()
             os.close(handle)
             raise RepositoryError(
-                f"{repository}: process {owner or '?'} is publishing into it. Wait for it to end, then run this again."
+                f"{repository}: process {owner or '?'} is writing into it. Wait for it to end, then run this again."
             ) from None
         except BaseException:
             os.close(handle)

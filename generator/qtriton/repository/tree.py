@@ -34,6 +34,11 @@ def copy_tree(source: Path, target: Path) -> None:
                 copy_tree(Path(entry.path), target / entry.name)
             else:
                 _link_or_copy(entry.path, target / entry.name)
+    copy_status(source, target)
+
+
+def copy_status(source: Path, target: Path) -> None:
+    """Give a folder the owner, the mode and the times of another."""
     status = source.stat()
     with suppress(OSError):  # only root can change the owner; for others it is the user who publishes
         os.chown(target, status.st_uid, status.st_gid)

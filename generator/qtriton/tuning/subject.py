@@ -55,7 +55,7 @@ class Subject:
         manifests = repository.manifests(name)
         chosen = fastest(list(manifests.values()))
         ensemble = next(each for each, manifest in manifests.items() if manifest is chosen)
-        _refuse_gpu(ensemble, chosen, manifests)
+        _refuse_gpu(path, ensemble, chosen, manifests)
         config = _read(repository, ensemble)
         try:
             names = json.loads(config.parameters[_ABOUT].string_value)["steps"]
@@ -197,14 +197,15 @@ def _read(repository: Repository, model: str) -> Any:
         ) from error
 
 
-def _refuse_gpu(ensemble: str, manifest: Manifest, others: Mapping[str, Manifest]) -> None:
+def _refuse_gpu(repository: Path, ensemble: str, manifest: Manifest, others: Mapping[str, Manifest]) -> None:
     if not _on_gpu(manifest):
         return
     on_cpu = [name for name, each in others.items() if not _on_gpu(each)]
-    instead = f" Or name one that runs on the CPU: --model {on_cpu[0]}." if on_cpu else ""
+    instead = f" {on_cpu[0]} runs on the CPU: pass --model {on_cpu[0]} to tune it." if on_cpu else ""
     raise UnsupportedError(
-        f"{ensemble}: runs on a GPU, whose instances this version does not tune: its model of queues shares cores. "
-        f"Build it with other --instances, and compare with `qtriton bench --concurrency`.{instead}"
+        f"{ensemble}: runs on a GPU, and this version tunes for the cores of a CPU only. Build it with --instances 2, "
+        f"then with more, and measure each on the GPU: `qtriton bench {repository} --model {ensemble} --concurrency 8`."
+        f"{instead}"
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from qtriton.errors import RepositoryError
 from qtriton.repository.check.accelerators import ACCELERATOR_CHECKS, ACCELERATOR_RULES
 from qtriton.repository.check.batching import BATCHING_CHECKS, BATCHING_RULES
 from qtriton.repository.check.config import CONFIG_CHECKS, CONFIG_RULES
@@ -28,7 +29,7 @@ from qtriton.repository.check.versions import VERSION_CHECKS, VERSION_RULES
 from qtriton.repository.check.warmup import WARMUP_CHECKS, WARMUP_RULES
 from qtriton.repository.naming import EMBEDDED
 
-__all__ = ["ALL_RULES", "RULES", "Problem", "Severity", "check"]
+__all__ = ["ALL_RULES", "RULES", "Problem", "Severity", "check", "require_valid"]
 
 #: Each checks one model; it gets the others for what the model refers to.
 _CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterable[Finding]], ...]] = (
@@ -84,3 +85,17 @@ def check(
         problems += [problem_of(model, finding) for finding in findings]
     kept = [problem for problem in problems if ORDER.index(problem.severity) >= ORDER.index(least)]
     return sorted(kept, key=lambda problem: (problem.model, -ORDER.index(problem.severity)))
+
+
+def require_valid(repository: Path) -> None:
+    """See that Triton would load a repository, apart from pending engines.
+
+    Raises:
+        InputError: there is no such folder, or it cannot be read.
+        RepositoryError: it is invalid; the first problem is named.
+    """
+    if problems := check(repository):
+        more = f" ({len(problems) - 1} more.)" if len(problems) > 1 else ""
+        raise RepositoryError(
+            f"{repository}: Triton would not load it: {problems[0]}{more} `qtriton check {repository}` lists all of it."
+        )
