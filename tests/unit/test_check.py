@@ -204,7 +204,7 @@ ROWS: dict[str, tuple[Change, str, str]] = {
     "no config": (drop("run/config.pbtxt"), "run/config.pbtxt", "is missing"),
     "config is no protobuf text": (add("run", "max_batch_size {\n"), "run/config.pbtxt", "is not valid, line"),
     "unknown field": (add("run", "no_such: 1\n"), "run/config.pbtxt", "no_such"),
-    "config is not text": (put("run/config.pbtxt", b"\xff\xfe"), "run/config.pbtxt", "not UTF-8"),
+    "config is not text": (put("run/config.pbtxt", b"\xff\xfe"), "run/config.pbtxt", "is not valid, line 1:1"),
     "config is empty": (put("run/config.pbtxt", ""), "run/config.pbtxt", "has no input"),
     "other name": (edit("run", 'name: "run"', 'name: "ran"'), "run/config.pbtxt", "name is 'ran', the folder is 'run'"),
     "unknown platform": (

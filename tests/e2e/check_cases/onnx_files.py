@@ -89,6 +89,7 @@ ONNX: Final = (
     _onnx("onnx-rank", graph(), "file-dims", _text(inputs=tensor("input", "x", "[ 3, 1 ]"))),
     _onnx("onnx-fixed-batch", graph((1, 3), (1, 3)), "file-batch"),
     _onnx("onnx-input-unlisted", graph(more=(("z", ("n", 1)),)), "file-input-unlisted"),
+    _onnx("onnx-input-listed", graph(more=(("z", ("n", 1)),)), text=_text(inputs=tensor("input", "x") + tensor("input", "z", "[ 1 ]"))),
     _onnx("onnx-input-free-in-the-file", graph(("n", "k"), ("n", "k")), text=_text(outputs=tensor("output", "y", "[ -1 ]"))),
     # The file leaves free what follows from its graph.
     _onnx("onnx-output-inferred", graph(("n", 3), ("n", "k"))),
@@ -99,6 +100,7 @@ ONNX: Final = (
     _onnx("onnx-input-free-in-the-config", graph(), "file-dims", _text(inputs=tensor("input", "x", "[ -1 ]"))),
     _onnx("onnx-reshape", graph(("n", 3, 1), ("n", 3, 1)), text=_text(inputs=tensor("input", "x", "[ 3 ]", extra="reshape { shape: [ 3, 1 ] }"), outputs=tensor("output", "y", "[ 3, 1 ]"))),
     _onnx("onnx-unknown-operator", graph(operator="NoSuchThing"), "onnx-graph"),
+    _onnx("onnx-opset-21", graph(opset=21)),
     _onnx("onnx-opset-22", graph(opset=22), also=("onnx-opset",)),
     _onnx("onnx-opset-99", graph(opset=99), "onnx-graph"),
     _onnx("onnx-ir-99", graph(ir=99), "onnx-graph", also=("onnx-opset",)),

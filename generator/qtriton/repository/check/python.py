@@ -16,6 +16,11 @@ NAME: Final = error(
     "has a name that a shell would misread, and Triton starts a python model with one",
     "Use letters, digits, _ and - only",
 )
+FILE_NAME: Final = error(
+    "python-file-name",
+    "default_model_filename {name!r} cannot be imported: Triton takes the folder around it for a package",
+    "Let it end in .py, without further dots in the file's name and in that of the folder around it",
+)
 SYNTAX: Final = error("python-syntax", "cannot be read as Python ({reason})", "Correct it{qtriton}")
 CLASS: Final = error("python-class", "has no class TritonPythonModel, which Triton looks for", "Add it")
 IMPORT: Final = error("python-import", "imports {module}, but {reason}", "Put it beside model.py{qtriton}")
@@ -41,12 +46,21 @@ def _python(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
         return
     if shlex.quote(model.name) != model.name:
         yield NAME.found(where="")
+    if (name := model.config.default_model_filename) and not _importable(name):
+        yield FILE_NAME.found("default_model_filename", name=name)
     for where, path in model.files():
         if path.is_file():
             version = where.split("/")[0]
             yield from _modules(path, version)
             if (body := _parsed(path)) is not None and not _binds(body.body, _CLASS):
                 yield CLASS.found(where=where)
+
+
+def _importable(name: str) -> bool:
+    """Whether Triton can import a file by its path inside of the version folder: as `folder.stem`."""
+    *folders, file = name.split("/")
+    folder = folders[-1] if folders else "1"
+    return file.endswith(".py") and "." not in file[:-3] and folder != "" and "." not in folder
 
 
 def _parsed(path: Path) -> ast.Module | None:
@@ -143,5 +157,5 @@ def _bound(node: ast.stmt) -> tuple[str, ...]:
     return ()
 
 
-PYTHON_RULES: Final[tuple[Rule, ...]] = (NAME, SYNTAX, CLASS, IMPORT, LATER)
+PYTHON_RULES: Final[tuple[Rule, ...]] = (NAME, FILE_NAME, SYNTAX, CLASS, IMPORT, LATER)
 PYTHON_CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterator[Finding]], ...]] = (_python,)
