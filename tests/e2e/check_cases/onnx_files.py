@@ -222,13 +222,15 @@ _DEMO: Final = zoo() / "demo_digits"
 _PROGRAM: Final = (_DEMO / "inference.pdmodel").read_bytes()
 _WEIGHTS: Final = (_DEMO / "inference.pdiparams").read_bytes()
 _IMAGE: Final = tensor("input", "image", "[ 3, 224, 224 ]")
+_ROWS: Final = "save_infer_model/scale_0.tmp_0"
 
 
 def _program(name: str, refused: str = "", program: bytes = _PROGRAM, weights: bool = True, **parts: str) -> Case:
     given = {"backend": 'backend: "paddle"', "inputs": _IMAGE, "outputs": "", **parts}
     text = config(**given)  # type: ignore[arg-type]
     files: dict[str, str | bytes | None] = {"@/config.pbtxt": text, "@/1/model.pdmodel": program}
-    return Case(name, files | ({"@/1/model.pdiparams": _WEIGHTS} if weights else {}), refused, ("no-outputs",))
+    also = () if given["outputs"] else ("no-outputs",)
+    return Case(name, files | ({"@/1/model.pdiparams": _WEIGHTS} if weights else {}), refused, also)
 
 
 _PADDLE: Final = (
@@ -239,5 +241,10 @@ _PADDLE: Final = (
     _program("paddle-dims", "file-dims", inputs=tensor("input", "image", "[ 3, 224, 225 ]")),
     _program("paddle-type", "file-type", inputs=tensor("input", "image", "[ 3, 224, 224 ]", "TYPE_FP16")),
     _program("paddle"),
+    _program("paddle-output", outputs=tensor("output", _ROWS, "[ 980, 15 ]")),
+    # The backend tells the number of an output's sizes alone.
+    _program("paddle-output-dims", outputs=tensor("output", _ROWS, "[ 981, -1 ]")),
+    _program("paddle-output-rank", "file-dims", outputs=tensor("output", _ROWS, "[ 980 ]")),
+    _program("paddle-output-type", "file-type", outputs=tensor("output", _ROWS, "[ 980, 15 ]", "TYPE_INT64")),
 )
 MODEL_FILES: Final = (*ONNX, *_OPENVINO, *_PADDLE)
