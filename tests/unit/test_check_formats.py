@@ -14,7 +14,7 @@ from qtriton.cli.check import check as command
 from qtriton.errors import InputError
 from qtriton.repository.check import ALL_RULES, Severity, check
 from qtriton.repository.check.formats import github, sarif
-from qtriton.repository.check.releases import parse_release
+from qtriton.repository.check.releases import SINCE, parse_release
 from qtriton.repository.naming import EMBEDDED
 
 CONFIG = """backend: "mine"
@@ -119,6 +119,48 @@ def test_ids_are_kebab_case_and_texts_have_no_full_stop() -> None:
     for rule in ALL_RULES:
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", rule.id), rule.id
         assert not rule.sentence.endswith(".") and not rule.fix.endswith("."), rule.id
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new", "field"),
+    [
+        ("response_cache { }", "21.09", "21.10", "response_cache"),
+        ("instance_group { count: 1 host_policy: '' }", "2.10", "2.11", "host_policy"),
+        ("input { name: 'z' data_type: TYPE_BF16 dims: [ 3 ] }", "2.21", "2.22", "TYPE_BF16"),
+        (
+            "output: [ { name: 'z' data_type: TYPE_FP32 dims: 1 is_non_linear_format_io: false } ]",
+            "24.07",
+            "24.08",
+            "is_non",
+        ),
+        ("model_warmup { name: 'w' count: 1 }", "22.06", "22.07", "count"),
+        ("model_metrics { }", "2.51", "2.52", "model_metrics"),
+    ],
+)
+def test_a_field_needs_the_release_that_knows_it(tmp_path: Path, text: str, old: str, new: str, field: str) -> None:
+    """Also where it says what is said without it; `count` of an instance group is older."""
+    repository = model(tmp_path, "3", f"{text}\ninstance_group {{ count: 1 kind: KIND_CPU }}")
+
+    (problem,) = check(repository, release=old)
+    assert problem.rule == "field-too-new" and problem.sentence.startswith(field) and problem.line == 9
+    assert check(repository, release=new) == []
+
+
+def test_the_protobuf_has_every_field_of_the_table() -> None:
+    from tritonclient.grpc import model_config_pb2
+
+    for name in SINCE:
+        *path, last = name.split(".")
+        message = model_config_pb2
+        for part in path:
+            message = getattr(message, part)
+        names = message.DESCRIPTOR.fields_by_name if hasattr(message.DESCRIPTOR, "fields") else message.keys()
+        assert last in names, name
+
+
+def test_a_release_before_the_first_that_is_known_is_refused() -> None:
+    with pytest.raises(InputError, match=r"too old. Name a release since 2\.10 \(21\.05\)"):
+        parse_release("20.12")
 
 
 @pytest.mark.parametrize("text", ["", "2", "latest", "26", "3.1", "2.x"])

@@ -99,7 +99,7 @@ def _read(folder: Path, release: str) -> tuple[Model | None, list[Problem]]:
     except RepositoryError as problem:
         return None, [_invalid(folder.name, str(problem), text)]
     model = Model(folder.name, folder, config, text)
-    if refused := [*_strangers(text), *unknown_fields(config, release)]:
+    if refused := [*_strangers(text), *unknown_fields(model, release)]:
         return None, [problem_of(model, finding) for finding in refused]
     return model, [problem_of(model, finding) for finding in _not_text(raw)]
 
