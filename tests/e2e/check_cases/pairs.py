@@ -12,7 +12,7 @@ PAIRS: Final[dict[str, tuple[str, str]]] = {
     "config-missing": ("no-config", "plain"),
     "config-invalid": ("syntax", "dynamic"),
     "config-not-text": ("not-utf8-parameter", "utf8-parameter"),
-    "config-unreadable": ("config-is-a-folder", "plain"),
+    "unreadable": ("config-is-a-folder", "plain"),
     "field-too-new": ("metrics-too-new", "plain"),
     # a config as a whole
     "name-differs": ("named-otherwise", "named"),

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from qtriton.repository.check.model import Model
 from qtriton.repository.check.onnx_graph import infer_outputs, only_onnx, read_graph, too_new, unheard_of
-from qtriton.repository.check.onnx_operators import unknown
+from qtriton.repository.check.onnx_operators import text, unknown
 from qtriton.repository.check.rules import Finding, Rule, error, note, warning
 from qtriton.repository.check.signature import FileTensor, signature
 from qtriton.repository.check.versions import PUBLISH_AGAIN, is_ours
@@ -64,10 +64,10 @@ def _onnx(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
         if model.kind == "onnxruntime" and (what := too_new(read)):
             yield NEWER.found(where=place, what=what)
         yield from (DATA.found(where=place, name=name, lack=lack) for name, lack in _external(file, read))
-        constants = {tensor.name for tensor in read.graph.initializer}
-        inputs = {value.name: _tensor(value) for value in read.graph.input if value.name not in constants}
+        constants = {text(tensor.name) for tensor in read.graph.initializer}
+        inputs = {text(each.name): _tensor(each) for each in read.graph.input if text(each.name) not in constants}
         known = only_onnx(read)
-        outputs = {value.name: _tensor(value, known) for value in infer_outputs(read)}
+        outputs = {text(each.name): _tensor(each, known) for each in infer_outputs(read)}
         # An initializer with the name of an input has a default.
         yield from signature(model, place, inputs, outputs, constants)
 
@@ -98,7 +98,7 @@ def _external(file: Path, model: Any) -> Iterator[tuple[str, str]]:
     """The files of external data that are not there, or too short, each with what is missing."""
     needed: dict[str, int] = {}
     for tensor in model.graph.initializer:
-        entry = {each.key: each.value for each in tensor.external_data} if tensor.data_location == 1 else {}
+        entry = {each.key: text(each.value) for each in tensor.external_data} if tensor.data_location == 1 else {}
         if "location" in entry:
             end = sum(int(entry[key]) for key in ("offset", "length") if entry.get(key, "").isdecimal())
             needed[entry["location"]] = max(needed.get(entry["location"], 0), end)

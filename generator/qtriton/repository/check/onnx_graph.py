@@ -24,7 +24,7 @@ def read_graph(path: Path) -> Any:
 
     try:
         model = onnx.load(str(path), load_external_data=False)
-    except (OSError, DecodeError, ValueError) as error:
+    except (FileNotFoundError, DecodeError, ValueError) as error:
         return str(error).splitlines()[0] if str(error) else type(error).__name__
     # An empty or a foreign file can parse into a message in which nothing is set.
     if not model.ir_version or not model.graph.output:

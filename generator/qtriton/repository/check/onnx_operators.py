@@ -17,6 +17,11 @@ _IN_ONNX: Final = (
 )  # fmt: skip
 
 
+def text(value: str | bytes) -> str:
+    """A text of a file; protobuf gives the bytes of one that is not UTF-8."""
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
+
+
 class Operator(NamedTuple):
     """An operator that no function of the model is, and the opset of ONNX in which it is used."""
 
@@ -41,14 +46,14 @@ def operators(model: Any) -> set[Operator]:
         model: a ModelProto.
     """
     # In ONNX's own domain, a runtime looks for operators alone.
-    functions = {(each.domain, each.name): each for each in model.functions if each.domain not in ONNX}
+    functions = {(text(each.domain), text(each.name)): each for each in model.functions if each.domain not in ONNX}
     found: set[Operator] = set()
     called: set[tuple[str, str]] = set()
     waiting = [(model.graph.node, opset(model))]
     while waiting:
         nodes, version = waiting.pop()
         for node in _nodes(nodes):
-            key = (node.domain, node.op_type)
+            key = (text(node.domain), text(node.op_type))
             if key not in functions:
                 found.add(Operator(*key, version))
             elif key not in called:

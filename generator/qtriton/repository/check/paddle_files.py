@@ -46,7 +46,7 @@ def _read(path: Path) -> tuple[dict[str, FileTensor], dict[str, FileTensor]] | s
         return None
     try:
         blocks = proto.ProgramDesc.FromString(path.read_bytes()).blocks
-    except (OSError, DecodeError) as problem:
+    except DecodeError as problem:
         return str(problem)
     if not blocks or not any(op.type == "fetch" for op in blocks[0].ops):
         return "it has no outputs"

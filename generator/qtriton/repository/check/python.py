@@ -66,7 +66,7 @@ def _importable(name: str) -> bool:
 def _parsed(path: Path) -> ast.Module | None:
     try:
         return ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError):
         return None
 
 
@@ -79,7 +79,7 @@ def _modules(start: Path, version: str) -> Iterator[Finding]:
         where = f"{version}/{path.relative_to(start.parent)}"
         try:
             imports = tuple(_relative_imports(ast.parse(path.read_bytes()).body, True))
-        except (OSError, SyntaxError, ValueError, RecursionError) as problem:
+        except (SyntaxError, ValueError, RecursionError) as problem:
             yield SYNTAX.found(where=where, reason=str(problem).splitlines()[0], qtriton=qtriton)
             continue
         for each in imports:

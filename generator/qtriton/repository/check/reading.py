@@ -33,9 +33,7 @@ NOT_TEXT: Final = warning(
     "is not UTF-8 text in line {number}: it loads, but clients cannot read the model's config",
     "Write the texts in it as UTF-8",
 )
-UNREADABLE: Final = error(
-    "config-unreadable", "cannot be read ({reason})", "Put a file there that the server has the right to read"
-)
+UNREADABLE: Final = error("unreadable", "cannot be read ({reason})", "Put there what the server has the right to read")
 #: Texts and comments, in which any character may stand.
 _QUOTED: Final = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|#.*""")
 READING_RULES: Final[tuple[Rule, ...]] = (
@@ -66,13 +64,24 @@ def read_models(repository: Path, release: str) -> tuple[list[Problem], dict[str
         return [*problems, Problem.of("", EMPTY.found(where=str(repository)))], {}
     models = {}
     for folder in folders:
-        inner = [each for each in sorted(folder.iterdir()) if _dangles(each)]
+        try:
+            inner = [each for each in sorted(folder.iterdir()) if _dangles(each)]
+        except OSError as problem:
+            problems.append(Problem.of(folder.name, unreadable(folder, problem)))
+            continue
         problems += [_link(each, folder.name, each.name, "the server refuses the model") for each in inner]
         read, found = _read(folder, release)
         problems += found
         if read is not None:
             models[folder.name] = read
     return problems, models
+
+
+def unreadable(folder: Path, problem: OSError) -> Finding:
+    """The finding that something in a model's folder cannot be read."""
+    path = Path(str(problem.filename))
+    inside = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+    return UNREADABLE.found(where="" if inside == "." else inside, reason=problem.strerror or type(problem).__name__)
 
 
 def _dangles(path: Path) -> bool:
@@ -91,7 +100,7 @@ def _read(folder: Path, release: str) -> tuple[Model | None, list[Problem]]:
     except FileNotFoundError:
         return None, [Problem.of(folder.name, CONFIG_MISSING.found())]
     except OSError as problem:
-        return None, [Problem.of(folder.name, UNREADABLE.found(reason=problem.strerror))]
+        return None, [Problem.of(folder.name, unreadable(folder, problem))]
     # The server's parser takes any bytes for a text; ours takes UTF-8.
     text = raw.decode("utf-8", "replace")
     try:
