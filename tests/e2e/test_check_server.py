@@ -15,7 +15,7 @@ pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed: no emb
 
 #: Every fifth case by default, all with QTRITON_CHECK_CASES=all.
 ASKED: Final = CASES if os.environ.get("QTRITON_CHECK_CASES") == "all" else CASES[::5]
-#: How many cases share a server.
+#: How many models share a server: all of them are loaded at once, and most are a process.
 _TOGETHER: Final = 60
 #: After how long without a word the server has hung up on what is left; the slowest stub starts in less.
 _HUNG_S: Final = 20
@@ -25,6 +25,20 @@ def _own(case: Case, said: dict[str, str]) -> dict[str, str]:
     """What the server refuses of a case's models."""
     names = {name.replace("@", case.name).split("/")[0] for name in case.files}
     return {name: reason for name, reason in said.items() if name in names and reason}
+
+
+def _shares(cases: Sequence[Case]) -> list[list[Case]]:
+    """The cases in their order, as many of them together as a server takes."""
+    shares: list[list[Case]] = [[]]
+    models = 0
+    for case in cases:
+        more = sum(name.endswith("config.pbtxt") for name in case.files)
+        if models + more > _TOGETHER:
+            shares.append([])
+            models = 0
+        shares[-1].append(case)
+        models += more
+    return shares
 
 
 def _disagreements(cases: Sequence[Case], folder: Path, quiet_s: float = 180) -> list[str]:
@@ -45,8 +59,8 @@ def _disagreements(cases: Sequence[Case], folder: Path, quiet_s: float = 180) ->
 def test_the_server_does_what_the_list_says(tmp_path: Path) -> None:
     run = [case for case in ASKED if case.judge == "run"]
     together = [case for case in run if not case.alone and not case.hangs]
-    lines = [line for at in range(0, len(together), _TOGETHER)
-             for line in _disagreements(together[at : at + _TOGETHER], tmp_path / str(at))]  # fmt: skip
+    lines = [line for number, shared in enumerate(_shares(together))
+             for line in _disagreements(shared, tmp_path / str(number))]  # fmt: skip
     if hanging := [case for case in run if case.hangs]:
         lines += _disagreements(hanging, tmp_path / "hanging", _HUNG_S)
     for case in run:
