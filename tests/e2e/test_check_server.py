@@ -8,23 +8,17 @@ from typing import Final
 import pytest
 
 from e2e.check_cases import CASES, Case
-from e2e.verdicts import verdicts
-from qtriton.repository.check import ALL_RULES, Severity, check
-from qtriton.repository.check.engines import ENGINE_RULES
-from qtriton.repository.check.published import PUBLISHED_RULES
-from qtriton.repository.check.rtx import RTX_RULES
+from e2e.verdicts import NOT_STARTED, verdicts
+from qtriton.repository.check import Severity, check
 
 pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed: no embedded server to ask")
 
 #: Every fifth case by default, all with QTRITON_CHECK_CASES=all.
 ASKED: Final = CASES if os.environ.get("QTRITON_CHECK_CASES") == "all" else CASES[::5]
-#: How many cases share a server.
+#: How many models share a server: all of them are loaded at once, and most are a process.
 _TOGETHER: Final = 60
 #: After how long without a word the server has hung up on what is left; the slowest stub starts in less.
 _HUNG_S: Final = 20
-
-#: Rules that no case breaks: they need a release, an engine or a place that the list does not have.
-UNTRIED: Final[set[str]] = set()
 
 
 def _own(case: Case, said: dict[str, str]) -> dict[str, str]:
@@ -33,12 +27,35 @@ def _own(case: Case, said: dict[str, str]) -> dict[str, str]:
     return {name: reason for name, reason in said.items() if name in names and reason}
 
 
+def _shares(cases: Sequence[Case]) -> list[list[Case]]:
+    """The cases in their order, as many of them together as a server takes."""
+    shares: list[list[Case]] = [[]]
+    models = 0
+    for case in cases:
+        more = sum(name.endswith("config.pbtxt") for name in case.files)
+        if models + more > _TOGETHER:
+            shares.append([])
+            models = 0
+        shares[-1].append(case)
+        models += more
+    return shares
+
+
 def _disagreements(cases: Sequence[Case], folder: Path, quiet_s: float = 180) -> list[str]:
     """Where the server does not do with a case what the list says; the server is asked once for all of them."""
     folder.mkdir()
     for case in cases:
         case.write(folder)
     said = verdicts(folder, quiet_s)
+    if len(cases) > 1 and all(reason.startswith(NOT_STARTED) for reason in said.values()):
+        # Under load it sometimes ends while dozens of stubs do: that says nothing of any one model.
+        middle = len(cases) // 2
+        halves = (cases[:middle], "a"), (cases[middle:], "b")
+        return [
+            line
+            for half, name in halves
+            for line in _disagreements(half, folder.with_name(folder.name + name), quiet_s)
+        ]
     lines = []
     for case in cases:
         refused = _own(case, {name: reason for name, reason in said.items() if case.alone or (folder / name).is_dir()})
@@ -51,8 +68,8 @@ def _disagreements(cases: Sequence[Case], folder: Path, quiet_s: float = 180) ->
 def test_the_server_does_what_the_list_says(tmp_path: Path) -> None:
     run = [case for case in ASKED if case.judge == "run"]
     together = [case for case in run if not case.alone and not case.hangs]
-    lines = [line for at in range(0, len(together), _TOGETHER)
-             for line in _disagreements(together[at : at + _TOGETHER], tmp_path / str(at))]  # fmt: skip
+    lines = [line for number, shared in enumerate(_shares(together))
+             for line in _disagreements(shared, tmp_path / str(number))]  # fmt: skip
     if hanging := [case for case in run if case.hangs]:
         lines += _disagreements(hanging, tmp_path / "hanging", _HUNG_S)
     for case in run:
@@ -73,8 +90,5 @@ def test_check_says_what_the_list_says(case: Case, tmp_path: Path) -> None:
     assert case.refused or others == set(case.also), told
 
 
-def test_the_list_is_long_and_breaks_nearly_every_rule() -> None:
+def test_the_list_is_long() -> None:
     assert len({case.name for case in CASES}) == len(CASES) >= 150
-    broken = {case.refused for case in CASES} | {rule for case in CASES for rule in case.also}
-    ours = (*PUBLISHED_RULES, *ENGINE_RULES, *RTX_RULES)
-    assert {rule.id for rule in ALL_RULES} - broken - {rule.id for rule in ours} == UNTRIED

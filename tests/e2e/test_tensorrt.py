@@ -48,7 +48,7 @@ def test_the_known_command_ends_well_without_a_gpu(tmp_path: Path) -> None:
         assert (refused.returncode, words in refused.stderr) == (code, True), refused.stderr
 
     (repository / pending[1] / "1" / "model.onnx").write_bytes(b"another")
-    assert "does not have the sha256" in qtriton("check", repository).stdout
+    assert "which has another sha256" in qtriton("check", repository).stdout
     again = qtriton(*build, "--pinned-memory")
     assert again.returncode == 0 and "is published" in again.stdout + again.stderr
     assert "nothing was done" in "".join(vars(qtriton(*build, "--pinned-memory"))[key] for key in ("stdout", "stderr"))

@@ -6,6 +6,7 @@ import time
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import Final
 
 from qtriton.server import ServerOptions, command, folder, log, ports, shm, wheel
 from qtriton.server.embedded import supervisor_job
@@ -13,6 +14,8 @@ from qtriton.server.process import Server, launch, stop
 
 #: In place of what `qtriton serve` passes: a model that fails is told of, and the others load all the same.
 _TOLERANT = {"--exit-on-error=true": "--exit-on-error=false", "--strict-readiness=true": "--strict-readiness=false"}
+#: How a reason begins that is none of the model's.
+NOT_STARTED: Final = "the server did not start"
 _OPTIONS = ServerOptions(grpc_port=0, http_port=0, drain_s=0, stop_timeout_s=20, startup_timeout_s=30)
 
 
@@ -32,7 +35,7 @@ def verdicts(repository: Path, quiet_s: float = 180) -> dict[str, str]:
             stop(server, _OPTIONS)
         shutil.rmtree(root, ignore_errors=True)
     if states is None:
-        return dict.fromkeys(names, f"the server did not start: {_end_of(text)}")
+        return dict.fromkeys(names, f"{NOT_STARTED}: {_end_of(text)}")
     reasons = {failure.model: failure.reason for failure in log.summarize(text).failures}
     return {name: "" if states.get(name) else reasons.get(name, "no version of it is loaded") for name in names}
 

@@ -204,7 +204,7 @@ ROWS: dict[str, tuple[Change, str, str]] = {
     "no config": (drop("run/config.pbtxt"), "run/config.pbtxt", "is missing"),
     "config is no protobuf text": (add("run", "max_batch_size {\n"), "run/config.pbtxt", "is not valid, line"),
     "unknown field": (add("run", "no_such: 1\n"), "run/config.pbtxt", "no_such"),
-    "config is not text": (put("run/config.pbtxt", b"\xff\xfe"), "run/config.pbtxt", "not UTF-8"),
+    "config is not text": (put("run/config.pbtxt", b"\xff\xfe"), "run/config.pbtxt", "is not valid, line 1:1"),
     "config is empty": (put("run/config.pbtxt", ""), "run/config.pbtxt", "has no input"),
     "other name": (edit("run", 'name: "run"', 'name: "ran"'), "run/config.pbtxt", "name is 'ran', the folder is 'run'"),
     "unknown platform": (
@@ -290,7 +290,7 @@ ROWS: dict[str, tuple[Change, str, str]] = {
     "model.py is no Python": (put("post/1/model.py", "class ("), "post/1/model.py", "cannot be read as Python"),
     "a module is no Python": (put("pre/1/ops.py", b"\x00"), "pre/1/ops.py", "cannot be read as Python"),
     "no class": (put("post/1/model.py", "x = 1\n"), "post/1/model.py", "has no class TritonPythonModel"),
-    "no settings": (drop("pre/1/spec.json"), "pre/1/spec.json", "is missing, and settings.py reads it"),
+    "no settings": (drop("pre/1/spec.json"), "pre/1/spec.json", "settings.py reads this file, which is missing"),
     "settings are no JSON": (put("pre/1/spec.json", "{"), "pre/1/spec.json", "is not valid JSON"),
     "a batch that is fixed": (FIXED, "run/1/model.onnx", "batches need a free first size"),
     "a batch that OpenVINO does not have": (
@@ -301,7 +301,7 @@ ROWS: dict[str, tuple[Change, str, str]] = {
             "run/1/manifest.json",
             json.dumps({"artifact": {"sha256": sha256(graph()).hexdigest()}, "parts": [{"name": "w", "sha256": "0"}]}),
         )(repository),
-        "run/1/w", "is missing, and manifest.json names it"),
+        "run/1/w", "manifest.json names this file, which is missing"),
     "other weights beside the model": (
         lambda repository: (
             put("run/1/w", "weights")(repository),
@@ -312,9 +312,9 @@ ROWS: dict[str, tuple[Change, str, str]] = {
                 ),
             )(repository),
         ),
-        "run/1/w", "does not have the sha256"),
+        "run/1/w", "which has another sha256"),
     "another artifact": (
-        put("run/1/manifest.json", '{"artifact": {"sha256": "00"}}'), "run/1/model.onnx", "does not have the sha256"),
+        put("run/1/manifest.json", '{"artifact": {"sha256": "00"}}'), "run/1/model.onnx", "which has another sha256"),
     "manifest without a hash": (put("run/1/manifest.json", "{}"), "run/1/manifest.json", "does not state the sha256"),
     "manifest is a list": (put("run/1/manifest.json", "[]"), "run/1/manifest.json", "does not state the sha256"),
     # the ONNX model
@@ -401,7 +401,7 @@ ROWS: dict[str, tuple[Change, str, str]] = {
         "input 'more' goes to no step"),
     "steps in a circle": (
         edit("m", 'input_map { key: "x" value: "pixels" }', 'input_map { key: "x" value: "scores" }'),
-        "m/config.pbtxt", "the steps run and post wait for each other"),
+        "m/config.pbtxt", "or of their own: run, post"),
     "a type between steps": (
         edit("post", "TYPE_FP32", "TYPE_FP64"), "m/config.pbtxt",
         "output 'raw' of run is TYPE_FP32, input 'raw' of post is TYPE_FP64"),

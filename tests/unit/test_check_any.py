@@ -1,11 +1,14 @@
 """Whatever is in a config, a check ends with problems, never with a bug; and it opens no more than it must."""
 
+import json
 import random
 import re
 from pathlib import Path
 
 import pytest
 
+from e2e.check_cases import CASES
+from qtriton.cli import main
 from qtriton.repository.check import Severity, check
 from qtriton.repository.check.positions import line_of, read_positions
 
@@ -86,8 +89,7 @@ def _other_words(text: str, rng: random.Random) -> str:
 
 def test_a_mutated_config_is_judged_and_never_a_bug(tmp_path: Path) -> None:
     """Further seeds are in tests/benchmarks/check.py."""
-    (tmp_path / "m/1").mkdir(parents=True)
-    (tmp_path / "m/1/model.py").write_text("class TritonPythonModel: ...\n")
+    plain(tmp_path)
     read = 0
     for seed in range(300):
         text = mutated(random.Random(seed))
@@ -140,3 +142,98 @@ def _told(opened: list[str], really: object) -> object:
         return really(path, *arguments, **options)  # type: ignore[operator]
 
     return told
+
+
+@pytest.mark.parametrize("options", [["--json"], ["--format", "github"], ["--format", "sarif"], ["--server", "26.05"]])
+def test_the_command_ends_with_0_or_7_whatever_is_in_a_config(
+    options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Through the program's own error boundary, which ends with 70 where there is a bug."""
+    folder = plain(tmp_path / "ä b%,")
+    monkeypatch.setattr("sys.argv", ["qtriton", "check", str(folder), *options])
+    codes = set()
+    for seed in range(60):
+        rng = random.Random(seed)
+        text = mutated(rng) if seed % 2 else _another_value(LOADS, rng)
+        (folder / "m/config.pbtxt").write_bytes(_other_bytes(text.encode(), rng))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out = capsys.readouterr()
+        assert ended.value.code in (0, 7), (seed, out.err)
+        if options in (["--json"], ["--format", "sarif"]):
+            assert json.loads(out.out), seed
+        codes.add(ended.value.code)
+    assert codes == {0, 7}
+
+
+def _other_bytes(data: bytes, rng: random.Random) -> bytes:
+    """One byte in three texts is another: no UTF-8, a control character, or half of a word."""
+    at = rng.randrange(len(data))
+    return data[:at] + rng.randbytes(1) + data[at + 1 :] if rng.randrange(3) == 0 else data
+
+
+#: A config that loads, also with many another value.
+LOADS = """name: "m" backend: "python" max_batch_size: 4
+input { name: "x" data_type: TYPE_FP32 dims: [ 3 ] optional: false }
+output { name: "y" data_type: TYPE_FP32 dims: [ 3 ] }
+dynamic_batching { max_queue_delay_microseconds: 5 preserve_ordering: true }
+parameters { key: "k" value { string_value: "v" } }
+"""
+#: Repositories of the list whose model files, code and settings are changed byte by byte.
+WITH_FILES = (
+    "onnx-external",
+    "onnx-operator-of-a-branch",
+    "onnx-operator-of-a-function",
+    "ir",
+    "paddle",
+    "import-package",
+)
+
+
+@pytest.mark.parametrize("name", WITH_FILES)
+def test_a_mutated_model_file_is_judged_and_never_a_bug(name: str, tmp_path: Path) -> None:
+    next(case for case in CASES if case.name == name).write(tmp_path)
+    files = sorted(
+        path for path in tmp_path.rglob("*") if path.is_file() and path.name not in ("config.pbtxt", "model.bin")
+    )
+    for seed in range(60):
+        rng = random.Random(seed)
+        path = rng.choice(files)
+        data = path.read_bytes()
+        path.write_bytes(_broken(data, rng))
+        assert all(each.sentence.endswith(".") and each.rule for each in check(tmp_path, least=Severity.NOTE)), seed
+        path.write_bytes(data)
+
+
+def _broken(data: bytes, rng: random.Random) -> bytes:
+    """Bytes of it are others, missing, or more."""
+    at = rng.randrange(len(data))
+    return data[:at] + (rng.randbytes(rng.randint(0, 4)) + data[at + rng.randint(0, 4) :] if rng.randrange(3) else b"")
+
+
+def test_what_cannot_be_read_is_told_of_and_the_rest_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root can read everything, so the system's refusal is raised here."""
+    folder = plain(tmp_path)
+    (folder / "m/config.pbtxt").write_text('backend: "python" max_batch_size: -1')
+    read = Path.read_bytes
+
+    def refused(path: Path) -> bytes:
+        if path.name == "model.py":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+
+    assert [f"{each.path}: {each.rule}" for each in check(folder)] == [
+        "m/config.pbtxt: batch-negative",
+        "m/1/model.py: unreadable",
+    ]
+
+
+def plain(folder: Path) -> Path:
+    """A repository of one python model, without its config."""
+    (folder / "m/1").mkdir(parents=True)
+    (folder / "m/1/model.py").write_text("class TritonPythonModel: ...\n")
+    return folder

@@ -59,7 +59,7 @@ ROWS = {
         "has a level 4"),
     "priorities in order": (
         "dynamic_batching { preserve_ordering: true priority_levels: 2 default_priority_level: 1 }",
-        "allows one priority level, this has 2"),
+        "does not work with 2 priority levels"),
     "delay in order": (
         "dynamic_batching { preserve_ordering: true "
         "default_queue_policy { timeout_action: DELAY default_timeout_microseconds: 9 } }",
@@ -70,7 +70,7 @@ ROWS = {
         "does not work with timeout_action DELAY"),
     "control tensor twice": (
         f"sequence_batching {{ {control('s', 'START')} {control('s', 'READY')} }}",
-        "two sequence control tensors are called 's'"),
+        "sequence control tensor 2 has the name of another, 's'"),
     "control kind twice": (
         f"sequence_batching {{ {control('a', 'END')} {control('b', 'END')} }}",
         "CONTROL_SEQUENCE_END has 2 sequence control tensors"),

@@ -278,9 +278,9 @@ def test_check_refuses_a_plan_of_another_model(repository: Path, on: Any) -> Non
     on("10.16.1.11", T4)
     folder = repository / "net_tensorrt_int8_fp16_runtime" / "1"
     (folder / "model.onnx").write_text("another")
-    assert "was built from another model" in problems(repository, GpuServer())[0]
+    assert "does not fit the model and recipe beside it" in problems(repository, GpuServer())[0]
     (folder / "model.plan").write_text("torn")
-    assert "is not the plan that plan.json describes" in problems(repository, GpuServer())[0]
+    assert "does not fit plan.json beside it" in problems(repository, GpuServer())[0]
 
 
 def test_a_server_does_not_start_while_an_engine_is_pending(repository: Path) -> None:

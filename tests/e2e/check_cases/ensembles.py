@@ -99,6 +99,7 @@ ENSEMBLES: Final = (
     ensemble("output-missing", "tensor-unconnected", outputs=Y + tensor("output", "q")),
     ensemble("tensor-missing", "tensor-unconnected", steps=step("@_a", {"x": "q"}, {"y": "t"}) + SECOND),
     ensemble("step-waits-for-itself", "steps-wait", steps=FIRST + step("@_b", {"x": "t", "z": "u"}, {"y": "y", "o": "u"}), second=config(inputs=_TWO_IN, outputs=Y + tensor("output", "o"))),
+    ensemble("step-waits-for-none", steps=FIRST + step("@_b", {"x": "t", "z": "x"}, {"y": "y"}), second=config(inputs=_TWO_IN, outputs=Y + tensor("output", "o"))),
     ensemble("steps-wait", "steps-wait", steps=step("@_a", {"x": "x", "z": "u"}, {"y": "t"}) + step("@_b", {"x": "t"}, {"y": "y", "o": "u"}), first=config(inputs=_TWO_IN), second=config(outputs=Y + tensor("output", "o"))),
     ensemble("contains-itself", "ensemble-contains-itself", steps=FIRST + step("@", {"x": "t"}, {"y": "y"})),
     ensemble("type-differs", "tensor-types-differ", second=config(inputs=tensor("input", "x", dtype="TYPE_INT32"))),
@@ -127,6 +128,7 @@ ENSEMBLES: Final = (
     ensemble("decoupled-step", first=config(_DECOUPLED)),
     ensemble("decoupled-cache", "cache-decoupled-step", first=config(_DECOUPLED), extra="response_cache { enable: true }"),
     meeting("meeting", "", config()),
+    ensemble("meeting-of-one-decoupled", steps=step("@_a", {"x": "x"}, {"y": "t", "o": "u"}) + step("@_b", {"x": "t", "z": "u"}, {"y": "y"}), first=config(_DECOUPLED, outputs=Y + tensor("output", "o")), second=config(inputs=_TWO_IN)),
     meeting("meeting-decoupled", "decoupled-origins", config(_DECOUPLED), config(_DECOUPLED)),
     meeting("meeting-one-decoupled", "decoupled-origins", config(), config(_DECOUPLED)),
     Case(

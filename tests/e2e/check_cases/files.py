@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from e2e.check_cases.case import PYTHON, Case, X, config, model, one, tensor
+from e2e.check_cases.onnx_files import graph
 
 #: Files by their paths in the model's folder.
 Files: TypeAlias = Mapping[str, str | bytes | None]
@@ -32,6 +33,10 @@ _BODY: Final = "class TritonPythonModel:" + PYTHON.partition("class TritonPython
 
 _FAMILY: Final = 'metric_identifier { family: "nv_inference_first_response_histogram_ms" } '
 
+_STRATEGY: Final = (
+    'parameters { key: "TRITON_BATCH_STRATEGY_PATH" value { string_value: "/lib/x86_64-linux-gnu/libm.so.6" } }'
+)
+
 NAMES: Final = (
     one("named", 'name: "@"'),
     one("named-otherwise", 'name: "other"', "name-differs"),
@@ -41,15 +46,20 @@ NAMES: Final = (
     one("value-missing", "dynamic_batching { default_priority_level:\n}", "config-invalid"),
     one("field-twice", "max_batch_size: 4", "config-invalid"),
     one("too-large-number", "default_model_filename: 5", "config-invalid"),
-    Case("not-utf8", {**model(config()), "@/config.pbtxt": config().encode() + b'name: "\xff"\n'}, "config-not-text"),
+    Case("not-utf8", {**model(config()), "@/config.pbtxt": config().encode() + b'name: "\xff"\n'}, "name-differs"),
+    Case("not-utf8-parameter", {**model(config()), "@/config.pbtxt": config().encode() + b'parameters { key: "k" value { string_value: "\xff" } }\n'}, also=("config-not-text",)),
+    one("utf8-parameter", 'parameters { key: "k" value { string_value: "é" } }'),
+    Case("no-break-space", {**model(config()), "@/config.pbtxt": config().replace(": 4", ":\u00a04")}, "config-invalid"),
+    Case("no-break-space-in-a-comment", {**model(config()), "@/config.pbtxt": config() + "# 4\u00a0"}),
     Case("latin-1-comment", {**model(config()), "@/config.pbtxt": b"# caf\xe9\n" + config().encode()}),
     Case("no-config", {"@/1/model.py": PYTHON}, "config-missing"),
-    Case("config-is-a-folder", {"@/config.pbtxt": None, "@/1/model.py": PYTHON}, "config-unreadable", alone=True),
+    Case("config-is-a-folder", {"@/config.pbtxt": None, "@/1/model.py": PYTHON}, "unreadable", alone=True),
     Case("hidden-folder", {".@/x": "", **model(config())}, "hidden-folder"),
     _bare("empty-config", "", "backend-unknown", ("no-inputs", "no-outputs"), files={"1/x": ""}),
     Case("plain-file-beside", {**model(config()), "@.md": "a note"}),
     Case("dangling-link", {**model(config()), "@_link": Path("nowhere")}, "dangling-link", alone=True),
     Case("dangling-link-in-a-model", {**model(config()), "@/2": Path("nowhere")}, "dangling-link"),
+    Case("link-in-a-model", {**model(config()), "@/2": Path("1")}),
     Case("dangling-link-in-a-version", {**model(config()), "@/1/x": Path("nowhere")}),
     Case("link-to-a-model", {**model(config(), "_a"), "@_link": Path("link-to-a-model_a")}),
     Case("empty-repository", {}, "", ("empty-repository",), alone=True),
@@ -63,7 +73,9 @@ NAMES: Final = (
             ("no-options", _FAMILY, "model-metrics"), ("no-buckets", _FAMILY + "histogram_options { }", "model-metrics"))
     ),
     Case("backend-of-ones-own", {"@/config.pbtxt": config(backend='backend: "mine"'), "@/1/x": ""}, also=("backend-not-here",), judge="read"),
+    Case("backend-beside", {"@/config.pbtxt": config(backend='backend: "mine"'), "@/1/x": "", "@/libtriton_mine.so": b"library"}, judge="read"),
     Case("gpu-numbers", model(config("instance_group { kind: KIND_GPU gpus: [ 0 ] }")), also=("instance-gpu-numbers",), judge="read"),
+    Case("gpu", model(config("instance_group { kind: KIND_GPU }")), judge="read"),
     one("gpu-negative", "instance_group { kind: KIND_GPU gpus: [ -1 ] }", "instance-gpu-negative"),
     *(
         Case(f"profile-{name}", {"@/config.pbtxt": config(f'instance_group {{ kind: KIND_GPU profile: "{name}" }}', backend='platform: "tensorrt_plan"'), "@/1/model.plan": ""}, rule, judge="read")
@@ -82,6 +94,7 @@ NAMES: Final = (
     _backend("platform-of-ones-own", 'platform: "mine" backend: "python"'),
     _backend("platform-of-another", 'platform: "tensorrt_plan" backend: "onnxruntime"', "platform-differs"),
     _backend("platform-unknown-beside-known", 'platform: "mine" backend: "onnxruntime"', "platform-differs"),
+    _backend("runtime", 'backend: "python" runtime: "libtriton_python.so"'),
     _backend("runtime-outside", 'backend: "python" runtime: "../x/lib.so"', "runtime-outside"),
     # versions
     _backend("version-empty", 'backend: "python"', "model-file-missing", files={"1": None}),
@@ -106,24 +119,37 @@ NAMES: Final = (
     # files
     Case("other-file-name", {"@/config.pbtxt": config('default_model_filename: "net.py"'), "@/1/net.py": PYTHON}),
     Case("other-file-name-missing", {"@/config.pbtxt": config('default_model_filename: "net.py"'), "@/1/model.py": PYTHON}, "model-file-missing", hangs=True),
-    Case("file-outside", {"@/config.pbtxt": config('default_model_filename: "../model.py"'), "@/model.py": PYTHON, "@/1/x": ""}, "model-file-outside", hangs=True),
+    # A python model's file is imported as the module of a package.
+    *(
+        Case(f"file-{name}", {"@/config.pbtxt": config(f'default_model_filename: "{file}"'), f"@/{path}": PYTHON, "@/1/x": ""}, rule)
+        for name, file, path, rule in (
+            ("outside", "../model.py", "model.py", "python-file-name"), ("in-another-version", "../2/model.py", "2/model.py", ""),
+            ("here", "./model.py", "1/model.py", "python-file-name"), ("in-a-folder", "a/model.py", "1/a/model.py", ""),
+            ("in-a-folder-with-a-dot", "a.b/model.py", "1/a.b/model.py", "python-file-name"), ("with-a-dash", "my-model.py", "1/my-model.py", ""),
+            ("with-a-dot", "my.model.py", "1/my.model.py", "python-file-name"), ("without-py", "model", "1/model", "python-file-name"))
+    ),
+    Case("file-outside-of-onnx", {"@/config.pbtxt": config('default_model_filename: "../model.onnx"', backend='platform: "onnxruntime_onnx"'), "@/model.onnx": graph(), "@/1/x": ""}),
     Case("labels", model(config(outputs=tensor("output", "y", extra='label_filename: "labels.txt"'))) | {"@/labels.txt": "a\nb\n"}),
     Case("labels-missing", model(config(outputs=tensor("output", "y", extra='label_filename: "labels.txt"'))), "label-file-missing"),
+    Case("labels-of-a-long-name", model(config(outputs=tensor("output", "y", extra=f'label_filename: "{"a" * 300}"'))), "unreadable"),
     Case("labels-in-the-version", model(config(outputs=tensor("output", "y", extra='label_filename: "labels.txt"'))) | {"@/1/labels.txt": "a\n"}, "label-file-missing"),
     Case("labels-outside", model(config(outputs=tensor("output", "y", extra='label_filename: "../@_a/labels.txt"'))) | model(config(), "_a") | {"@_a/labels.txt": "a\n"}),
     Case("environment-missing", model(config('parameters { key: "EXECUTION_ENV_PATH" value { string_value: "/no/such.tar.gz" } }')), "environment-missing"),
-    Case("environment-missing-beside", model(config('parameters { key: "EXECUTION_ENV_PATH" value { string_value: "$$TRITON_MODEL_DIRECTORY/e.tar.gz" } }')), "environment-missing"),
+    Case("environment-missing-beside", model(config('parameters { key: "EXECUTION_ENV_PATH" value { string_value: "$$TRITON_MODEL_DIRECTORY/e" } }')), "environment-missing"),
+    Case("environment", model(config('parameters { key: "EXECUTION_ENV_PATH" value { string_value: "$$TRITON_MODEL_DIRECTORY/e" } }'), e__bin__activate="")),
     *(
         one(f"cpu-only-{name}", f'parameters {{ key: "FORCE_CPU_ONLY_INPUT_TENSORS" value {{ string_value: "{value}" }} }}', rule)
         for name, value, rule in (("yes", "yes", ""), ("no", "no", ""), ("true", "true", "force-cpu-only"), ("capital", "YES", "force-cpu-only"))
     ),
     one("batch-strategy-missing", 'parameters { key: "TRITON_BATCH_STRATEGY_PATH" value { string_value: "/no/such.so" } }', "batch-strategy-missing"),
-    one("batch-strategy-sequence", 'sequence_batching { } parameters { key: "TRITON_BATCH_STRATEGY_PATH" value { string_value: "/no/such.so" } }', "batch-strategy-sequence"),
+    # Any library will do: what it lacks is done as always.
+    one("batch-strategy", _STRATEGY),
+    one("batch-strategy-sequence", f"sequence_batching {{ }} {_STRATEGY}", "batch-strategy-sequence"),
     # The server has agents of its own: where one of this name is installed, it loads.
     Case("repo-agent", model(config('model_repository_agents { agents { name: "no_such" } }')), "", ("repository-agent",), judge="read"),
     # python modules
     _module("no-class", _CLASS + "x = 1\n", "python-class"),
-    _module("syntax-error", "class (", "python-syntax"),
+    _module("syntax-error", f"{PYTHON}class (", "python-syntax"),
     _module("class-in-if", f"{_CLASS}if True:\n" + "".join(f"    {line}\n" for line in _BODY.splitlines())),
     _module("class-in-try", f"{_CLASS}try:\n" + "".join(f"    {line}\n" for line in _BODY.splitlines()) + "except ImportError:\n    pass\n"),
     _module("class-annotated", f"{_CLASS}{_BODY.replace('TritonPythonModel', 'Mine')}\nTritonPythonModel: type = Mine\n"),
@@ -131,8 +157,10 @@ NAMES: Final = (
     _module("class-imported", "from .impl import TritonPythonModel\n", impl=PYTHON),
     _module("class-from-star", "from .impl import *\n", impl=PYTHON),
     _module("import-missing", f"from .impl import f\n{PYTHON}", "python-import"),
+    _module("import-beside", f"from .impl import f\n{PYTHON}", impl="f = 1\n"),
     _module("import-with-fallback", f"try:\n    from .impl import f\nexcept ImportError:\n    f = None\n{PYTHON}"),
     _module("import-in-a-function", f"{PYTHON}\n    def later(self):\n        from .impl import f\n", "", ("python-import-later",)),
+    _module("import-in-a-function-beside", f"{PYTHON}\n    def later(self):\n        from .impl import f\n", impl="f = 1\n"),
     _module("import-for-types", f"from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .impl import f\n{PYTHON}"),
     _module("import-outside", f"from ..other import f\n{PYTHON}", "python-import"),
     _module("import-package", f"from .lib import f\n{PYTHON}", lib____init__="from .a import f\n", lib__a="f = 1\n"),

@@ -35,6 +35,33 @@ def graph(
     return data
 
 
+def called(
+    operator: str = "Identity", domain: str = "", call: bool = True, free: bool = False, own: str = "foo"
+) -> bytes:
+    """A graph that calls a function Bar of the file, or does not, though it has it."""
+    y = ("n", "k" if free else 3)
+    model = onnx.load_from_string(graph(y=y, operator="Bar", domain=own) if call else graph(y=y))
+    opsets = [helper.make_opsetid("", 17), *([helper.make_opsetid(domain, 1)] if domain else [])]
+    body = [helper.make_node(operator, ["a"], ["b"], domain=domain)]
+    model.functions.append(helper.make_function(own, "Bar", ["a"], ["b"], body, opsets))
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def branched(operator: str = "Identity", domain: str = "", free: bool = False) -> bytes:
+    """A graph of If, with an operator in one of its branches."""
+    model = onnx.load_from_string(graph(y=("n", "k" if free else 3), domain=domain))
+    value = helper.make_tensor_value_info("v", TensorProto.FLOAT, None)
+    branches = [helper.make_graph([helper.make_node(name, ["x"], ["v"], domain=of)], "b", [], [value])
+                for name, of in ((operator, domain), ("Identity", ""))]  # fmt: skip
+    truth = helper.make_node("Constant", [], ["c"], value=helper.make_tensor("c", TensorProto.BOOL, [], [True]))
+    choice = helper.make_node("If", ["c"], ["y"], then_branch=branches[0], else_branch=branches[1])
+    del model.graph.node[:]
+    model.graph.node.extend([truth, choice])
+    data: bytes = model.SerializeToString()
+    return data
+
+
 def external(size: int | None) -> dict[str, str | bytes]:
     """A graph that adds three numbers in a file of their own, of which so many bytes are there."""
     model = onnx.load_from_string(graph(operator="Add"))
@@ -63,6 +90,7 @@ def _text(**parts: str | int) -> str:
     return config(**{"backend": _ORT, **parts})  # type: ignore[arg-type]
 
 
+_OPERATIONS: Final = 'model_operations { op_library_filename: "%s" }'
 _CONTROL: Final = 'sequence_batching { control_input { name: "S" control { kind: CONTROL_SEQUENCE_START fp32_false_true: [ 0, 1 ] } } }'
 _STATE: Final = 'sequence_batching { state { input_name: "si" output_name: "so" data_type: TYPE_FP32 dims: [ 2 ] } }'
 
@@ -89,6 +117,7 @@ ONNX: Final = (
     _onnx("onnx-rank", graph(), "file-dims", _text(inputs=tensor("input", "x", "[ 3, 1 ]"))),
     _onnx("onnx-fixed-batch", graph((1, 3), (1, 3)), "file-batch"),
     _onnx("onnx-input-unlisted", graph(more=(("z", ("n", 1)),)), "file-input-unlisted"),
+    _onnx("onnx-input-listed", graph(more=(("z", ("n", 1)),)), text=_text(inputs=tensor("input", "x") + tensor("input", "z", "[ 1 ]"))),
     _onnx("onnx-input-free-in-the-file", graph(("n", "k"), ("n", "k")), text=_text(outputs=tensor("output", "y", "[ -1 ]"))),
     # The file leaves free what follows from its graph.
     _onnx("onnx-output-inferred", graph(("n", 3), ("n", "k"))),
@@ -98,10 +127,30 @@ ONNX: Final = (
     _onnx("onnx-output-inferred-batch", graph((1, 3), ("n", 3)), "file-batch"),
     _onnx("onnx-input-free-in-the-config", graph(), "file-dims", _text(inputs=tensor("input", "x", "[ -1 ]"))),
     _onnx("onnx-reshape", graph(("n", 3, 1), ("n", 3, 1)), text=_text(inputs=tensor("input", "x", "[ 3 ]", extra="reshape { shape: [ 3, 1 ] }"), outputs=tensor("output", "y", "[ 3, 1 ]"))),
-    _onnx("onnx-unknown-operator", graph(operator="NoSuchThing"), "onnx-graph"),
+    _onnx("onnx-unknown-operator", graph(operator="NoSuchThing"), "onnx-operator"),
+    *(
+        _onnx(f"onnx-operator-{name}", data, rule)
+        for name, data, rule in (
+            ("foreign", graph(operator="Bar", domain="foo"), "onnx-operator"),
+            ("of-a-function", called(), ""),
+            ("unknown-of-a-function", called("NoSuchThing"), "onnx-operator"),
+            ("foreign-of-a-function", called("Bar", "bar"), "onnx-operator"),
+            ("of-a-function-in-onnx", called(own=""), "onnx-operator"),
+            ("of-a-function-not-called", called("NoSuchThing", call=False), ""),
+            ("of-the-runtime", graph(operator="Gelu", domain="com.microsoft"), ""),
+            ("of-a-branch", branched(), ""),
+            ("unknown-of-a-branch", branched("NoSuchThing"), "onnx-operator"),
+            ("foreign-of-a-branch", branched("Bar", "foo"), "onnx-operator"))
+    ),
+    _read("onnx-library", graph(operator="Bar", domain="foo"), text=_text(extra=_OPERATIONS % "/lib/x86_64-linux-gnu/libm.so.6")),
+    _read("onnx-library-missing", graph(operator="Bar", domain="foo"), text=_text(extra=_OPERATIONS % "/opt/no/such.so"), also=("onnx-library",)),
+    _read("onnx-operator-of-an-accelerator", graph(operator="Bar", domain="trt.plugins"), text=_text(extra='optimization { execution_accelerators { gpu_execution_accelerator { name: "tensorrt" } } }')),
+    _onnx("onnx-output-inferred-in-a-function", called(free=True)),
+    _onnx("onnx-output-inferred-in-a-branch-by-the-runtime", branched("Gelu", "com.microsoft", free=True)),
+    _onnx("onnx-opset-21", graph(opset=21)),
     _onnx("onnx-opset-22", graph(opset=22), also=("onnx-opset",)),
-    _onnx("onnx-opset-99", graph(opset=99), "onnx-graph"),
-    _onnx("onnx-ir-99", graph(ir=99), "onnx-graph", also=("onnx-opset",)),
+    _onnx("onnx-opset-99", graph(opset=99), "onnx-version"),
+    _onnx("onnx-ir-99", graph(ir=99), "onnx-version", also=("onnx-opset",)),
     Case("onnx-external", {"@/config.pbtxt": _text(), **external(12)}),
     Case("onnx-external-missing", {"@/config.pbtxt": _text(), **external(None)}, "onnx-external-data"),
     Case("onnx-external-short", {"@/config.pbtxt": _text(), **external(8)}, "onnx-external-data"),
@@ -173,13 +222,15 @@ _DEMO: Final = zoo() / "demo_digits"
 _PROGRAM: Final = (_DEMO / "inference.pdmodel").read_bytes()
 _WEIGHTS: Final = (_DEMO / "inference.pdiparams").read_bytes()
 _IMAGE: Final = tensor("input", "image", "[ 3, 224, 224 ]")
+_ROWS: Final = "save_infer_model/scale_0.tmp_0"
 
 
 def _program(name: str, refused: str = "", program: bytes = _PROGRAM, weights: bool = True, **parts: str) -> Case:
     given = {"backend": 'backend: "paddle"', "inputs": _IMAGE, "outputs": "", **parts}
     text = config(**given)  # type: ignore[arg-type]
     files: dict[str, str | bytes | None] = {"@/config.pbtxt": text, "@/1/model.pdmodel": program}
-    return Case(name, files | ({"@/1/model.pdiparams": _WEIGHTS} if weights else {}), refused, ("no-outputs",))
+    also = () if given["outputs"] else ("no-outputs",)
+    return Case(name, files | ({"@/1/model.pdiparams": _WEIGHTS} if weights else {}), refused, also)
 
 
 _PADDLE: Final = (
@@ -190,5 +241,10 @@ _PADDLE: Final = (
     _program("paddle-dims", "file-dims", inputs=tensor("input", "image", "[ 3, 224, 225 ]")),
     _program("paddle-type", "file-type", inputs=tensor("input", "image", "[ 3, 224, 224 ]", "TYPE_FP16")),
     _program("paddle"),
+    _program("paddle-output", outputs=tensor("output", _ROWS, "[ 980, 15 ]")),
+    # The backend tells the number of an output's sizes alone.
+    _program("paddle-output-dims", outputs=tensor("output", _ROWS, "[ 981, -1 ]")),
+    _program("paddle-output-rank", "file-dims", outputs=tensor("output", _ROWS, "[ 980 ]")),
+    _program("paddle-output-type", "file-type", outputs=tensor("output", _ROWS, "[ 980, 15 ]", "TYPE_INT64")),
 )
 MODEL_FILES: Final = (*ONNX, *_OPENVINO, *_PADDLE)

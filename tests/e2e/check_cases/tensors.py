@@ -27,6 +27,7 @@ TENSORS: Final = (
     one("reshape-same", inputs=_x("[ 3, 4 ]", extra="reshape { shape: [ 12 ] }")),
     one("reshape-other", inputs=_x("[ 3, 4 ]", extra="reshape { shape: [ 11 ] }"), refused="reshape-size"),
     one("reshape-zero", inputs=_x("[ 3 ]", extra="reshape { shape: [ 3, 0 ] }"), refused="reshape-dims"),
+    one("reshape-one", inputs=_x("[ 3 ]", extra="reshape { shape: [ 3, 1 ] }")),
     one("reshape-free", inputs=_x("[ 2, 4, -1, 6 ]", extra="reshape { shape: [ 8, -1, 1, 6 ] }")),
     one("reshape-free-other", inputs=_x("[ 2, -1 ]", extra="reshape { shape: [ -1, 2 ] }"), refused="reshape-size"),
     one("reshape-free-lost", inputs=_x("[ -1 ]", extra="reshape { shape: [ 1 ] }"), refused="reshape-size"),
@@ -166,6 +167,7 @@ TENSORS: Final = (
 _START: Final = 'control_input { name: "START" control { kind: CONTROL_SEQUENCE_START fp32_false_true: [ 0, 1 ] } }'
 #: Of the same name, and of the same kind.
 _END: Final = _START.replace("_SEQUENCE_START", "_SEQUENCE_END")
+_LAST: Final = _END.replace('"START"', '"END"')
 _AGAIN: Final = _START.replace('"START"', '"AGAIN"')
 _STATE: Final = 'state { input_name: "si" output_name: "so" data_type: TYPE_FP32 dims: [ 2 ] %s }'
 
@@ -183,12 +185,14 @@ def _initial(text: str) -> str:
 SEQUENCES: Final = (
     one("sequence", f"sequence_batching {{ {_START} }}"),
     one("sequence-unnamed", 'sequence_batching { control_input { control { kind: CONTROL_SEQUENCE_START fp32_false_true: [ 0, 1 ] } } }', "sequence-control-name"),
+    one("sequence-two-names", f"sequence_batching {{ {_START} {_LAST} }}"),
     one("sequence-same-name", f"sequence_batching {{ {_START} {_END} }}", "sequence-control-name"),
     one("sequence-kind-twice", f"sequence_batching {{ {_START} {_AGAIN} }}", "sequence-control-twice"),
     one("sequence-no-values", 'sequence_batching { control_input { name: "S" control { kind: CONTROL_SEQUENCE_START } } }', "sequence-control-values"),
     one("sequence-three-values", 'sequence_batching { control_input { name: "S" control { kind: CONTROL_SEQUENCE_END int32_false_true: [ 0, 1, 2 ] } } }', "sequence-control-values"),
     one("sequence-two-types", 'sequence_batching { control_input { name: "S" control { kind: CONTROL_SEQUENCE_READY int32_false_true: [ 0, 1 ] fp32_false_true: [ 0, 1 ] } } }', "sequence-control-values"),
     one("sequence-kind-unknown", 'sequence_batching { control_input { name: "S" control { kind: 8 fp32_false_true: [ 0, 1 ] } } }', also=("enum-ignored",)),
+    one("sequence-two-values", 'sequence_batching { control_input { name: "S" control { kind: CONTROL_SEQUENCE_END int32_false_true: [ 0, 1 ] } } }'),
     one("corrid", _corrid("data_type: TYPE_UINT64")),
     one("corrid-string", _corrid("data_type: TYPE_STRING")),
     one("corrid-no-type", _corrid(""), "sequence-corrid-type"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,7 @@ from qtriton.repository.check.openvino_ir import OPENVINO_CHECKS, OPENVINO_RULES
 from qtriton.repository.check.paddle_files import PADDLE_CHECKS, PADDLE_RULES
 from qtriton.repository.check.published import PUBLISHED_CHECKS, PUBLISHED_RULES
 from qtriton.repository.check.python import PYTHON_CHECKS, PYTHON_RULES
-from qtriton.repository.check.reading import READING_RULES, problem_of, read_models
+from qtriton.repository.check.reading import READING_RULES, problem_of, read_models, unreadable
 from qtriton.repository.check.rtx import RTX_RULES
 from qtriton.repository.check.rules import ORDER, Finding, Problem, Rule, Severity
 from qtriton.repository.check.sequences import SEQUENCE_CHECKS, SEQUENCE_RULES
@@ -80,9 +81,9 @@ def check(
     """
     problems, models = read_models(repository, release)
     for model in models.values():
-        findings = [finding for run in _CHECKS for finding in run(model, models)]
-        findings += engine_problems(model, server or GpuServer())
-        problems += [problem_of(model, finding) for finding in findings]
+        findings = _findings(model, models, server or GpuServer())
+        # What cannot be read is looked for more than once.
+        problems += [problem_of(model, finding) for finding in dict.fromkeys(findings)]
     kept = [problem for problem in problems if ORDER.index(problem.severity) >= ORDER.index(least)]
     return sorted(kept, key=lambda problem: (problem.model, -ORDER.index(problem.severity)))
 
@@ -99,3 +100,14 @@ def require_valid(repository: Path) -> None:
         raise RepositoryError(
             f"{repository}: Triton would not load it: {problems[0]}{more} `qtriton check {repository}` lists all of it."
         )
+
+
+def _findings(model: Model, models: Mapping[str, Model], server: GpuServer) -> Iterator[Finding]:
+    """What all checks find in one model; where one cannot read a file, that, and what the others find."""
+    runs: list[Callable[[], Iterable[Finding]]] = [partial(each, model, models) for each in _CHECKS]
+    runs.append(partial(engine_problems, model, server))
+    for run in runs:
+        try:
+            yield from run()
+        except OSError as problem:
+            yield unreadable(model.folder, problem)

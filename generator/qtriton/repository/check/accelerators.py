@@ -10,7 +10,9 @@ NAME: Final = error("accelerator-name", "the backend has no execution accelerato
 PARAMETER: Final = error(
     "accelerator-parameter", "the accelerator tensorrt has no parameter {name!r}", "Correct it, or remove it"
 )
-PRECISION: Final = error("accelerator-precision", "precision_mode is {value!r}", "Name one of FP32, FP16, INT8")
+PRECISION: Final = error(
+    "accelerator-precision", "precision_mode is {value!r}, which TensorRT does not have", "Name one of FP32, FP16, INT8"
+)
 _GPU: Final = ("tensorrt", "cuda")
 _CPU: Final = ("openvino",)
 #: What the accelerator tensorrt takes.

@@ -28,7 +28,7 @@ POLICY_LEVEL: Final = error(
     "priority_queue_policy has a level {level}, not between 1 and priority_levels {levels}",
     "Correct it",
 )
-ORDERING: Final = error("preserve-ordering", "preserve_ordering {what}", "Remove one of them")
+ORDERING: Final = error("preserve-ordering", "preserve_ordering does not work with {what}", "Remove one of them")
 GPUS: Final = error("instance-gpus", "instance_group {label} is {kind} but names gpus", "Remove gpus, or use KIND_GPU")
 COUNT: Final = warning(
     "instance-count", "instance_group {label} has count {count}: the server takes its default", "Set it to 1 or more"
@@ -94,12 +94,12 @@ def _ordering(batching: Any) -> Iterator[Finding]:
     if not batching.preserve_ordering:
         return
     if batching.priority_levels > 1:
-        what = f"allows one priority level, this has {batching.priority_levels}"
+        what = f"{batching.priority_levels} priority levels"
         yield ORDERING.found("dynamic_batching", "preserve_ordering", what=what)
     policies = (batching.default_queue_policy, *batching.priority_queue_policy.values())
     # DELAY takes effect with a timeout.
     if any(policy.timeout_action == policy.DELAY and policy.default_timeout_microseconds for policy in policies):
-        yield ORDERING.found("dynamic_batching", "preserve_ordering", what="does not work with timeout_action DELAY")
+        yield ORDERING.found("dynamic_batching", "preserve_ordering", what="timeout_action DELAY")
 
 
 def _instances(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ ENSEMBLE_BACKEND: Final = error(
 RUNTIME: Final = error(
     "runtime-outside", "runtime {runtime!r} leaves the backend's folder", "Name a file in that folder"
 )
-BATCH: Final = error("batch-negative", "max_batch_size is {size}", "Set it to 0 or more")
+BATCH: Final = error("batch-negative", "max_batch_size is {size}, less than 0", "Set it to 0 or more")
 ENUM: Final = error("enum-unknown", "{field} is {number}, which has no name", "Write one of {names}")
 ENUM_IGNORED: Final = warning(
     "enum-ignored", "{field} is {number}, which has no name: it loads, but means nothing", "Write one of {names}"

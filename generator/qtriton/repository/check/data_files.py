@@ -25,7 +25,9 @@ ENVIRONMENT: Final = error(
     "EXECUTION_ENV_PATH is {path!r}, which is not there",
     "Put the packed environment there, or remove the parameter",
 )
-CPU_ONLY: Final = error("force-cpu-only", "FORCE_CPU_ONLY_INPUT_TENSORS is {value!r}", "Write yes or no")
+CPU_ONLY: Final = error(
+    "force-cpu-only", "FORCE_CPU_ONLY_INPUT_TENSORS is {value!r}, neither yes nor no", "Write one of them"
+)
 STRATEGY: Final = error(
     "batch-strategy-missing", "TRITON_BATCH_STRATEGY_PATH is {path!r}, which is not there", "Correct the path"
 )

@@ -17,7 +17,7 @@ from qtriton.workspace import sha256_file
 _BUILD: Final = "Run `qtriton engines build` on the GPU that serves it"
 RECIPE: Final = error("engine-recipe", "is not the recipe of an engine ({reason})", "Publish the model again")
 PLAN_FACTS: Final = error("engine-facts", "cannot be read ({reason})", _BUILD)
-OTHER: Final = error("engine-other", "{reason}", _BUILD)
+OTHER: Final = error("engine-other", "does not fit {what} beside it", _BUILD)
 TENSORRT: Final = error(
     "engine-tensorrt", "was built by TensorRT {built}, the server has {server}: it refuses it", _BUILD
 )
@@ -55,9 +55,9 @@ def _problems(folder: Path, server: GpuServer) -> Iterator[Finding]:
         yield PLAN_FACTS.found(where=FACTS, reason=str(problem).splitlines()[0])
         return
     if sha256_file(folder / PLAN) != facts.plan_sha256:
-        yield OTHER.found(where=PLAN, reason=f"is not the plan that {FACTS} describes")
+        yield OTHER.found(where=PLAN, what=FACTS)
     if has_recipe(folder) and not is_of(facts, folder):
-        yield OTHER.found(where=PLAN, reason="was built from another model or recipe than those beside it")
+        yield OTHER.found(where=PLAN, what="the model and recipe")
     if server.tensorrt and not facts.tensorrt.startswith(f"{server.tensorrt}."[: len(facts.tensorrt)]):
         yield TENSORRT.found(where=PLAN, built=facts.tensorrt, server=server.tensorrt)
     if server.gpu and server.gpu != facts.gpu:

@@ -33,7 +33,11 @@ PRODUCED: Final = error(
 INPUT_UNUSED: Final = error("ensemble-input-unused", "input {name!r} goes to no step", "Map it, or remove it")
 UNUSED: Final = error("tensor-unused", "tensor {name!r} goes nowhere", "Remove it from the output_map")
 UNCONNECTED: Final = error("tensor-unconnected", "{kind} {name!r} is produced by no step", "Map a step's output to it")
-WAIT: Final = error("steps-wait", "{steps}", "Break the circle in the maps")
+WAIT: Final = error(
+    "steps-wait",
+    "these steps never start, as they wait for tensors of each other or of their own: {steps}",
+    "Break the circle in the maps",
+)
 ITSELF: Final = error(
     "ensemble-contains-itself",
     "the ensemble contains itself, directly or through another ensemble",
@@ -115,8 +119,7 @@ def _flow(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
         yield UNCONNECTED.found(*at, kind=kind, name=name)
     circle = _circular_steps(steps, set(inputs), set(produced))
     if circle:
-        text = f"the steps {' and '.join(circle)} wait for each other's tensors"
-        yield WAIT.found(*at, steps=text if len(circle) > 1 else f"the step {circle[0]} waits for a tensor of its own")
+        yield WAIT.found(*at, steps=", ".join(circle))
 
 
 def _circular_steps(steps: Any, ready: set[str], produced: set[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What of an ONNX file can be judged without its weights and a runtime: does it parse, are its operators known."""
+"""What of an ONNX file can be judged without its weights and a runtime: does it parse, which ONNX is it written in."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from qtriton.repository.check.onnx_operators import IMAGE_OPSET, ONNX, operators, opset
+
 #: The newest opset and IR version of any ONNX release so far, 1.20, with room for the next.
 MAX_OPSET: Final = 26
 MAX_IR: Final = 14
-#: What the ONNX Runtime 1.19.2 of the image 24.10 takes; the embedded server has the one that is installed.
-IMAGE_OPSET: Final = 21
+#: The IR version that the ONNX Runtime 1.19.2 of the image 24.10 takes; the embedded server has the one installed.
 IMAGE_IR: Final = 10
-#: The names of ONNX's own domain.
-_ONNX: Final = ("", "ai.onnx")
 #: No tensor of a shape is longer.
 _SHAPE_BYTES: Final = 1024
 
@@ -25,7 +24,7 @@ def read_graph(path: Path) -> Any:
 
     try:
         model = onnx.load(str(path), load_external_data=False)
-    except (OSError, DecodeError, ValueError) as error:
+    except (FileNotFoundError, DecodeError, ValueError) as error:
         return str(error).splitlines()[0] if str(error) else type(error).__name__
     # An empty or a foreign file can parse into a message in which nothing is set.
     if not model.ir_version or not model.graph.output:
@@ -33,21 +32,12 @@ def read_graph(path: Path) -> Any:
     return model
 
 
-def graph_problems(model: Any) -> Iterator[str]:
-    """Why ONNX Runtime would not take the graph: opset, IR version, operators that no opset has."""
+def unheard_of(model: Any) -> Iterator[str]:
+    """What of IR version and opset no ONNX Runtime takes."""
     if model.ir_version > MAX_IR:
-        yield f"has IR version {model.ir_version}, which no ONNX Runtime takes"
-    version = opset(model)
-    if version > MAX_OPSET:
-        yield f"has opset {version}, which no ONNX Runtime takes"
-    for name in sorted(_unknown(model, version)):
-        yield f"has an operator {name}, which ONNX does not have in opset {version}"
-
-
-def opset(model: Any) -> int:
-    """The version of ONNX's own operators that a model is written in."""
-    opsets = {entry.domain: entry.version for entry in model.opset_import}
-    return int(opsets.get("", opsets.get("ai.onnx", 1)))
+        yield f"IR version {model.ir_version}"
+    if opset(model) > MAX_OPSET:
+        yield f"opset {opset(model)}"
 
 
 def too_new(model: Any) -> str:
@@ -83,36 +73,4 @@ def infer_outputs(model: Any) -> Any:
 
 def only_onnx(model: Any) -> bool:
     """Whether ONNX has every operator, so that what it infers is all that a runtime can."""
-    return all(node.domain in _ONNX for node in model.graph.node)
-
-
-def _unknown(model: Any, version: int) -> set[str]:
-    """The operators of ONNX's own domain that are not in its opset; further domains are the runtime's business."""
-    from onnx import defs
-
-    functions = {function.name for function in model.functions if function.domain in _ONNX}
-    names = {node.op_type for node in model.graph.node if node.domain in _ONNX} - functions
-    # Of a newer opset than the installed onnx has, nothing can be said.
-    return {name for name in names if not _has(defs, name, version)} if version <= defs.onnx_opset_version() else set()
-
-
-def _has(defs: Any, name: str, version: int) -> bool:
-    if name in _OF_RUNTIME:
-        return True
-    try:
-        defs.get_schema(name, version, "")
-    except defs.SchemaError:
-        return False
-    return True
-
-
-#: ONNX Runtime takes these in ONNX's domain, too, though no opset has them.
-_OF_RUNTIME: Final = (
-    "Affine",
-    "Crop",
-    "ImageScaler",
-    "MeanVarianceNormalization",
-    "ParametricSoftplus",
-    "ScaledTanh",
-    "ThresholdedRelu",
-)
+    return all(operator.domain in ONNX for operator in operators(model))

@@ -56,7 +56,7 @@ def _read(path: Path) -> _Net | str:
 
     try:
         root = ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError) as problem:
+    except ElementTree.ParseError as problem:
         return str(problem)
     if root.tag != "net" or root.find("layers") is None:
         return f"its root is {root.tag!r}, not a net with layers"

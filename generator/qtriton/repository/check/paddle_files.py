@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,7 +46,7 @@ def _read(path: Path) -> tuple[dict[str, FileTensor], dict[str, FileTensor]] | s
         return None
     try:
         blocks = proto.ProgramDesc.FromString(path.read_bytes()).blocks
-    except (OSError, DecodeError) as problem:
+    except DecodeError as problem:
         return str(problem)
     if not blocks or not any(op.type == "fetch" for op in blocks[0].ops):
         return "it has no outputs"
@@ -54,8 +54,24 @@ def _read(path: Path) -> tuple[dict[str, FileTensor], dict[str, FileTensor]] | s
     fed = [name for op in blocks[0].ops if op.type == "feed" for name in op.outputs[0].arguments]
     fetched = [name for op in blocks[0].ops if op.type == "fetch" for name in op.inputs[0].arguments]
     inputs = {name: _tensor(tensors[name], list(tensors[name].dims)) for name in fed if name in tensors}
-    # Of outputs the program's sizes are no more than a guess.
-    return inputs, {name: _tensor(tensors[name], None) for name in fetched if name in tensors}
+    known = not any(_squeezes_all(op) for block in blocks for op in block.ops)
+    outputs = {name: _tensor(tensors[name], _free(tensors[name].dims, known)) for name in fetched if name in tensors}
+    return inputs, outputs
+
+
+def _free(dims: Sequence[int], known: bool) -> list[int] | None:
+    """What the program says of an output's shape for certain: how many sizes it has, which are free as in a run.
+
+    The sizes themselves are what its operators made of the sizes at export. Of a scalar not even their number is
+    certain: before 2.5 Paddle had none, and called it [1].
+    """
+    return [-1] * len(dims) if known and len(dims) > 1 else None
+
+
+def _squeezes_all(op: Any) -> bool:
+    """Whether an operator takes away every size that is 1 in a run, as a batch may be."""
+    axes = [number for attribute in op.attrs if attribute.name == "axes" for number in attribute.ints]
+    return op.type in ("squeeze", "squeeze2") and not axes
 
 
 def _tensor(tensor: Any, shape: list[int] | None) -> FileTensor:

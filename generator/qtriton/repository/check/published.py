@@ -11,11 +11,11 @@ from qtriton.repository.check.rules import Finding, Rule, error, warning
 from qtriton.repository.engines import has_recipe, is_pending
 from qtriton.workspace import sha256_file
 
-SETTINGS: Final = error("step-settings", "{reason}", "Publish the model again")
+SETTINGS: Final = error("step-settings", "settings.py reads this file, which {lack}", "Publish the model again")
 MANIFEST: Final = warning(
     "manifest", "does not state the sha256 of the model file ({reason})", "Publish the model again"
 )
-PART: Final = error("published-file", "{reason}", "Publish the model again")
+PART: Final = error("published-file", f"{manifest.FILE} names this file, which {{lack}}", "Publish the model again")
 #: What settings.py reads; its constant is not imported from there, since that module needs OpenCV.
 _SPEC: Final = "spec.json"
 
@@ -28,9 +28,9 @@ def _settings(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
         try:
             json.loads((path.parent / _SPEC).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            yield SETTINGS.found(where=place, reason="is missing, and settings.py reads it")
+            yield SETTINGS.found(where=place, lack="is missing")
         except (OSError, ValueError) as problem:
-            yield SETTINGS.found(where=place, reason=f"is not valid JSON ({problem})")
+            yield SETTINGS.found(where=place, lack=f"is not valid JSON ({problem})")
 
 
 def _is_ours(settings: Path) -> bool:
@@ -68,9 +68,9 @@ def _manifest(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
 
 def _content(path: Path, where: str, sha256: object) -> Iterator[Finding]:
     if not path.is_file():
-        yield PART.found(where=where, reason=f"is missing, and {manifest.FILE} names it")
+        yield PART.found(where=where, lack="is missing")
     elif sha256_file(path) != sha256:
-        yield PART.found(where=where, reason=f"does not have the sha256 that {manifest.FILE} states")
+        yield PART.found(where=where, lack="has another sha256")
 
 
 PUBLISHED_RULES: Final[tuple[Rule, ...]] = (SETTINGS, MANIFEST, PART)

@@ -16,6 +16,11 @@ NAME: Final = error(
     "has a name that a shell would misread, and Triton starts a python model with one",
     "Use letters, digits, _ and - only",
 )
+FILE_NAME: Final = error(
+    "python-file-name",
+    "default_model_filename {name!r} cannot be imported: Triton takes the folder around it for a package",
+    "Let it end in .py, without further dots in the file's name and in that of the folder around it",
+)
 SYNTAX: Final = error("python-syntax", "cannot be read as Python ({reason})", "Correct it{qtriton}")
 CLASS: Final = error("python-class", "has no class TritonPythonModel, which Triton looks for", "Add it")
 IMPORT: Final = error("python-import", "imports {module}, but {reason}", "Put it beside model.py{qtriton}")
@@ -41,6 +46,8 @@ def _python(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
         return
     if shlex.quote(model.name) != model.name:
         yield NAME.found(where="")
+    if (name := model.config.default_model_filename) and not _importable(name):
+        yield FILE_NAME.found("default_model_filename", name=name)
     for where, path in model.files():
         if path.is_file():
             version = where.split("/")[0]
@@ -49,10 +56,17 @@ def _python(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
                 yield CLASS.found(where=where)
 
 
+def _importable(name: str) -> bool:
+    """Whether Triton can import a file by its path inside of the version folder: as `folder.stem`."""
+    *folders, file = name.split("/")
+    folder = folders[-1] if folders else "1"
+    return file.endswith(".py") and "." not in file[:-3] and folder != "" and "." not in folder
+
+
 def _parsed(path: Path) -> ast.Module | None:
     try:
         return ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError):
         return None
 
 
@@ -65,7 +79,7 @@ def _modules(start: Path, version: str) -> Iterator[Finding]:
         where = f"{version}/{path.relative_to(start.parent)}"
         try:
             imports = tuple(_relative_imports(ast.parse(path.read_bytes()).body, True))
-        except (OSError, SyntaxError, ValueError, RecursionError) as problem:
+        except (SyntaxError, ValueError, RecursionError) as problem:
             yield SYNTAX.found(where=where, reason=str(problem).splitlines()[0], qtriton=qtriton)
             continue
         for each in imports:
@@ -143,5 +157,5 @@ def _bound(node: ast.stmt) -> tuple[str, ...]:
     return ()
 
 
-PYTHON_RULES: Final[tuple[Rule, ...]] = (NAME, SYNTAX, CLASS, IMPORT, LATER)
+PYTHON_RULES: Final[tuple[Rule, ...]] = (NAME, FILE_NAME, SYNTAX, CLASS, IMPORT, LATER)
 PYTHON_CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterator[Finding]], ...]] = (_python,)

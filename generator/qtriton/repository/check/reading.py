@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -26,12 +28,14 @@ LINK: Final = error(
 )
 CONFIG_MISSING: Final = error("config-missing", "is missing", "Write it, or move the folder out of the repository")
 INVALID: Final = error("config-invalid", "is not valid, {reason}", "Correct it")
-NOT_TEXT: Final = error(
-    "config-not-text", "is not UTF-8 text in line {number}", "Write the texts in it as UTF-8, or in octal escapes"
+NOT_TEXT: Final = warning(
+    "config-not-text",
+    "is not UTF-8 text in line {number}: it loads, but clients cannot read the model's config",
+    "Write the texts in it as UTF-8",
 )
-UNREADABLE: Final = error(
-    "config-unreadable", "cannot be read ({reason})", "Put a file there that the server has the right to read"
-)
+UNREADABLE: Final = error("unreadable", "cannot be read ({reason})", "Put there what the server has the right to read")
+#: Texts and comments, in which any character may stand.
+_QUOTED: Final = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|#.*""")
 READING_RULES: Final[tuple[Rule, ...]] = (
     EMPTY, A_MODEL, HIDDEN, LINK, CONFIG_MISSING, INVALID, NOT_TEXT, UNREADABLE, *FIELD_RULES,
 )  # fmt: skip
@@ -60,14 +64,24 @@ def read_models(repository: Path, release: str) -> tuple[list[Problem], dict[str
         return [*problems, Problem.of("", EMPTY.found(where=str(repository)))], {}
     models = {}
     for folder in folders:
-        inner = [each for each in sorted(folder.iterdir()) if _dangles(each)]
+        try:
+            inner = [each for each in sorted(folder.iterdir()) if _dangles(each)]
+        except OSError as problem:
+            problems.append(Problem.of(folder.name, unreadable(folder, problem)))
+            continue
         problems += [_link(each, folder.name, each.name, "the server refuses the model") for each in inner]
-        read = _read(folder, release)
-        if isinstance(read, Model):
+        read, found = _read(folder, release)
+        problems += found
+        if read is not None:
             models[folder.name] = read
-        else:
-            problems += read
     return problems, models
+
+
+def unreadable(folder: Path, problem: OSError) -> Finding:
+    """The finding that something in a model's folder cannot be read."""
+    path = Path(str(problem.filename))
+    inside = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+    return UNREADABLE.found(where="" if inside == "." else inside, reason=problem.strerror or type(problem).__name__)
 
 
 def _dangles(path: Path) -> bool:
@@ -79,36 +93,40 @@ def _link(path: Path, model: str, where: str, consequence: str) -> Problem:
     return Problem.of(model, found)
 
 
-def _read(folder: Path, release: str) -> Model | list[Problem]:
-    """A model, or why its config cannot be read."""
+def _read(folder: Path, release: str) -> tuple[Model | None, list[Problem]]:
+    """A model, None where its config cannot be read, and what is wrong with the file as such."""
     try:
-        # What stands in a comment need not be UTF-8, and the parser tells of a text that is not.
         raw = (folder / CONFIG).read_bytes()
-        text = _text(raw)
-        config = parse_config(text, folder.name)
     except FileNotFoundError:
-        return [Problem.of(folder.name, CONFIG_MISSING.found())]
-    except UnicodeDecodeError as problem:
-        line = raw[: problem.start].count(b"\n") + 1
-        return [Problem.of(folder.name, NOT_TEXT.found(number=line), line)]
+        return None, [Problem.of(folder.name, CONFIG_MISSING.found())]
     except OSError as problem:
-        return [Problem.of(folder.name, UNREADABLE.found(reason=problem.strerror))]
+        return None, [Problem.of(folder.name, unreadable(folder, problem))]
+    # The server's parser takes any bytes for a text; ours takes UTF-8.
+    text = raw.decode("utf-8", "replace")
+    try:
+        config = parse_config(text, folder.name)
     except RepositoryError as problem:
-        return [_invalid(folder.name, str(problem), text)]
-    if unknown := list(unknown_fields(config, release)):
-        model = Model(folder.name, folder, config, text)
-        return [problem_of(model, finding) for finding in unknown]
-    return Model(folder.name, folder, config, text)
+        return None, [_invalid(folder.name, str(problem), text)]
+    model = Model(folder.name, folder, config, text)
+    if refused := [*_strangers(text), *unknown_fields(model, release)]:
+        return None, [problem_of(model, finding) for finding in refused]
+    return model, [problem_of(model, finding) for finding in _not_text(raw)]
 
 
-def _text(raw: bytes) -> str:
-    """The text of a config; bytes in comments that are not UTF-8 become question marks."""
-    lines = raw.split(b"\n")
-    for number, line in enumerate(lines):
-        start = line.find(b"#")
-        if start >= 0 and line[:start].count(b'"') % 2 == 0 and line[:start].count(b"'") % 2 == 0:
-            lines[number] = line[:start] + line[start:].decode("ascii", "replace").encode("ascii", "replace")
-    return b"\n".join(lines).decode("utf-8")
+def _strangers(text: str) -> Iterator[Finding]:
+    """Characters outside of texts that our parser takes for spaces, such as those that a web page has in them."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if not (rest := _QUOTED.sub("", line)).isascii():
+            character = next(each for each in rest if not each.isascii())
+            yield INVALID.found(number, reason=f"line {number}: {character!a} is no space")
+
+
+def _not_text(raw: bytes) -> Iterator[Finding]:
+    """The lines that are not UTF-8, leaving out what stands in comments."""
+    for number, line in enumerate(raw.split(b"\n"), 1):
+        text = line.decode("utf-8", "replace")
+        if any("\ufffd" in quoted[0] for quoted in _QUOTED.finditer(text) if quoted[0][0] != "#"):
+            yield NOT_TEXT.found(number, number=number)
 
 
 def _invalid(name: str, message: str, text: str) -> Problem:
@@ -129,5 +147,11 @@ def _invalid(name: str, message: str, text: str) -> Problem:
 
 def problem_of(model: Model, finding: Finding) -> Problem:
     """The problem that a finding is, with the line in config.pbtxt that it is about."""
-    line = line_of(model.positions, finding.at) if finding.at and model.text else None
+    match finding.at:
+        case ():
+            line = None
+        case (int(number),):
+            line = number
+        case _:
+            line = line_of(model.positions, finding.at) if model.text else None
     return Problem.of(model.name, finding, line)

@@ -18,7 +18,7 @@ from qtriton.repository.check.rules import Problem, Rule, error
 from qtriton.repository.engines import engine_folders
 
 #: With --tensorrt-rtx alone: TensorRT's own words, which say what to do.
-REFUSED: Final = error("tensorrt-rtx", "{reason}", "")
+REFUSED: Final = error("tensorrt-rtx", "has no engine by TensorRT-RTX: {reason}", "")
 RTX_RULES: Final[tuple[Rule, ...]] = (REFUSED,)
 
 

@@ -40,7 +40,7 @@ class Rule:
         """A finding of this rule.
 
         Args:
-            at: the field in config.pbtxt that it is about, as `"input", 0, "dims"`; it becomes a line.
+            at: the field in config.pbtxt that it is about, as `"input", 0, "dims"`, which becomes a line; or a line.
             where: a path inside the model's folder.
             values: what the places in the texts stand for.
         """

@@ -11,7 +11,7 @@ from qtriton.repository.check.rules import Finding, Rule, error
 
 CONTROL_NAME: Final = error(
     "sequence-control-name",
-    "{which}",
+    "sequence control tensor {number} has {what}",
     "Give every control tensor a name of its own",
 )
 CONTROL_TWICE: Final = error(
@@ -48,8 +48,8 @@ def _controls(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
     for index, tensor in enumerate(inputs):
         at = ("sequence_batching", "control_input", index)
         if not tensor.name or tensor.name in seen:
-            which = f"two sequence control tensors are called {tensor.name!r}"
-            yield CONTROL_NAME.found(*at, which=which if tensor.name else "a sequence control tensor has no name")
+            what = f"the name of another, {tensor.name!r}" if tensor.name else "no name"
+            yield CONTROL_NAME.found(*at, number=index + 1, what=what)
         seen.add(tensor.name)
         for control in tensor.control:
             yield from _control(at, tensor.name, control)
@@ -74,7 +74,8 @@ def _control(at: tuple[str | int, ...], name: str, control: Any) -> Iterator[Fin
 def _choice(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
     batching = model.config.sequence_batching
     yield from preferred(model, batching.oldest.preferred_batch_size, "sequence_batching", "oldest")
-    if not 0 <= batching.direct.minimum_slot_utilization <= 1:
+    # The server takes NaN, too.
+    if batching.direct.minimum_slot_utilization < 0 or batching.direct.minimum_slot_utilization > 1:
         at = ("sequence_batching", "direct", "minimum_slot_utilization")
         yield SLOTS.found(*at, value=batching.direct.minimum_slot_utilization)
 

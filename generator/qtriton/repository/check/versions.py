@@ -25,11 +25,6 @@ EMPTY: Final = warning(
     "Put a file in it",
 )
 NO_FILE: Final = error("model-file-missing", "has no {names}", "Put the model file there{qtriton}")
-OUTSIDE: Final = error(
-    "model-file-outside",
-    "default_model_filename {name!r} is outside of the version folder",
-    "Name a file in it",
-)
 #: What to do where qtriton itself wrote the model; it knows its own by this file.
 PUBLISH_AGAIN: Final = ", or publish the model again"
 
@@ -61,13 +56,5 @@ def _model_file(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
             yield NO_FILE.found(where=str(version), **names)
 
 
-def _outside(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
-    name = model.config.default_model_filename
-    if name and not model.is_ensemble and ".." in Path(name).parts:
-        yield OUTSIDE.found("default_model_filename", name=name)
-
-
-VERSION_RULES: Final[tuple[Rule, ...]] = (NO_VERSION, POLICY_EMPTY, VERSION_MISSING, EMPTY, NO_FILE, OUTSIDE)
-VERSION_CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterator[Finding]], ...]] = (
-    _versions, _model_file, _outside,
-)  # fmt: skip
+VERSION_RULES: Final[tuple[Rule, ...]] = (NO_VERSION, POLICY_EMPTY, VERSION_MISSING, EMPTY, NO_FILE)
+VERSION_CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterator[Finding]], ...]] = (_versions, _model_file)
