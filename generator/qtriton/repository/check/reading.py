@@ -10,6 +10,7 @@ from qtriton.repository.check.model import Model
 from qtriton.repository.check.positions import line_of
 from qtriton.repository.check.releases import FIELD_RULES, unknown_fields
 from qtriton.repository.check.rules import Finding, Problem, Rule, error, warning
+from qtriton.repository.check.spelling import SPELLING_RULES, join_signs, spelling
 from qtriton.repository.naming import CONFIG
 from qtriton.repository.read import Repository
 from qtriton.repository.render import parse_config
@@ -33,7 +34,7 @@ UNREADABLE: Final = error(
     "config-unreadable", "cannot be read ({reason})", "Put a file there that the server has the right to read"
 )
 READING_RULES: Final[tuple[Rule, ...]] = (
-    EMPTY, A_MODEL, HIDDEN, LINK, CONFIG_MISSING, INVALID, NOT_TEXT, UNREADABLE, *FIELD_RULES,
+    EMPTY, A_MODEL, HIDDEN, LINK, CONFIG_MISSING, INVALID, NOT_TEXT, UNREADABLE, *SPELLING_RULES, *FIELD_RULES,
 )  # fmt: skip
 
 
@@ -85,7 +86,9 @@ def _read(folder: Path, release: str) -> Model | list[Problem]:
         # What stands in a comment need not be UTF-8, and the parser tells of a text that is not.
         raw = (folder / CONFIG).read_bytes()
         text = _text(raw)
-        config = parse_config(text, folder.name)
+        if misspelt := list(spelling(text)):
+            return [Problem.of(folder.name, finding, line) for finding, line in misspelt]
+        config = parse_config(join_signs(text), folder.name)
     except FileNotFoundError:
         return [Problem.of(folder.name, CONFIG_MISSING.found())]
     except UnicodeDecodeError as problem:

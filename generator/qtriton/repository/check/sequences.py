@@ -74,7 +74,8 @@ def _control(at: tuple[str | int, ...], name: str, control: Any) -> Iterator[Fin
 def _choice(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
     batching = model.config.sequence_batching
     yield from preferred(model, batching.oldest.preferred_batch_size, "sequence_batching", "oldest")
-    if not 0 <= batching.direct.minimum_slot_utilization <= 1:
+    # The server compares in this way, so it takes what is no number.
+    if batching.direct.minimum_slot_utilization < 0 or batching.direct.minimum_slot_utilization > 1:
         at = ("sequence_batching", "direct", "minimum_slot_utilization")
         yield SLOTS.found(*at, value=batching.direct.minimum_slot_utilization)
 
