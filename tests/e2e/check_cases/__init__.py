@@ -6,9 +6,13 @@ from e2e.check_cases.case import Case
 from e2e.check_cases.ensembles import ENSEMBLES
 from e2e.check_cases.files import FILES
 from e2e.check_cases.onnx_files import MODEL_FILES
+from e2e.check_cases.parameters import PARAMETERS
 from e2e.check_cases.rendered import RENDERED
+from e2e.check_cases.spelling import SPELLING
 from e2e.check_cases.tensors import SEQUENCES, TENSORS
 
 __all__ = ["CASES", "Case"]
 
-CASES: Final = (*TENSORS, *SEQUENCES, *ENSEMBLES, *FILES, *MODEL_FILES, *RENDERED)
+CASES: Final = (
+    *TENSORS, *SEQUENCES, *ENSEMBLES, *FILES, *MODEL_FILES, *PARAMETERS, *SPELLING, *RENDERED
+)  # fmt: skip

@@ -12,6 +12,7 @@ PAIRS: Final[dict[str, tuple[str, str]]] = {
     "config-missing": ("no-config", "plain"),
     "config-invalid": ("syntax", "dynamic"),
     "config-not-text": ("not-utf8-parameter", "utf8-parameter"),
+    "config-spelling": ("spelling-plus", "spelling-hexadecimal"),
     "unreadable": ("config-is-a-folder", "plain"),
     "field-too-new": ("metrics-too-new", "plain"),
     # a config as a whole
@@ -26,6 +27,7 @@ PAIRS: Final[dict[str, tuple[str, str]]] = {
     "cache-decoupled": ("cache-decoupled", "cache"),
     "cache-sequence": ("cache-sequence", "cache"),
     "model-metrics": ("metrics-no-buckets", "metrics-whole"),
+    "metric-tag": ("metric-tag-with-a-dot", "metric-tag"),
     "repository-agent": ("repo-agent", "plain"),
     "backend-not-here": ("backend-of-ones-own", "backend-beside"),
     # inputs and outputs
@@ -135,6 +137,8 @@ PAIRS: Final[dict[str, tuple[str, str]]] = {
     "accelerator-name": ("accelerator-unknown-of-the-cpu", "accelerator-openvino"),
     "accelerator-parameter": ("accelerator-parameter", "accelerator-tensorrt"),
     "accelerator-precision": ("accelerator-precision", "accelerator-tensorrt"),
+    "accelerator-value": ("parameter-of-tensorrt-number-word", "parameter-of-tensorrt-number"),
+    "parameter-value": ("parameter-threads-word", "parameter-threads"),
 }
 #: Rules of which the server of the wheel judges only one of the two, or none, and why.
 NOT_RUN: Final[dict[str, str]] = {
@@ -151,4 +155,5 @@ NOT_RUN: Final[dict[str, str]] = {
     "accelerator-name": "its backend is not the one in C++",
     "accelerator-parameter": "its backend is not the one in C++",
     "accelerator-precision": "its backend is not the one in C++",
+    "accelerator-value": "its backend is not the one in C++",
 }

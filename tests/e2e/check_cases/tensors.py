@@ -100,6 +100,9 @@ TENSORS: Final = (
         "ordering-delay-without-timeout",
         "dynamic_batching { preserve_ordering: true default_queue_policy { timeout_action: DELAY } }",
     ),
+    one("metric-tag", 'metric_tags { key: "1_a" value: "" } metric_tags { key: "" value: "a" }'),
+    Case("metric-tag-with-a-dot", model(config('metric_tags { key: "1.a" value: "" }')), "metric-tag", alone=True),
+    Case("metric-tag-with-a-line", model(config('metric_tags { key: "_a" value: "" }')), "metric-tag", alone=True),
     one("cache", "response_cache { enable: true }"),
     one(
         "cache-decoupled",

@@ -18,6 +18,7 @@ from qtriton.repository.check.model import Model
 from qtriton.repository.check.onnx import ONNX_CHECKS, ONNX_RULES
 from qtriton.repository.check.openvino_ir import OPENVINO_CHECKS, OPENVINO_RULES
 from qtriton.repository.check.paddle_files import PADDLE_CHECKS, PADDLE_RULES
+from qtriton.repository.check.parameters import PARAMETER_CHECKS, PARAMETER_RULES
 from qtriton.repository.check.published import PUBLISHED_CHECKS, PUBLISHED_RULES
 from qtriton.repository.check.python import PYTHON_CHECKS, PYTHON_RULES
 from qtriton.repository.check.reading import READING_RULES, problem_of, read_models, unreadable
@@ -36,7 +37,7 @@ __all__ = ["ALL_RULES", "RULES", "Problem", "Severity", "check", "require_valid"
 _CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterable[Finding]], ...]] = (
     *CONFIG_CHECKS, *TENSOR_CHECKS, *BATCHING_CHECKS, *SEQUENCE_CHECKS, *WARMUP_CHECKS, *ENSEMBLE_CHECKS,
     *VERSION_CHECKS, *DATA_FILE_CHECKS, *PYTHON_CHECKS, *ONNX_CHECKS, *OPENVINO_CHECKS, *PADDLE_CHECKS,
-    *ACCELERATOR_CHECKS, *PUBLISHED_CHECKS,
+    *ACCELERATOR_CHECKS, *PARAMETER_CHECKS, *PUBLISHED_CHECKS,
 )  # fmt: skip
 #: Every rule under what it is about, as the reference lists them.
 RULES: Final[dict[str, tuple[Rule, ...]]] = {
@@ -54,6 +55,7 @@ RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "ONNX files": ONNX_RULES,
     "OpenVINO's files": OPENVINO_RULES,
     "Paddle's files": PADDLE_RULES,
+    "Parameters of ONNX Runtime and OpenVINO": PARAMETER_RULES,
     "ONNX Runtime's accelerators": ACCELERATOR_RULES,
     "What qtriton has published": PUBLISHED_RULES,
     "TensorRT engines": (*ENGINE_RULES, *RTX_RULES),

@@ -112,7 +112,7 @@ def _instances(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
             yield GPUS.found(*at, "gpus", label=label, kind=kind)
         elif any(gpu < 0 for gpu in group.gpus) and kind == "KIND_GPU":
             yield NEGATIVE_GPU.found(*at, "gpus", label=label)
-        elif group.gpus and kind == "KIND_GPU":
+        elif group.gpus:
             yield GPU_NUMBERS.found(*at, "gpus", label=label, gpus=dims_text(group.gpus))
         if group.profile and model.kind != "tensorrt":
             yield TENSORRT.found(*at, "profile", what=f"profile of instance_group {label}")

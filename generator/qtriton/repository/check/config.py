@@ -1,5 +1,6 @@
 """Rules of a config.pbtxt as a whole: its name, what runs it, its numbers of enums, caches, metrics and agents."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -38,6 +39,11 @@ CACHE_SEQUENCE: Final = error(
 METRICS: Final = error(
     "model-metrics", "model_metrics has a metric_control without {missing}", "Add it, or remove the metric_control"
 )
+METRIC_TAG: Final = error(
+    "metric-tag",
+    "metric_tags has {name!r}, which is no name of a Prometheus label: the server ends when it loads this",
+    "Begin it with a letter or digit, and go on with letters, digits and underscores",
+)
 AGENT: Final = note(
     "repository-agent",
     "the repository agent {agent!r} works on this model when it is loaded, which nothing here can foresee",
@@ -48,6 +54,7 @@ ELSEWHERE: Final = note(
     "the backend {backend!r} is none of those that qtriton serves with: only the server's machine can tell of it",
     "Have the server try it",
 )
+_LABEL: Final = re.compile(r"(?:[0-9A-Za-z][0-9A-Za-z_]*)?", re.ASCII)
 #: Known backends and the platforms that they take; the others take any.
 _TAKEN: Final = {
     "tensorrt": ("tensorrt_plan",),
@@ -137,6 +144,13 @@ def _metrics(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
         yield METRICS.found("model_metrics", "metric_control", index, missing=missing)
 
 
+def _metric_tags(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
+    """As the server does: it takes an empty name and one that begins with a digit, though Prometheus says otherwise."""
+    for name in model.config.metric_tags:
+        if not _LABEL.fullmatch(name):
+            yield METRIC_TAG.found("metric_tags", name=name)
+
+
 def _agents(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
     for index, agent in enumerate(model.config.model_repository_agents.agents):
         yield AGENT.found("model_repository_agents", "agents", index, agent=agent.name)
@@ -144,8 +158,8 @@ def _agents(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
 
 CONFIG_RULES: Final[tuple[Rule, ...]] = (
     NAME, BACKEND, PLATFORM, ENSEMBLE_BACKEND, RUNTIME, BATCH, ENUM, ENUM_IGNORED, CACHE_DECOUPLED, CACHE_SEQUENCE,
-    METRICS, AGENT, ELSEWHERE,
+    METRICS, METRIC_TAG, AGENT, ELSEWHERE,
 )  # fmt: skip
 CONFIG_CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterator[Finding]], ...]] = (
-    _name, _backend, _runtime, _batch_size, _enums, _cache, _metrics, _agents, _elsewhere,
+    _name, _backend, _runtime, _batch_size, _enums, _cache, _metrics, _metric_tags, _agents, _elsewhere,
 )  # fmt: skip

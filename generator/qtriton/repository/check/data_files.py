@@ -17,7 +17,7 @@ SHORT: Final = error(
 )
 LABELS: Final = error(
     "label-file-missing",
-    "label_filename of the output {name!r} names this file, which is not there",
+    "label_filename of the output {name!r} names this file, which is not there or a folder",
     "Put it into the model's folder, beside the versions",
 )
 ENVIRONMENT: Final = error(
@@ -55,7 +55,7 @@ def data_file(
 def _labels(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
     for index, output in enumerate(model.config.output):
         name = output.label_filename
-        if name and not (model.folder / name.lstrip("/")).exists():
+        if name and not (model.folder / name.lstrip("/")).is_file():
             yield LABELS.found("output", index, "label_filename", where=name, name=output.name)
 
 

@@ -12,6 +12,7 @@ from qtriton.repository.check.model import Model
 from qtriton.repository.check.positions import line_of
 from qtriton.repository.check.releases import FIELD_RULES, unknown_fields
 from qtriton.repository.check.rules import Finding, Problem, Rule, error, warning
+from qtriton.repository.check.spelling import SPELLING_RULES, join_signs, spelling
 from qtriton.repository.naming import CONFIG
 from qtriton.repository.read import Repository
 from qtriton.repository.render import parse_config
@@ -37,7 +38,7 @@ UNREADABLE: Final = error("unreadable", "cannot be read ({reason})", "Put there 
 #: Texts and comments, in which any character may stand.
 _QUOTED: Final = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|#.*""")
 READING_RULES: Final[tuple[Rule, ...]] = (
-    EMPTY, A_MODEL, HIDDEN, LINK, CONFIG_MISSING, INVALID, NOT_TEXT, UNREADABLE, *FIELD_RULES,
+    EMPTY, A_MODEL, HIDDEN, LINK, CONFIG_MISSING, INVALID, NOT_TEXT, UNREADABLE, *SPELLING_RULES, *FIELD_RULES,
 )  # fmt: skip
 
 
@@ -103,8 +104,10 @@ def _read(folder: Path, release: str) -> tuple[Model | None, list[Problem]]:
         return None, [Problem.of(folder.name, unreadable(folder, problem))]
     # The server's parser takes any bytes for a text; ours takes UTF-8.
     text = raw.decode("utf-8", "replace")
+    if misspelt := list(spelling(text)):
+        return None, [Problem.of(folder.name, finding, line) for finding, line in misspelt]
     try:
-        config = parse_config(text, folder.name)
+        config = parse_config(join_signs(text), folder.name)
     except RepositoryError as problem:
         return None, [_invalid(folder.name, str(problem), text)]
     model = Model(folder.name, folder, config, text)
