@@ -17,7 +17,7 @@ from qtriton.tuning.options import MOST_CLIENTS, TuneOptions
 from qtriton.tuning.predict import Prediction, predict
 from qtriton.tuning.profile import Profile
 from qtriton.tuning.run import load_of, refusal
-from qtriton.tuning.schedule import LONGEST_S, SHORTEST_S, Schedule
+from qtriton.tuning.schedule import AROUND_S, LONGEST_S, SHORTEST_S, Schedule
 from qtriton.tuning.setting import Setting, ensemble_of
 from qtriton.tuning.space import Space, counts, thread_counts
 from qtriton.tuning.window import RAMP_S, Window
@@ -334,9 +334,9 @@ def test_windows_fill_the_time_that_is_left_and_are_never_of_no_use() -> None:
     schedule = Schedule(300.0, lambda: float(next(ticks)))
     assert schedule.step_window_s(11, 0.6) == LONGEST_S
     rounds, seconds = schedule.turns(6, 0.0)
-    assert 3.0 <= seconds <= LONGEST_S and rounds * seconds * 6 == pytest.approx(0.8 * 280, rel=0.01)
+    assert 3.0 <= seconds <= LONGEST_S and rounds * seconds * 6 == pytest.approx(0.8 * (280 - AROUND_S), rel=0.01)
     short = Schedule(20.0, lambda: 0.0)
-    assert short.turns(6, 0.0)[1] == pytest.approx(0.8 * 20 / 12)
+    assert short.turns(6, 0.0)[1] == pytest.approx(0.8 * (20 - AROUND_S) / 12)
     assert short.turns(6, 4.0) == (2, 4.0) and short.curve_window_s(5, 6.0) == 6.0
     late = Schedule(1.0, lambda: float(next(ticks)))
     assert late.left_s < 0

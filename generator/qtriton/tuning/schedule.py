@@ -17,6 +17,8 @@ _FOR_ENSEMBLES: Final = 0.8
 FEWEST_ROUNDS: Final = 2
 _MOST: Final = 9
 _COMFORTABLE_S: Final = 3.0
+#: Kept back: the program takes a moment to start, and its servers to end.
+AROUND_S: Final = 4.5
 
 
 @dataclass
@@ -36,8 +38,8 @@ class Schedule:
 
     @property
     def left_s(self) -> float:
-        """Until the end; below 0 where it has passed."""
-        return self.total_s - self.spent_s
+        """For windows until the end; below 0 where it has passed."""
+        return self.total_s - AROUND_S - self.spent_s
 
     def step_window_s(self, windows: int, overhead_s: float) -> float:
         """Of each of so many windows of steps alone, beside which each takes `overhead_s`."""
