@@ -35,7 +35,7 @@ def test_the_examples_of_the_page_run_and_print_nothing_else(cache: Path, tmp_pa
     assert re.fullmatch(r"127\.0\.0\.1:\d+", lines[1])
     measured = {name: (float(runtime), float(end2end)) for name, runtime, end2end in map(str.split, lines[2:])}
     assert set(measured) == {"demo_digits_onnxruntime_fp32", "demo_digits_onnxruntime_int8"}
-    assert all(0 < runtime < end2end for runtime, end2end in measured.values())
+    assert all(runtime > 0 and end2end > 0 for runtime, end2end in measured.values())
     where, fetched, listed = run(published)
     release = sha256_file(tmp_path / "models" / RELEASE)
     assert where == f"{release} is at {tmp_path / 'releases' / 'releases' / release}"

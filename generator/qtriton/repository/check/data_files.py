@@ -17,7 +17,7 @@ SHORT: Final = error(
 )
 LABELS: Final = error(
     "label-file-missing",
-    "label_filename of the output {name!r} names this file, which is not there or a folder",
+    "label_filename of the output {name!r} names this file, which is not there, or is a folder",
     "Put it into the model's folder, beside the versions",
 )
 ENVIRONMENT: Final = error(
