@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from qtriton.backends import triton_backends
-from qtriton.repository.check.model import PLATFORMS, Model, is_repeated
+from qtriton.repository.check.autofill import PLATFORMS
+from qtriton.repository.check.model import Model, is_repeated
 from qtriton.repository.check.rules import Finding, Rule, error, note, warning
 
 NAME: Final = error("name-differs", "name is {name!r}, the folder is {folder!r}", "Give both the same name")
@@ -19,8 +20,13 @@ PLATFORM: Final = error(
     "platform {platform!r} does not fit the backend {backend!r}",
     "Remove the line with the platform, or name {expected!r}",
 )
+NO_PLATFORM: Final = error(
+    "platform-missing",
+    "the backend {backend!r} needs a platform, and no model file tells which",
+    "Name one of {platforms}",
+)
 ENSEMBLE_BACKEND: Final = error(
-    "ensemble-backend", "an ensemble cannot have a backend, this has {backend!r}", "Remove the line"
+    "ensemble-backend", "an ensemble cannot have a backend, its {field} names {backend!r}", "Remove the line"
 )
 RUNTIME: Final = error(
     "runtime-outside", "runtime {runtime!r} leaves the backend's folder", "Name a file in that folder"
@@ -73,14 +79,18 @@ def _name(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
 
 
 def _backend(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
-    platform, backend = model.config.platform, model.config.backend
-    if platform == "ensemble":
+    platform, backend = model.filled.platform, model.filled.backend
+    taken = _TAKEN.get(backend, (platform,))
+    if model.config.platform == "ensemble":
         if backend:
-            yield ENSEMBLE_BACKEND.found("backend", backend=backend)
+            field = "backend" if model.config.backend else "default_model_filename"
+            yield ENSEMBLE_BACKEND.found(field, field=field, backend=backend)
     elif not model.kind:
         yield BACKEND.found("platform", platform=platform, platforms=", ".join(sorted(PLATFORMS)))
-    elif platform and platform not in _TAKEN.get(model.kind, (platform,)):
-        yield PLATFORM.found("platform", platform=platform, backend=model.kind, expected=_TAKEN[model.kind][0])
+    elif not platform and "" not in taken:
+        yield NO_PLATFORM.found("backend", backend=backend, platforms=", ".join(taken))
+    elif platform not in taken:
+        yield PLATFORM.found("platform", platform=platform, backend=backend, expected=taken[0])
 
 
 def _elsewhere(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
@@ -157,8 +167,8 @@ def _agents(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
 
 
 CONFIG_RULES: Final[tuple[Rule, ...]] = (
-    NAME, BACKEND, PLATFORM, ENSEMBLE_BACKEND, RUNTIME, BATCH, ENUM, ENUM_IGNORED, CACHE_DECOUPLED, CACHE_SEQUENCE,
-    METRICS, METRIC_TAG, AGENT, ELSEWHERE,
+    NAME, BACKEND, PLATFORM, NO_PLATFORM, ENSEMBLE_BACKEND, RUNTIME, BATCH, ENUM, ENUM_IGNORED, CACHE_DECOUPLED,
+    CACHE_SEQUENCE, METRICS, METRIC_TAG, AGENT, ELSEWHERE,
 )  # fmt: skip
 CONFIG_CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterator[Finding]], ...]] = (
     _name, _backend, _runtime, _batch_size, _enums, _cache, _metrics, _metric_tags, _agents, _elsewhere,
