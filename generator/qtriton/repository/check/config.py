@@ -31,6 +31,16 @@ ENSEMBLE_BACKEND: Final = error(
 RUNTIME: Final = error(
     "runtime-outside", "runtime {runtime!r} leaves the backend's folder", "Name a file in that folder"
 )
+RUNTIME_PYTHON: Final = error(
+    "runtime-python",
+    "runtime is model.py, which the backend python does not have: that is for backends written in Python",
+    "Remove the line",
+)
+RUNTIME_ELSEWHERE: Final = note(
+    "runtime-not-here",
+    "runtime {runtime!r} is not the library that the backend {backend!r} has: only the server's machine can tell of it",
+    "Look into its backend's folder, or remove the line",
+)
 BATCH: Final = error("batch-negative", "max_batch_size is {size}, less than 0", "Set it to 0 or more")
 ENUM: Final = error("enum-unknown", "{field} is {number}, which has no name", "Write one of {names}")
 ENUM_IGNORED: Final = warning(
@@ -94,16 +104,29 @@ def _backend(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
 
 
 def _elsewhere(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
-    library = f"libtriton_{model.kind}.so"
-    folders = (model.folder, *(model.folder / str(version) for version in model.served))
     known = not model.kind or model.kind in ("python", *triton_backends()) or model.config.platform == "ensemble"
-    if not known and not any((folder / library).exists() for folder in folders):
+    if not known and not _is_beside(model, f"libtriton_{model.kind}.so"):
         yield ELSEWHERE.found("backend", backend=model.kind)
 
 
+def _is_beside(model: Model, library: str) -> bool:
+    """Whether a model brings a library of its own, in its folder or in that of a version."""
+    folders = (model.folder, *(model.folder / str(version) for version in model.served))
+    return any((folder / library).exists() for folder in folders)
+
+
 def _runtime(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
-    if "/" in model.config.runtime or model.config.runtime == "..":
-        yield RUNTIME.found("runtime", runtime=model.config.runtime)
+    runtime = model.config.runtime
+    if "/" in runtime or runtime == "..":
+        yield RUNTIME.found("runtime", runtime=runtime)
+        return
+    if model.is_ensemble or runtime in ("", f"libtriton_{model.kind}.so"):
+        return
+    if runtime == "model.py":
+        if model.kind == "python":
+            yield RUNTIME_PYTHON.found("runtime")
+    elif not _is_beside(model, runtime):
+        yield RUNTIME_ELSEWHERE.found("runtime", runtime=runtime, backend=model.kind)
 
 
 def _batch_size(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
@@ -167,8 +190,8 @@ def _agents(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
 
 
 CONFIG_RULES: Final[tuple[Rule, ...]] = (
-    NAME, BACKEND, PLATFORM, NO_PLATFORM, ENSEMBLE_BACKEND, RUNTIME, BATCH, ENUM, ENUM_IGNORED, CACHE_DECOUPLED,
-    CACHE_SEQUENCE, METRICS, METRIC_TAG, AGENT, ELSEWHERE,
+    NAME, BACKEND, PLATFORM, NO_PLATFORM, ENSEMBLE_BACKEND, RUNTIME, RUNTIME_PYTHON, RUNTIME_ELSEWHERE, BATCH,
+    ENUM, ENUM_IGNORED, CACHE_DECOUPLED, CACHE_SEQUENCE, METRICS, METRIC_TAG, AGENT, ELSEWHERE,
 )  # fmt: skip
 CONFIG_CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterator[Finding]], ...]] = (
     _name, _backend, _runtime, _batch_size, _enums, _cache, _metrics, _metric_tags, _agents, _elsewhere,
