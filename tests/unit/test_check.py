@@ -384,9 +384,6 @@ ROWS: dict[str, tuple[Change, str, str]] = {
     "produced twice": (
         edit("m", 'key: "geometry" value: "geometry"', 'key: "geometry" value: "pixels"'), "m/config.pbtxt",
         "tensor 'pixels' is produced 2 times"),
-    "an input produced by a step": (
-        edit("m", 'output_map { key: "raw" value: "raw" }', 'output_map { key: "raw" value: "image" }'),
-        "m/config.pbtxt", "tensor 'image' is produced 2 times"),
     "goes nowhere": (
         edit("m", 'input_map { key: "raw" value: "raw" }', 'input_map { key: "raw" value: "pixels" }'),
         "m/config.pbtxt", "tensor 'raw' goes nowhere"),

@@ -4,6 +4,7 @@ from typing import Final
 
 from e2e.check_cases.case import Case
 from e2e.check_cases.ensembles import ENSEMBLES
+from e2e.check_cases.field import FIELD
 from e2e.check_cases.files import FILES
 from e2e.check_cases.onnx_files import MODEL_FILES
 from e2e.check_cases.parameters import PARAMETERS
@@ -14,5 +15,5 @@ from e2e.check_cases.tensors import SEQUENCES, TENSORS
 __all__ = ["CASES", "Case"]
 
 CASES: Final = (
-    *TENSORS, *SEQUENCES, *ENSEMBLES, *FILES, *MODEL_FILES, *PARAMETERS, *SPELLING, *RENDERED
+    *TENSORS, *SEQUENCES, *ENSEMBLES, *FILES, *MODEL_FILES, *PARAMETERS, *SPELLING, *FIELD, *RENDERED
 )  # fmt: skip

@@ -110,7 +110,7 @@ def _instances(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
             yield COUNT.found(*at, "count", label=label, count=group.count)
         if group.gpus and kind in ("KIND_CPU", "KIND_MODEL"):
             yield GPUS.found(*at, "gpus", label=label, kind=kind)
-        elif any(gpu < 0 for gpu in group.gpus) and kind == "KIND_GPU":
+        elif any(gpu < 0 for gpu in group.gpus) and kind in ("KIND_GPU", "KIND_AUTO"):
             yield NEGATIVE_GPU.found(*at, "gpus", label=label)
         elif group.gpus:
             yield GPU_NUMBERS.found(*at, "gpus", label=label, gpus=dims_text(group.gpus))

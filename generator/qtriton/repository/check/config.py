@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from qtriton.backends import triton_backends
-from qtriton.repository.check.model import PLATFORMS, Model, is_repeated
+from qtriton.repository.check.autofill import PLATFORMS
+from qtriton.repository.check.model import Model, is_repeated
 from qtriton.repository.check.rules import Finding, Rule, error, note, warning
 
 NAME: Final = error("name-differs", "name is {name!r}, the folder is {folder!r}", "Give both the same name")
@@ -19,11 +20,26 @@ PLATFORM: Final = error(
     "platform {platform!r} does not fit the backend {backend!r}",
     "Remove the line with the platform, or name {expected!r}",
 )
+NO_PLATFORM: Final = error(
+    "platform-missing",
+    "the backend {backend!r} needs a platform, and no model file tells which",
+    "Name one of {platforms}",
+)
 ENSEMBLE_BACKEND: Final = error(
-    "ensemble-backend", "an ensemble cannot have a backend, this has {backend!r}", "Remove the line"
+    "ensemble-backend", "an ensemble cannot have a backend, its {field} names {backend!r}", "Remove the line"
 )
 RUNTIME: Final = error(
     "runtime-outside", "runtime {runtime!r} leaves the backend's folder", "Name a file in that folder"
+)
+RUNTIME_PYTHON: Final = error(
+    "runtime-python",
+    "runtime is model.py, which the backend python does not have: that is for backends written in Python",
+    "Remove the line",
+)
+RUNTIME_ELSEWHERE: Final = note(
+    "runtime-not-here",
+    "runtime {runtime!r} is not the library that the backend {backend!r} has: only the server's machine can tell of it",
+    "Look into its backend's folder, or remove the line",
 )
 BATCH: Final = error("batch-negative", "max_batch_size is {size}, less than 0", "Set it to 0 or more")
 ENUM: Final = error("enum-unknown", "{field} is {number}, which has no name", "Write one of {names}")
@@ -73,27 +89,44 @@ def _name(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
 
 
 def _backend(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
-    platform, backend = model.config.platform, model.config.backend
-    if platform == "ensemble":
+    platform, backend = model.filled.platform, model.filled.backend
+    taken = _TAKEN.get(backend, (platform,))
+    if model.config.platform == "ensemble":
         if backend:
-            yield ENSEMBLE_BACKEND.found("backend", backend=backend)
+            field = "backend" if model.config.backend else "default_model_filename"
+            yield ENSEMBLE_BACKEND.found(field, field=field, backend=backend)
     elif not model.kind:
         yield BACKEND.found("platform", platform=platform, platforms=", ".join(sorted(PLATFORMS)))
-    elif platform and platform not in _TAKEN.get(model.kind, (platform,)):
-        yield PLATFORM.found("platform", platform=platform, backend=model.kind, expected=_TAKEN[model.kind][0])
+    elif not platform and "" not in taken:
+        yield NO_PLATFORM.found("backend", backend=backend, platforms=", ".join(taken))
+    elif platform not in taken:
+        yield PLATFORM.found("platform", platform=platform, backend=backend, expected=taken[0])
 
 
 def _elsewhere(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
-    library = f"libtriton_{model.kind}.so"
-    folders = (model.folder, *(model.folder / str(version) for version in model.served))
     known = not model.kind or model.kind in ("python", *triton_backends()) or model.config.platform == "ensemble"
-    if not known and not any((folder / library).exists() for folder in folders):
+    if not known and not _is_beside(model, f"libtriton_{model.kind}.so"):
         yield ELSEWHERE.found("backend", backend=model.kind)
 
 
+def _is_beside(model: Model, library: str) -> bool:
+    """Whether a model brings a library of its own, in its folder or in that of a version."""
+    folders = (model.folder, *(model.folder / str(version) for version in model.served))
+    return any((folder / library).exists() for folder in folders)
+
+
 def _runtime(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
-    if "/" in model.config.runtime or model.config.runtime == "..":
-        yield RUNTIME.found("runtime", runtime=model.config.runtime)
+    runtime = model.config.runtime
+    if "/" in runtime or runtime == "..":
+        yield RUNTIME.found("runtime", runtime=runtime)
+        return
+    if model.is_ensemble or runtime in ("", f"libtriton_{model.kind}.so"):
+        return
+    if runtime == "model.py":
+        if model.kind == "python":
+            yield RUNTIME_PYTHON.found("runtime")
+    elif not _is_beside(model, runtime):
+        yield RUNTIME_ELSEWHERE.found("runtime", runtime=runtime, backend=model.kind)
 
 
 def _batch_size(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
@@ -157,8 +190,8 @@ def _agents(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
 
 
 CONFIG_RULES: Final[tuple[Rule, ...]] = (
-    NAME, BACKEND, PLATFORM, ENSEMBLE_BACKEND, RUNTIME, BATCH, ENUM, ENUM_IGNORED, CACHE_DECOUPLED, CACHE_SEQUENCE,
-    METRICS, METRIC_TAG, AGENT, ELSEWHERE,
+    NAME, BACKEND, PLATFORM, NO_PLATFORM, ENSEMBLE_BACKEND, RUNTIME, RUNTIME_PYTHON, RUNTIME_ELSEWHERE, BATCH,
+    ENUM, ENUM_IGNORED, CACHE_DECOUPLED, CACHE_SEQUENCE, METRICS, METRIC_TAG, AGENT, ELSEWHERE,
 )  # fmt: skip
 CONFIG_CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterator[Finding]], ...]] = (
     _name, _backend, _runtime, _batch_size, _enums, _cache, _metrics, _metric_tags, _agents, _elsewhere,

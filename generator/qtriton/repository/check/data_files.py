@@ -1,5 +1,6 @@
 """Rules of the files beside the versions that a config names: labels, warm-up data, states, libraries, environments."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -20,10 +21,18 @@ LABELS: Final = error(
     "label_filename of the output {name!r} names this file, which is not there, or is a folder",
     "Put it into the model's folder, beside the versions",
 )
+LABELS_TWICE: Final = error(
+    "label-file-twice", "the output {name!r} is listed {count} times with a label_filename", "List it once"
+)
 ENVIRONMENT: Final = error(
     "environment-missing",
     "EXECUTION_ENV_PATH is {path!r}, which is not there",
     "Put the packed environment there, or remove the parameter",
+)
+ENVIRONMENT_FOLDER: Final = error(
+    "environment-folder",
+    "EXECUTION_ENV_PATH is {path!r}, a folder without bin/activate",
+    "Name the packed environment, or the folder of a whole one",
 )
 CPU_ONLY: Final = error(
     "force-cpu-only", "FORCE_CPU_ONLY_INPUT_TENSORS is {value!r}, neither yes nor no", "Write one of them"
@@ -57,12 +66,21 @@ def _labels(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
         name = output.label_filename
         if name and not (model.folder / name.lstrip("/")).is_file():
             yield LABELS.found("output", index, "label_filename", where=name, name=output.name)
+    labelled = Counter(output.name for output in model.config.output if output.label_filename)
+    for name, count in labelled.items():
+        if count > 1:
+            yield LABELS_TWICE.found("output", name=name, count=count)
 
 
 def _environment(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
     path = model.parameter("EXECUTION_ENV_PATH") if model.kind == "python" else None
-    if path and not Path(path.replace(_HERE, str(model.folder), 1)).exists():
+    place = Path(path.replace(_HERE, str(model.folder), 1)) if path else None
+    if place is None:
+        return
+    if not place.exists():
         yield ENVIRONMENT.found("parameters", "EXECUTION_ENV_PATH", path=path)
+    elif place.is_dir() and not (place / "bin" / "activate").exists():
+        yield ENVIRONMENT_FOLDER.found("parameters", "EXECUTION_ENV_PATH", path=path)
 
 
 def _cpu_only(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
@@ -77,12 +95,12 @@ def _strategy(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
         return
     if model.config.HasField("sequence_batching"):
         yield STRATEGY_SEQUENCE.found("parameters", "TRITON_BATCH_STRATEGY_PATH")
-    elif not Path(path).exists():
+    elif not (path and Path(path).exists()):
         yield STRATEGY.found("parameters", "TRITON_BATCH_STRATEGY_PATH", path=path)
 
 
 DATA_FILE_RULES: Final[tuple[Rule, ...]] = (
-    MISSING, SHORT, LABELS, ENVIRONMENT, CPU_ONLY, STRATEGY, STRATEGY_SEQUENCE,
+    MISSING, SHORT, LABELS, LABELS_TWICE, ENVIRONMENT, ENVIRONMENT_FOLDER, CPU_ONLY, STRATEGY, STRATEGY_SEQUENCE,
 )  # fmt: skip
 DATA_FILE_CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterator[Finding]], ...]] = (
     _labels, _environment, _cpu_only, _strategy,

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from qtriton.repository.check.joins import JOIN_RULES, differences, origins
 from qtriton.repository.check.model import Model
-from qtriton.repository.check.rules import Finding, Rule, error
+from qtriton.repository.check.rules import Finding, Rule, error, warning
 
 FIELD: Final = error("not-for-ensembles", "an ensemble cannot have {field}", "Move it to a step")
 PLATFORM: Final = error(
@@ -29,6 +29,16 @@ STEP_BATCH: Final = error(
 )
 PRODUCED: Final = error(
     "tensor-produced-twice", "tensor {name!r} is produced {count} times", "Give each producer a name of its own"
+)
+OVERWRITTEN: Final = warning(
+    "ensemble-input-overwritten",
+    "tensor {name!r} is an input of the ensemble, and a step's output, too: the steps may get either",
+    "Give the output a name of its own",
+)
+MAPPED_TWICE: Final = error(
+    "step-output-twice",
+    "{step} lists its output {name!r} {count} times, which no ensemble can map",
+    "List it once in that model's config.pbtxt",
 )
 INPUT_UNUSED: Final = error("ensemble-input-unused", "input {name!r} goes to no step", "Map it, or remove it")
 UNUSED: Final = error("tensor-unused", "tensor {name!r} goes nowhere", "Remove it from the output_map")
@@ -86,6 +96,9 @@ def _step(at: tuple[str | int, ...], ensemble: Model, step: Any, model: Model) -
     ):
         for name in sorted(set(names) - known):
             yield MAP_KEY.found(*at, field, name, field=field, kind=kind, name=name, step=model.name)
+    for name, count in Counter(tensor.name for tensor in model.config.output).items():
+        if count > 1 and name in step.output_map:
+            yield MAPPED_TWICE.found(*at, "output_map", name, step=model.name, name=name, count=count)
     for name, tensor in inputs.items():
         if name not in step.input_map and not tensor.optional:
             yield UNMAPPED.found(*at, name=name, step=model.name)
@@ -105,19 +118,21 @@ def _flow(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
     at, steps = ("ensemble_scheduling",), model.config.ensemble_scheduling.step
     inputs, outputs = [t.name for t in model.config.input], [t.name for t in model.config.output]
     by_steps = Counter(name for step in steps for name in step.output_map.values())
-    produced = Counter(set(inputs)) + by_steps
+    produced = {*inputs, *by_steps}
     consumed = {name for step in steps for name in step.input_map.values()}
-    for name, count in sorted(produced.items()):
-        if count > 1:
-            yield PRODUCED.found(*at, name=name, count=count)
+    for name in sorted(produced):
+        if by_steps[name] > 1:
+            yield PRODUCED.found(*at, name=name, count=by_steps[name])
+        if name in inputs and name in by_steps:
+            yield OVERWRITTEN.found(*at, name=name)
         if name in inputs and name not in consumed and name not in by_steps:
             yield INPUT_UNUSED.found("input", inputs.index(name), name=name)
         elif name not in inputs and name not in consumed and name not in outputs:
             yield UNUSED.found(*at, name=name)
-    for name in sorted((consumed | set(outputs)) - set(produced)):
+    for name in sorted((consumed | set(outputs)) - produced):
         kind = "output" if name in outputs else "tensor"
         yield UNCONNECTED.found(*at, kind=kind, name=name)
-    circle = _circular_steps(steps, set(inputs), set(produced))
+    circle = _circular_steps(steps, set(inputs), produced)
     if circle:
         yield WAIT.found(*at, steps=", ".join(circle))
 
@@ -152,8 +167,8 @@ def _circles(model: Model, models: Mapping[str, Model]) -> Iterator[Finding]:
 
 
 ENSEMBLE_RULES: Final[tuple[Rule, ...]] = (
-    FIELD, PLATFORM, NO_STEP, INCOMPLETE, UNKNOWN, MAP_KEY, UNMAPPED, VERSION, STEP_BATCH, PRODUCED, INPUT_UNUSED,
-    UNUSED, UNCONNECTED, WAIT, ITSELF, *JOIN_RULES,
+    FIELD, PLATFORM, NO_STEP, INCOMPLETE, UNKNOWN, MAP_KEY, UNMAPPED, VERSION, STEP_BATCH, PRODUCED, OVERWRITTEN,
+    MAPPED_TWICE, INPUT_UNUSED, UNUSED, UNCONNECTED, WAIT, ITSELF, *JOIN_RULES,
 )  # fmt: skip
 ENSEMBLE_CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterator[Finding]], ...]] = (
     _fields, _steps, _flow, _joins, _circles,

@@ -9,17 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from qtriton.repository.check.autofill import Filled, autofill
 from qtriton.repository.check.positions import Position, read_positions
-
-#: What Triton's platforms stand for.
-PLATFORMS: Final = {
-    "ensemble": "",
-    "onnxruntime_onnx": "onnxruntime",
-    "tensorrt_plan": "tensorrt",
-    "pytorch_libtorch": "pytorch",
-    "tensorflow_savedmodel": "tensorflow",
-    "tensorflow_graphdef": "tensorflow",
-}
 
 #: Model files by platform or backend, any one of which will do; the user's own backends are not listed.
 FILES: Final = {
@@ -33,19 +24,6 @@ FILES: Final = {
     "tensorflow_graphdef": ("model.graphdef",),
 }
 
-#: By which file the server knows the backend where the config names none, in its order (AutoCompleteBackendFields).
-_BACKEND_OF_FILE: Final = (
-    ("model.savedmodel", "tensorflow"),
-    ("model.graphdef", "tensorflow"),
-    ("model.plan", "tensorrt"),
-    ("model.onnx", "onnxruntime"),
-    ("model.xml", "openvino"),
-    ("model.pt", "pytorch"),
-    ("model.py", "python"),
-)
-#: Of those, the ones that must be a file, and those that must be a folder.
-_ONLY_FILES: Final = ("model.graphdef", "model.plan", "model.pt")
-_ONLY_FOLDERS: Final = ("model.savedmodel",)
 #: Folders beside the versions which the server does not take for one.
 _NO_VERSIONS: Final = ("warmup", "initial_state", "configs")
 _NUMBER: Final = re.compile(r"\s*\+?(\d+)")
@@ -71,29 +49,14 @@ class Model:
         return read_positions(self.text)
 
     @cached_property
+    def filled(self) -> Filled:
+        """The platform and backend that the server works with."""
+        return autofill(self.name, self.folder, self.config)
+
+    @property
     def kind(self) -> str:
         """The backend, however the server finds it; empty for an ensemble and where there is none."""
-        config = self.config
-        if config.backend or self.is_ensemble:
-            return str(config.backend)
-        if config.platform:
-            return PLATFORMS.get(config.platform, "")
-        if config.default_model_filename:
-            return dict(_BACKEND_OF_FILE).get(config.default_model_filename, "")
-        return self._kind_of_files()
-
-    def _kind_of_files(self) -> str:
-        """From what lies in the first folder by name, as the server does; else from the end of the model's own name."""
-        folders = sorted(path.name for path in self.folder.iterdir() if path.is_dir())
-        for name, backend in _BACKEND_OF_FILE if folders else ():
-            path = self.folder / folders[0] / name
-            if (
-                path.exists()
-                and not (name in _ONLY_FILES and path.is_dir())
-                and (name not in _ONLY_FOLDERS or path.is_dir())
-            ):
-                return backend
-        return self.name.partition(".")[2]
+        return str(self.config.backend) if self.is_ensemble else self.filled.backend
 
     @cached_property
     def version_folders(self) -> dict[int, str]:
@@ -128,7 +91,7 @@ class Model:
             return (str(self.config.default_model_filename),)
         if self.kind == "pytorch" and self.config.runtime == "model.py":
             return ("model.py",)
-        return FILES.get(self.config.platform) or FILES.get(self.kind) or ()
+        return FILES.get(self.filled.platform) or FILES.get(self.kind) or ()
 
     def files(self) -> Iterator[tuple[str, Path]]:
         """The model file of every served version that has one, with its path inside the folder."""

@@ -49,7 +49,8 @@ _READERS: Final = ("onnxruntime", "openvino")
 def _onnx(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
     """What is wrong with an ONNX file that its backend would load, and in what it differs from config.pbtxt."""
     for where, path in model.files() if model.kind in _READERS else ():
-        if path.suffix != ".onnx":
+        # ONNX Runtime takes any name for ONNX, but for that of its own format.
+        if path.suffix == ".ort" or (model.kind != "onnxruntime" and path.suffix != ".onnx"):
             continue
         # A large model may be a folder with the file in it.
         place, file = (f"{where}/model.onnx", path / "model.onnx") if path.is_dir() else (where, path)

@@ -106,7 +106,7 @@ def _initial(state: Any, seen: bool) -> Iterator[str]:
         yield "has no name"
     if seen:
         yield "is the second one of that name"
-    if -1 in initial.dims:
+    if any(size < 0 for size in initial.dims):
         yield f"has dims {dims_text(initial.dims)}, which must be fixed"
     fits = len(initial.dims) == len(state.dims)
     if not fits or any(b not in (-1, a) and a != -1 for a, b in zip(initial.dims, state.dims, strict=True)):

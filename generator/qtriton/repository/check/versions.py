@@ -14,6 +14,9 @@ POLICY_EMPTY: Final = error(
     "version_policy selects none of the versions that are there",
     "Name a version, or set num_versions",
 )
+NUMBER: Final = error(
+    "version-number", "is no number that 64 bits hold: the server ends when it reads this", "Use a smaller number"
+)
 VERSION_MISSING: Final = warning(
     "version-missing",
     "version_policy names version {version}, which has no folder",
@@ -28,6 +31,9 @@ NO_FILE: Final = error("model-file-missing", "has no {names}", "Put the model fi
 #: What to do where qtriton itself wrote the model; it knows its own by this file.
 PUBLISH_AGAIN: Final = ", or publish the model again"
 
+#: What the server reads a version into.
+_LARGEST: Final = 2**63 - 1
+
 
 def is_ours(folder: Path) -> bool:
     """Whether qtriton wrote what is in a version folder."""
@@ -39,6 +45,9 @@ def _versions(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
     if policy.WhichOneof("policy_choice") == "specific":
         for version in sorted(set(policy.specific.versions) - set(model.versions)):
             yield VERSION_MISSING.found("version_policy", version=version)
+    for version, name in model.version_folders.items():
+        if version > _LARGEST:
+            yield NUMBER.found(where=name)
     if not model.versions:
         yield NO_VERSION.found(where="")
     elif not model.served:
@@ -56,5 +65,5 @@ def _model_file(model: Model, _: Mapping[str, Model]) -> Iterator[Finding]:
             yield NO_FILE.found(where=str(version), **names)
 
 
-VERSION_RULES: Final[tuple[Rule, ...]] = (NO_VERSION, POLICY_EMPTY, VERSION_MISSING, EMPTY, NO_FILE)
+VERSION_RULES: Final[tuple[Rule, ...]] = (NO_VERSION, POLICY_EMPTY, NUMBER, VERSION_MISSING, EMPTY, NO_FILE)
 VERSION_CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterator[Finding]], ...]] = (_versions, _model_file)

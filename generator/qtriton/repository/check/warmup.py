@@ -24,6 +24,11 @@ FREE: Final = error(
 DIMS: Final = error(
     "warmup-dims", "warm-up {label!r} has dims {given} for {name!r}, the input {expected}", "Make them fit"
 )
+NONE: Final = error(
+    "warmup-no-inputs",
+    "warm-up {label!r} has no input, by which the backend would know the batch",
+    "Add one, or set batch_size to 0",
+)
 NO_DATA: Final = error(
     "warmup-no-data", "warm-up {label!r} has no data for {name!r}", "Set zero_data, random_data or input_data_file"
 )
@@ -53,6 +58,8 @@ def _sample(model: Model, at: tuple[str | int, ...], sample: Any) -> Iterator[Fi
         yield from _input(model, place, sample.name, name, given, inputs.get(name))
         if name not in inputs and name not in further:
             yield UNKNOWN.found(*place, label=sample.name, name=name)
+    if not sample.inputs and model.config.max_batch_size:
+        yield NONE.found(*at, label=sample.name)
     limit = max(1, model.config.max_batch_size)
     if sample.batch_size > limit:
         yield BATCH.found(*at, "batch_size", label=sample.name, size=sample.batch_size, limit=limit)
@@ -62,7 +69,7 @@ def _input(
     model: Model, at: tuple[str | int, ...], label: str, name: str, given: Any, tensor: Any
 ) -> Iterator[Finding]:
     values = {"label": label, "name": name}
-    if any(size < 1 for size in given.dims):
+    if any(size < 0 for size in given.dims):
         yield FREE.found(*at, given=dims_text(given.dims), **values)
     elif tensor is not None and not _fits(given.dims, tensor.dims):
         yield DIMS.found(*at, given=dims_text(given.dims), expected=dims_text(tensor.dims), **values)
@@ -84,5 +91,5 @@ def _fits(dims: Any, declared: Any) -> bool:
     return len(dims) == len(declared) and all(d in (-1, size) for size, d in zip(dims, declared, strict=True))
 
 
-WARMUP_RULES: Final[tuple[Rule, ...]] = (MISSING, UNKNOWN, TYPE, FREE, DIMS, NO_DATA, BATCH)
+WARMUP_RULES: Final[tuple[Rule, ...]] = (MISSING, UNKNOWN, TYPE, FREE, DIMS, NONE, NO_DATA, BATCH)
 WARMUP_CHECKS: Final[tuple[Callable[[Model, Mapping[str, Model]], Iterator[Finding]], ...]] = (_warmup,)
